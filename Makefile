@@ -1,0 +1,38 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.requirements-installed
+
+.PHONY: help setup up test prove check bench clean
+
+help: ## List the targets.
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+setup: $(STAMP) ## Make the virtual environment with the pinned, hashed dependencies.
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+up: $(STAMP) ## Run a GPU control plane on this machine: embedded cluster, controller, dashboard.
+	@exec $(BIN)/aliquot up
+
+test: $(STAMP) ## Run all tests.
+	$(BIN)/python -m pytest -m "not prove" -n 2
+
+prove: $(STAMP) ## Run the longer proofs: fault schedules, fuzzing, large inputs.
+	$(BIN)/python -m pytest -m prove
+
+check: $(STAMP) ## Check style, types, layers and documents.
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## Run the benchmarks.
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove what setup and runs leave behind.
+	rm -rf $(VENV) .aliquot .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,3 @@
+"""Aliquot: a GPU resource manager for AI workloads on Kubernetes."""
+
+__version__ = "0.1.0"
