@@ -1,0 +1,80 @@
+"""Snapshot: the state of a cluster that one decision is made from."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from aliquot.model.core import Namespace, Node, Pod, PriorityClass
+from aliquot.model.kinds import encode
+from aliquot.model.meta import KubernetesObject
+from aliquot.model.queue import Queue
+from aliquot.model.resource import (
+    DeviceClass,
+    DeviceTaintRule,
+    ResourceClaim,
+    ResourceClaimTemplate,
+    ResourceSlice,
+)
+from aliquot.model.workloads import Job, PodGroup, Workload
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects by kind, each tuple sorted by (namespace, name).
+
+    Objects are shared between snapshots: one that did not change is the same Python object in the next
+    snapshot, so that whatever is derived from it can be remembered by identity.
+    """
+
+    namespaces: tuple[Namespace, ...] = ()
+    nodes: tuple[Node, ...] = ()
+    device_classes: tuple[DeviceClass, ...] = ()
+    resource_slices: tuple[ResourceSlice, ...] = ()
+    device_taint_rules: tuple[DeviceTaintRule, ...] = ()
+    resource_claims: tuple[ResourceClaim, ...] = ()
+    resource_claim_templates: tuple[ResourceClaimTemplate, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    jobs: tuple[Job, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+    pod_groups: tuple[PodGroup, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    priority_classes: tuple[PriorityClass, ...] = ()
+
+    @staticmethod
+    def of(objects: Iterable[KubernetesObject]) -> "Snapshot":
+        """A snapshot of these objects; of several with one kind, namespace and name the last counts."""
+        by_field: dict[str, dict[tuple[str, str], KubernetesObject]] = {
+            field: {} for field in FIELDS.values()
+        }
+        for item in objects:
+            by_field[FIELDS[type(item)]][item.key] = item
+        return Snapshot(
+            **{field: tuple(found[key] for key in sorted(found)) for field, found in by_field.items()}  # type: ignore[arg-type]
+        )
+
+    def objects(self) -> Iterable[KubernetesObject]:
+        """All objects, kind by kind."""
+        for field in FIELDS.values():
+            yield from getattr(self, field)
+
+    def to_list(self) -> dict[str, Any]:
+        """The snapshot as a Kubernetes List document, the form in which it is saved."""
+        return {"apiVersion": "v1", "kind": "List", "items": [encode(item) for item in self.objects()]}
+
+
+FIELDS: dict[type[KubernetesObject], str] = {
+    Namespace: "namespaces",
+    Node: "nodes",
+    DeviceClass: "device_classes",
+    ResourceSlice: "resource_slices",
+    DeviceTaintRule: "device_taint_rules",
+    ResourceClaim: "resource_claims",
+    ResourceClaimTemplate: "resource_claim_templates",
+    Pod: "pods",
+    Job: "jobs",
+    Workload: "workloads",
+    PodGroup: "pod_groups",
+    Queue: "queues",
+    PriorityClass: "priority_classes",
+}
+"""Which field of a Snapshot holds which kind."""

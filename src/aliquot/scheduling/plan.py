@@ -1,0 +1,96 @@
+"""Plan: what one decision wants done, and what it says about everybody who got nothing. Data only."""
+
+from typing import TypeAlias
+
+import msgspec
+
+from aliquot.model.meta import ObjectRef
+from aliquot.model.resource import AllocationResult, ConsumerReference
+from aliquot.scheduling.verdicts import Verdict
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="action", gc=False):
+    """Something to do. `decision` is the id of the Decision that caused it."""
+
+    decision: str
+
+
+class Allocate(Action, frozen=True, kw_only=True, tag="Allocate"):
+    """Write `allocation` and `consumers` to the status of a claim that has no allocation yet.
+
+    `resource_version` is the claim's in the snapshot; the write must fail if the claim has changed since.
+    `allocation.allocation_timestamp` is left to whoever writes.
+    """
+
+    claim: ObjectRef
+    resource_version: str
+    allocation: AllocationResult
+    consumers: tuple[ConsumerReference, ...]
+
+
+class Reserve(Action, frozen=True, kw_only=True, tag="Reserve"):
+    """Add `consumers` to status.reservedFor of a claim that is allocated already."""
+
+    claim: ObjectRef
+    resource_version: str
+    consumers: tuple[ConsumerReference, ...]
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """A pod and its node. `pin`: no claim of the pod names the node, so the pod itself must."""
+
+    pod: ObjectRef
+    node: str
+    pin: bool = False
+
+
+class Admit(Action, frozen=True, kw_only=True, tag="Admit"):
+    """Lift Aliquot's gate of all these pods together, after every Allocate and Reserve of the decision."""
+
+    placements: tuple[Placement, ...]
+
+
+class Evict(Action, frozen=True, kw_only=True, tag="Evict"):
+    """Have a pod replaced: delete it with a precondition on its uid, so that its owner makes a new one."""
+
+    pod: ObjectRef
+    verdict: Verdict
+
+
+class Deallocate(Action, frozen=True, kw_only=True, tag="Deallocate"):
+    """Clear the allocation of a claim that nobody has reserved."""
+
+    claim: ObjectRef
+    resource_version: str
+    verdict: Verdict
+
+
+AnyAction: TypeAlias = Allocate | Reserve | Admit | Evict | Deallocate
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """What was decided for one workload.
+
+    id: stable text, derived from the workload, the time and the content, so that the same snapshot, policy
+    and time give the same id. workload: the object that stands for the gang (a Job, a PodGroup, a Pod ...).
+    verdict: why it waits; None when it was placed. position: its place in the order of its queue, from 1,
+    among what waits; 0 when placed.
+    """
+
+    id: str
+    workload: ObjectRef
+    queue: str
+    pods: tuple[ObjectRef, ...]
+    verdict: Verdict | None = None
+    position: int = 0
+    actions: tuple[AnyAction, ...] = ()
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """All decisions of one call in the order in which they were made, which is the order to enact them in."""
+
+    decisions: tuple[Decision, ...] = ()
+
+    @property
+    def actions(self) -> tuple[AnyAction, ...]:
+        return tuple(action for decision in self.decisions for action in decision.actions)

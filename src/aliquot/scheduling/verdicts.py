@@ -1,0 +1,82 @@
+"""Why a workload waits: one dominant reason, the facts behind it, and the nearest fix. Data only.
+
+Text is made from these in `wording.py`; the reasons are the documented, stable vocabulary of conditions,
+events and the `REASON` column.
+"""
+
+import enum
+
+import msgspec
+
+
+class Reason(enum.StrEnum):
+    """The dominant reason, CamelCase as in Kubernetes conditions. Each says what has to change first."""
+
+    WAITING_FOR_MEMBERS = "WaitingForMembers"
+    """The gang has fewer pods than it must start with; its owner has to create them."""
+    WAITING_FOR_CLAIMS = "WaitingForClaims"
+    """A claim that a pod names does not exist (yet), or is being deleted."""
+    CLAIM_IN_USE = "ClaimInUse"
+    """A claim has as many consumers as it takes, or is tied to a node that cannot take the pod."""
+    UNKNOWN_QUEUE = "UnknownQueue"
+    """The workload names a queue that does not exist or whose chain of parents is broken."""
+    INVALID_CLAIM = "InvalidClaim"
+    """A claim cannot be evaluated: unknown class, selector that does not compile or fails, bad limits."""
+    OVER_LIMIT = "OverLimit"
+    """A queue on the way to the top would exceed its limit."""
+    NO_MATCHING_DEVICES = "NoMatchingDevices"
+    """No device of the fleet, free or not, passes the claim's classes and selectors."""
+    DEVICES_IN_USE = "DevicesInUse"
+    """Devices that match exist, but too few of them are free together on any one node."""
+    CONSTRAINT_NOT_MET = "ConstraintNotMet"
+    """Enough matching devices are free, but no set of them satisfies the claim's constraints."""
+    NODE_UNFIT = "NodeUnfit"
+    """Nodes with the devices refuse the pod: CPU, memory, pod count, node selector, taints."""
+    GANG_DOES_NOT_FIT = "GangDoesNotFit"
+    """Some pods of the gang could be placed, but not all that must start together."""
+    SEARCH_BUDGET_EXCEEDED = "SearchBudgetExceeded"
+    """The search for an allocation was cut off; a solution may exist."""
+    BEHIND_IN_QUEUE = "BehindInQueue"
+    """Could be placed only by overtaking a workload that goes first."""
+    GATED_BY_OTHERS = "GatedByOthers"
+    """Another scheduling gate than Aliquot's holds the pod."""
+    CLAIM_ELSEWHERE = "ClaimElsewhere"
+    """The pod runs on a node that its claim's devices cannot be used from."""
+
+
+class Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """One fact behind a verdict: what fell at a test.
+
+    test: which check ("selector", "inUse", "taint", "counters", "constraint", "cpu", "memory", "pods",
+    "nodeSelector", "nodeTaint", "limit", "members", ...). subject: what was checked (a request, a queue, a
+    class, an attribute, ...). count: how many nodes or devices (`unit`) fell at it. wanted, available: the
+    amounts that were compared, as Kubernetes quantities or plain text, "" where there is no amount.
+    """
+
+    test: str
+    subject: str = ""
+    count: int = 0
+    unit: str = ""
+    wanted: str = ""
+    available: str = ""
+
+
+class Fix(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """The nearest change that would let the workload start.
+
+    change: what to do ("raiseLimit", "freeDevices", "addNode", "relaxSelector", "createClaim", ...). subject:
+    to what. amount: how much. holders: who holds what is missing ("kind/namespace/name"), the fewest.
+    """
+
+    change: str
+    subject: str = ""
+    amount: str = ""
+    holders: tuple[str, ...] = ()
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """One dominant reason with the facts behind it, the weightiest first."""
+
+    reason: Reason
+    facts: tuple[Fact, ...] = ()
+    fix: Fix | None = None
