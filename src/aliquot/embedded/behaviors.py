@@ -1,0 +1,50 @@
+"""What is particular to one kind: defaults that depend on other fields, validation, what an update may change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from aliquot.embedded import metadata
+from aliquot.embedded.hooks import Object
+from aliquot.embedded.status import Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a request happens."""
+
+    time: datetime
+
+    @property
+    def text(self) -> str:
+        return metadata.timestamp(self.time)
+
+
+class Behavior:
+    """The rules of a kind that has no particular ones; other kinds override what differs."""
+
+    name_rule: metadata.NameRule = staticmethod(metadata.subdomain_error)
+    #: True where a status write may change labels, annotations and owners too (Pod, Node).
+    status_writes_metadata = False
+    #: True where a deletion answers with the object rather than with a Status.
+    returns_deleted = False
+
+    def default(self, obj: Object) -> None:
+        """Fill in what follows from other fields; runs on every create and update, before admission and after."""
+
+    def on_create(self, obj: Object, now: Moment) -> None:
+        """Set what the server owns in a new object."""
+
+    def on_update(self, obj: Object, old: Object, subresource: str, now: Moment) -> None:
+        """Set what the server owns in a changed object."""
+
+    def validate(self, obj: Object) -> list[Cause]:
+        return []
+
+    def validate_update(self, obj: Object, old: Object, subresource: str) -> list[Cause]:
+        return []
+
+    def grace_period(self, obj: Object, asked: int | None) -> int:
+        """Seconds between the deletion of an object and its removal; 0 removes it at once."""
+        return 0
