@@ -20,7 +20,7 @@ up: $(STAMP) ## Run a GPU control plane on this machine: embedded cluster, contr
 	@exec $(BIN)/aliquot up
 
 test: $(STAMP) ## Run all tests.
-	$(BIN)/python -m pytest -m "not prove" -n 2
+	$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadgroup
 
 prove: $(STAMP) ## Run the longer proofs: fault schedules, fuzzing, large inputs.
 	$(BIN)/python -m pytest -m prove
