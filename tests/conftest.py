@@ -1,8 +1,10 @@
 """Fixtures that every part's tests may use."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.acceptance.cluster import Cluster, kubectl_path, start, stop
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +14,20 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip("no shared/ folder beside this checkout")
     return path
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """`aliquot up` on a small fleet, one per worker; each test uses namespaces of its own."""
+    kubectl_path()
+    state = tmp_path_factory.mktemp("acceptance") / "state"
+    running = start(state, Path(__file__).parent / "acceptance" / "fleet.yaml")
+    yield running
+    assert stop(running) == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share the cluster on one worker."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("cluster"))

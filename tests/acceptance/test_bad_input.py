@@ -3,14 +3,17 @@
 from pathlib import Path
 
 import pytest
-from tests.acceptance.cluster import Cluster
+from tests.acceptance.cluster import Cluster, kubectl_path
 
 QUEUE = """
 apiVersion: aliquot.dev/v1alpha1
 kind: Queue
 metadata: {name: %s}
-spec: {parent: %s}
+spec:
+  parent: %s
 """
+
+FLEET = "apiVersion: aliquot.dev/v1alpha1\nkind: Fleet\nmetadata: {name: f}\nnodes: [{count: 1, %s}]"
 
 POD = """
 apiVersion: v1
@@ -31,16 +34,11 @@ spec:
         (POD.replace("name: bad", "name: Bad_Name") % "", "RFC 1123"),
         (QUEUE % ("selfish", "selfish"), "parent"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: bad\n", "error"),
-        (
-            "apiVersion: aliquot.dev/v1alpha1\nkind: Queue\nmetadata: {name: bad}\nspec: {resources: [{name: gpu, limit: many}]}",
-            "limit",
-        ),
+        (QUEUE % ("bad", '""') + "  resources: [{name: gpu, limit: many}]", "limit"),
     ],
     ids=["unknown-field", "quantity", "kind", "name", "own-parent", "truncated", "queue-limit"],
 )
 def test_kubectl_apply_is_refused_as_a_cluster_would(cluster: Cluster, manifest: str, said: str) -> None:
-    from tests.acceptance.cluster import kubectl_path
-
     before = cluster.kubectl("get", "pods,queues", "-A", "-o", "name")
     refused = cluster.run(kubectl_path(), "apply", "-f", "-", stdin=manifest, check=False)
 
