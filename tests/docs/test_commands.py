@@ -1,7 +1,7 @@
 """Commands that documents show are run as they stand, in the order of the document.
 
-A fenced block marked `console` holds lines that begin with `$ ` (commands) and what they print. Each command must
-succeed (or end with 1 where it reports findings), and print the column headings that the document shows.
+A fenced block marked `console` holds lines that begin with `$ ` (commands) and what they print. Each command
+must succeed (or end with 1 where it reports findings), and print the column headings that the document shows.
 """
 
 import re
