@@ -1,0 +1,180 @@
+"""What the AMD DRA driver (gpu.amd.com) publishes: full GPUs, partitions made beforehand, and AutoPartition.
+
+Source: ROCm/k8s-gpu-dra-driver docs/driver-attributes.md and cmd/gpu-kubeletplugin/deviceinfo.go; valid combinations
+of compute and memory partitions from data/sharing_modes.yaml (amd-compute-partition).
+"""
+
+from collections.abc import Sequence
+
+from aliquot.catalog.accelerators import Accelerator
+from aliquot.catalog.drivers.publication import (
+    PCI_BUS_ID,
+    PCIE_ROOT,
+    Json,
+    Slice,
+    Version,
+    binary_quantity,
+    capacities,
+    chunks,
+    device_class,
+    integer,
+    mebibytes,
+    resource_slices,
+    string,
+    version,
+)
+from aliquot.catalog.node_groups import NodeGroup
+from aliquot.catalog.node_types import DeviceSlot
+
+DRIVER = "gpu.amd.com"
+
+DRIVER_VERSION = "6.16.6"
+"""Version of the amdgpu kernel module; no source names one, any semantic version serves."""
+
+SIMDS_PER_CU = 4
+
+FIRST_RENDER_NODE = 128
+"""DRM render nodes start at /dev/dri/renderD128."""
+
+PARTITION_PROFILES = {
+    "spx_nps1": 1,
+    "dpx_nps2": 2,
+    "cpx_nps1": 8,
+    "cpx_nps4": 8,
+}
+"""Valid combinations, with the number of partitions of an eight-XCD GPU."""
+
+
+def partition_profiles(accelerator: Accelerator) -> list[str]:
+    """The combinations that a model has; empty for one that cannot be partitioned."""
+    modes = accelerator.partition_modes
+    if modes is None:
+        return []
+    return [
+        profile
+        for profile in PARTITION_PROFILES
+        if profile[:3].upper() in modes.compute and profile[4:].upper() in modes.memory
+    ]
+
+
+def device_classes(groups: Sequence[NodeGroup]) -> list[Json]:
+    """gpu.amd.com; with AutoPartition the extended resource moves to a class of unpartitioned GPUs."""
+    driver = f"device.driver == '{DRIVER}'"
+    if not any(group.partitions == "dynamic" for group in groups):
+        return [device_class(DRIVER, [driver], "amd.com/gpu")]
+    attributes = f"device.attributes['{DRIVER}']"
+    whole = f"!('computePartition' in {attributes}) || {attributes}.computePartition == 'spx'"
+    return [
+        device_class(DRIVER, [driver]),
+        device_class(f"{DRIVER}-spx", [driver, whole], "amd.com/gpu"),
+    ]
+
+
+def slices(group: NodeGroup, node: str, kubernetes: Version) -> list[Json]:
+    """The ResourceSlices of one machine."""
+    gpus = sorted(group.node_type.gpus, key=lambda slot: slot.pci_bus)
+    if group.partitions == "dynamic":
+        return resource_slices(DRIVER, node, _auto_partition(group, gpus))
+    devices: list[Json] = []
+    for slot in gpus:
+        devices += _fixed(group, slot, len(devices))
+    return resource_slices(DRIVER, node, chunks(devices))
+
+
+def _common(accelerator: Accelerator, slot: DeviceSlot, kind: str) -> Json:
+    return {
+        "type": string(kind),
+        "deviceID": string(accelerator.pci_device_id),
+        "productName": string(accelerator.product_name),
+        "driverVersion": version(DRIVER_VERSION),
+        "driverVersionFull": string(DRIVER_VERSION),
+        "numaNode": integer(slot.numa),
+        PCI_BUS_ID: string(slot.pci_bus),
+        PCIE_ROOT: string(slot.pcie_root),
+    }
+
+
+def _amounts(accelerator: Accelerator, partitions: int) -> dict[str, str]:
+    """Memory, compute units and SIMD units of one partition; a GCD of a dual-die board is half of its units."""
+    units = (accelerator.cus or 0) // accelerator.gcds // partitions
+    return {
+        "memory": mebibytes(accelerator.memory_mib // partitions),
+        "computeUnits": binary_quantity(units),
+        "simdUnits": binary_quantity(units * SIMDS_PER_CU),
+    }
+
+
+def _fixed(group: NodeGroup, slot: DeviceSlot, before: int) -> list[Json]:
+    """A GPU, or its partitions: each has a card and a render node of its own, numbered through the machine."""
+    profile = group.partitions or ("spx_nps1" if group.accelerator.partition_modes else "")
+    count = PARTITION_PROFILES.get(profile, 1)
+    made = []
+    for number in range(before, before + count):
+        attributes = _common(group.accelerator, slot, "amdgpu" if count == 1 else "amdgpu-partition")
+        if profile:
+            attributes["partitionProfile"] = string(profile)
+        made.append(
+            {
+                "name": f"gpu-{number}-{FIRST_RENDER_NODE + number}",
+                "attributes": attributes,
+                "capacity": capacities(_amounts(group.accelerator, count)),
+            }
+        )
+    return made
+
+
+def _auto_partition(group: NodeGroup, gpus: Sequence[DeviceSlot]) -> list[Slice]:
+    """One device per GPU and combination, kept apart by a counter of one per GPU (needs Kubernetes 1.36)."""
+    sets = []
+    devices: list[Json] = []
+    for index, slot in enumerate(gpus):
+        mutex = f"gpu-{index}-mutex"
+        sets.append({"name": mutex, "counters": {"partition-mode": {"value": "1"}}})
+        for profile in partition_profiles(group.accelerator):
+            devices.append(_combination(group.accelerator, slot, index, profile, mutex))
+    return [Slice(shared_counters=sets), *chunks(devices, 64)]
+
+
+def _combination(accelerator: Accelerator, slot: DeviceSlot, index: int, profile: str, mutex: str) -> Json:
+    compute, memory = profile.split("_")
+    count = PARTITION_PROFILES[profile]
+    kind = "amdgpu" if count == 1 else "amdgpu-partition"
+    attributes = _common(accelerator, slot, kind) | {
+        "computePartition": string(compute),
+        "memoryPartition": string(memory),
+        "gpuIndex": integer(index),
+        "pciAddr": string(slot.pci_bus),
+    }
+    held = capacities(_amounts(accelerator, count))
+    held["partitions"] = {
+        "value": str(count),
+        "requestPolicy": {"default": "1", "validRange": {"min": "1", "max": str(count), "step": "1"}},
+    }
+    return {
+        "name": f"gpu-{index}-{compute}-{memory}",
+        "attributes": attributes,
+        "capacity": held,
+        "allowMultipleAllocations": True,
+        "consumesCounters": [{"counterSet": mutex, "counters": {"partition-mode": {"value": "1"}}}],
+    }
+
+
+def labels(group: NodeGroup) -> dict[str, str]:
+    """The labels of ROCm's node labeller."""
+    accelerator = group.accelerator
+    found = {
+        "feature.node.kubernetes.io/pci-1002.present": "true",
+        "amd.com/gpu.cu-count": str((accelerator.cus or 0) // accelerator.gcds),
+        "amd.com/gpu.device-id": accelerator.pci_device_id.removeprefix("0x"),
+        "amd.com/gpu.driver-version": DRIVER_VERSION,
+        "amd.com/gpu.family": "AI",
+        "amd.com/gpu.product-name": accelerator.product_name,
+        "amd.com/gpu.simd-count": str((accelerator.cus or 0) // accelerator.gcds * SIMDS_PER_CU),
+        "amd.com/gpu.vram": f"{accelerator.memory_mib // 1024}G",
+    }
+    if accelerator.partition_modes:
+        found["amd.com/gpu.compute-partitioning-supported"] = "true"
+        found["amd.com/gpu.memory-partitioning-supported"] = "true"
+        if group.partitions != "dynamic":
+            found["amd.com/gpu.compute-memory-partition"] = group.partitions or "spx_nps1"
+    return found
