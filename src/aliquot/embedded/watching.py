@@ -84,9 +84,14 @@ class Watch:
         self._closed = closed
         self._bookmark_seconds = bookmark_seconds
 
-    async def batches(self) -> AsyncIterator[list[Item]]:
-        """Items as they come, several at a time where several are there. Raises StatusError 410 when too slow."""
+    async def batches(self, seconds: float | None = None) -> AsyncIterator[list[Item]]:
+        """Items as they come, several at a time where several are there; at most for ``seconds``.
+
+        Raises StatusError 410 when the reader is too slow.
+        """
         changed = self._log.subscribe()
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds if seconds is not None else float("inf")
         try:
             for start in range(0, len(self._state), 500):
                 yield [Item("ADDED", one.version, one) for one in self._state[start : start + 500]]
@@ -99,9 +104,12 @@ class Watch:
                 if batch:
                     yield batch
                     continue
+                left = end - clock()
                 try:
-                    await asyncio.wait_for(changed.wait(), self._bookmark_seconds)
+                    await asyncio.wait_for(changed.wait(), max(0.0, min(self._bookmark_seconds, left)))
                 except TimeoutError:
+                    if left <= self._bookmark_seconds:
+                        return
                     if self._bookmarks:
                         yield [Item(None, self._current_version())]
         finally:

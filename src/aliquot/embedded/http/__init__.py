@@ -1,0 +1,1 @@
+"""The Kubernetes API over HTTP: paths, bodies, representations, streams. Everything it does, the registry does."""
