@@ -1,0 +1,467 @@
+"""A client for the Kubernetes API: JSON bytes in and out, bounded, retried, cancellable.
+
+Answers are handed back as bytes, so that whoever needs few fields of them decodes only those (`model.kinds`).
+"""
+
+import asyncio
+import enum
+import logging
+import random
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from aliquot.kube.backoff import Backoff
+from aliquot.kube.clock import Clock, SystemClock
+from aliquot.kube.config import Connection
+from aliquot.kube.credentials import Credential
+from aliquot.kube.errors import ApiError, OversizeError, TransportError, error_from
+from aliquot.kube.resources import PODS, Resource, group_path, served_in
+from aliquot.kube.tls import context_for
+from aliquot.kube.watchlines import Lines
+
+_log = logging.getLogger(__name__)
+
+FIELD_MANAGER = "aliquot"
+
+Document = Mapping[str, Any]
+Query = dict[str, str]
+
+
+class PatchType(enum.StrEnum):
+    """How a patch is meant; the value is its media type."""
+
+    JSON = "application/json-patch+json"
+    MERGE = "application/merge-patch+json"
+    STRATEGIC = "application/strategic-merge-patch+json"
+    APPLY = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on one request. Seconds; bytes; attempts include the first."""
+
+    connect_seconds: float = 10.0
+    request_seconds: float = 30.0
+    list_seconds: float = 120.0
+    watch_idle_seconds: float = 150.0
+    """A watch that brings nothing for so long is taken up again: servers send a bookmark about every
+    minute.
+    """
+    object_bytes: int = 16 << 20
+    page_bytes: int = 256 << 20
+    attempts: int = 6
+    page_size: int = 500
+    connections: int = 64
+
+
+class Client:
+    """One cluster. Use as an async context manager, or call `close`.
+
+    Every method raises ApiError when the server refuses and TransportError when no complete answer came. What
+    was refused for load (429, 503 with Retry-After) is tried again. So is what failed or whose answer was
+    lost, where doing it twice is the same as doing it once: everything but POST and JSON patches.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        clock: Clock | None = None,
+        randomness: random.Random | None = None,
+        limits: Limits | None = None,
+        user_agent: str = "aliquot",
+    ) -> None:
+        self.connection = connection
+        self.clock: Clock = clock or SystemClock()
+        self.randomness = randomness or random.Random()
+        self.limits = limits or Limits()
+        self._user_agent = user_agent
+        self._session: aiohttp.ClientSession | None = None
+        self._tls: tuple[tuple[str | None, str | None], ssl.SSLContext] | None = None
+        self._server = connection.server
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Give back all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # Reading
+
+    async def get(self, resource: Resource, name: str, namespace: str = "") -> bytes:
+        """One object."""
+        return await self.request("GET", resource.path(namespace, name))
+
+    async def pages(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> AsyncIterator[bytes]:
+        """The pages of a list, each a List document. Raises ApiError 410 when it took too long: begin
+        again.
+        """
+        query: Query = {"limit": str(self.limits.page_size)}
+        if label_selector:
+            query["labelSelector"] = label_selector
+        if field_selector:
+            query["fieldSelector"] = field_selector
+        while True:
+            page = await self.request(
+                "GET",
+                resource.path(namespace),
+                query=query,
+                seconds=self.limits.list_seconds,
+                limit=self.limits.page_bytes,
+            )
+            yield page
+            token = _continue_token(page)
+            if not token:
+                return
+            query["continue"] = token
+
+    async def watch(
+        self, resource: Resource, resource_version: str, *, namespace: str = "", seconds: int = 300
+    ) -> AsyncIterator[list[bytes]]:
+        """Watch events after `resource_version`, as the lines that arrive together; ends when the server ends
+        it.
+
+        seconds: how long the server shall keep it up. Raises ApiError 410 when the version is too old.
+        """
+        path = resource.path(namespace)
+        query: Query = {
+            "watch": "1",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(seconds),
+        }
+        name = f"WATCH {path}"
+        timeout = aiohttp.ClientTimeout(
+            total=seconds + self.limits.request_seconds,
+            sock_connect=self.limits.connect_seconds,
+            sock_read=self.limits.watch_idle_seconds,
+        )
+        lines = Lines(name, self.limits.object_bytes)
+        credential = await self.connection.credentials.current(self.clock)
+        try:
+            async with self._send("GET", path, query, None, "", timeout, credential) as answer:
+                if answer.status != 200:
+                    if answer.status == 401:
+                        self.connection.credentials.reject()
+                    body = await _read(answer, name, self.limits.object_bytes)
+                    raise error_from(answer.status, body, answer.headers.get("Retry-After"), name)
+                async for chunk in answer.content.iter_any():
+                    complete = lines.feed(chunk)
+                    if complete:
+                        yield complete
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise TransportError(name, _problem(error), sent=True) from error
+        if lines.rest:
+            raise TransportError(name, "the stream broke off within an event", sent=True)
+
+    async def discover(self, api_version: str) -> Mapping[str, Resource]:
+        """The resources that the server serves in this group and version, by kind; none if it serves it
+        not.
+        """
+        try:
+            return served_in(api_version, await self.request("GET", group_path(api_version)))
+        except ApiError as error:
+            if error.not_found:
+                return {}
+            raise
+
+    # Writing
+
+    async def create(self, resource: Resource, document: Document, namespace: str = "") -> bytes:
+        """Create an object."""
+        return await self.request("POST", resource.path(namespace), body=document, query=_manager())
+
+    async def update(
+        self, resource: Resource, name: str, document: Document, namespace: str = "", *, subresource: str = ""
+    ) -> bytes:
+        """Replace an object or a subresource of it; `metadata.resourceVersion` in the document guards it."""
+        path = resource.path(namespace, name, subresource)
+        return await self.request("PUT", path, body=document, query=_manager())
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        patch: Document | list[Document],
+        namespace: str = "",
+        *,
+        kind: PatchType = PatchType.MERGE,
+        subresource: str = "",
+        force: bool = False,
+        field_manager: str = FIELD_MANAGER,
+    ) -> bytes:
+        """Change an object. `metadata.resourceVersion` or `metadata.uid` in a merge or strategic patch guard
+        it.
+
+        force: take over fields of other managers (apply only).
+        """
+        query = {"fieldManager": field_manager}
+        if force:
+            query["force"] = "true"
+        return await self.request(
+            "PATCH",
+            resource.path(namespace, name, subresource),
+            body=patch,
+            query=query,
+            content_type=kind.value,
+            repeatable=kind is not PatchType.JSON,
+        )
+
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str = "",
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_seconds: int | None = None,
+        propagation: str = "",
+    ) -> bytes:
+        """Delete an object, only if it is still the one with this uid and version (409 Conflict
+        otherwise).
+        """
+        options = _delete_options(uid, resource_version, grace_seconds)
+        if propagation:
+            options["propagationPolicy"] = propagation
+        return await self.request("DELETE", resource.path(namespace, name), body=options)
+
+    async def evict(
+        self,
+        name: str,
+        namespace: str,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_seconds: int | None = None,
+    ) -> bytes:
+        """Ask for a pod's eviction; 429 without a retry where a disruption budget forbids it now
+        (policy/v1).
+        """
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": _delete_options(uid, resource_version, grace_seconds),
+        }
+        path = PODS.path(namespace, name, "eviction")
+        return await self.request("POST", path, body=eviction, attempts=1)
+
+    # One request
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        content_type: str = "application/json",
+        seconds: float | None = None,
+        limit: int | None = None,
+        repeatable: bool | None = None,
+        attempts: int | None = None,
+    ) -> bytes:
+        """Any request; `path` without the server. repeatable: doing it twice is the same as doing it once."""
+        name = f"{method} {path}"
+        data = None if body is None else msgspec.json.encode(body)
+        again = method != "POST" if repeatable is None else repeatable
+        backoff = Backoff(self.randomness, first=0.1, cap=5.0)
+        left = attempts or self.limits.attempts
+        renewed = False
+        while True:
+            left -= 1
+            try:
+                return await self._once(name, method, path, query, data, content_type, seconds, limit)
+            except ApiError as error:
+                if error.status == 401 and not renewed and self.connection.credentials.reject():
+                    renewed = True
+                    continue
+                if left <= 0 or not _transient(error, again):
+                    raise
+                wait = max(backoff.next(), min(error.retry_after or 0.0, 60.0))
+                _log.debug("%s: %s %s, again in %.2f s", name, error.status, error.reason, wait)
+            except OversizeError:
+                raise
+            except TransportError as error:
+                if left <= 0 or (error.sent and not again):
+                    raise
+                wait = backoff.next()
+                _log.debug("%s: %s, again in %.2f s", name, error.problem, wait)
+            await self.clock.sleep(wait)
+
+    async def _once(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        query: Query | None,
+        data: bytes | None,
+        content_type: str,
+        seconds: float | None,
+        limit: int | None,
+    ) -> bytes:
+        timeout = aiohttp.ClientTimeout(
+            total=seconds or self.limits.request_seconds, sock_connect=self.limits.connect_seconds
+        )
+        credential = await self.connection.credentials.current(self.clock)
+        try:
+            async with self._send(method, path, query, data, content_type, timeout, credential) as answer:
+                content = await _read(answer, name, limit or self.limits.object_bytes)
+        except aiohttp.ClientConnectorError as error:
+            raise TransportError(name, _problem(error), sent=False) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise TransportError(name, _problem(error), sent=True) from error
+        if answer.status >= 300:
+            raise error_from(answer.status, content, answer.headers.get("Retry-After"), name)
+        return content
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        query: Query | None,
+        data: bytes | None,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout,
+        credential: Credential,
+    ) -> "aiohttp.client._RequestContextManager":
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self.limits.connections, socket_factory=_socket, keepalive_timeout=30
+                ),
+                headers={
+                    "Accept": "application/json",
+                    "Accept-Encoding": "identity",
+                    "User-Agent": self._user_agent,
+                },
+                cookie_jar=aiohttp.DummyCookieJar(),
+                read_bufsize=1 << 20,
+            )
+        headers = {"Content-Type": content_type} if data is not None else {}
+        if credential.token:
+            headers["Authorization"] = f"Bearer {credential.token}"
+        return self._session.request(
+            method,
+            self._server + path,
+            params=query,
+            data=data,
+            headers=headers,
+            timeout=timeout,
+            ssl=self._context(credential),
+            server_hostname=self.connection.tls_server_name or None,
+            proxy=self.connection.proxy or None,
+            allow_redirects=False,
+        )
+
+    def _context(self, credential: Credential) -> ssl.SSLContext:
+        key = (credential.certificate, credential.key)
+        if self._tls is None or self._tls[0] != key:
+            self._tls = (key, context_for(self.connection, credential))
+        return self._tls[1]
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that notices a peer that went away without a word: probes after 30 s of silence, every 10
+    s.
+    """
+    made = socket.socket(family=address[0], type=address[1], proto=address[2])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return made
+
+
+def _transient(error: ApiError, repeatable: bool) -> bool:
+    """Worth another try. 429 and a 503 that names a time were refused before anything was done."""
+    if error.status == 429:
+        return True
+    if error.status == 503 and error.retry_after is not None:
+        return True
+    return error.status in (500, 502, 503, 504) and repeatable
+
+
+def _problem(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    # The text of aiohttp's errors names host and port and, for a bad answer, its URL; headers are never in
+    # it.
+    return str(error) or type(error).__name__
+
+
+async def _read(answer: aiohttp.ClientResponse, name: str, limit: int) -> bytes:
+    if (answer.content_length or 0) > limit:
+        answer.close()
+        raise OversizeError(name, limit)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in answer.content.iter_any():
+        size += len(chunk)
+        if size > limit:
+            answer.close()
+            raise OversizeError(name, limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+class _ListMeta(msgspec.Struct):
+    token: str = msgspec.field(name="continue", default="")
+
+
+class _ListHead(msgspec.Struct):
+    metadata: _ListMeta = _ListMeta()
+
+
+_decode_head = msgspec.json.Decoder(_ListHead).decode
+
+
+def _continue_token(page: bytes) -> str:
+    try:
+        return _decode_head(page).metadata.token
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise TransportError("LIST", f"the answer is no List: {error}", sent=True) from error
+
+
+def _manager() -> Query:
+    return {"fieldManager": FIELD_MANAGER}
+
+
+def _delete_options(uid: str, resource_version: str, grace_seconds: int | None) -> dict[str, Any]:
+    options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+    preconditions = {
+        key: value for key, value in (("uid", uid), ("resourceVersion", resource_version)) if value
+    }
+    if preconditions:
+        options["preconditions"] = preconditions
+    if grace_seconds is not None:
+        options["gracePeriodSeconds"] = grace_seconds
+    return options
+
+
+async def cancel_and_wait(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel tasks and wait until they have ended, whatever they end with."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

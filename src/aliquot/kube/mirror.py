@@ -1,0 +1,143 @@
+"""A copy of the cluster's objects, kept by list and watch, from which Snapshots are made."""
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from aliquot.kube.client import Client
+from aliquot.kube.clock import Clock
+from aliquot.kube.collection import version_number
+from aliquot.kube.reflector import Discovery, Reflector
+from aliquot.kube.resources import Resource
+from aliquot.model.meta import KubernetesObject, ObjectRef
+from aliquot.model.snapshot import FIELDS, Snapshot
+
+T = TypeVar("T", bound=KubernetesObject)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that the mirror cannot show. kind: of objects. subject: one object, "" for all of the
+    kind.
+    """
+
+    kind: str
+    subject: str
+    message: str
+
+
+class Mirror:
+    """Every kind that a Snapshot holds, as far as the server serves it.
+
+    version: grows with every change. Whoever writes to the API server hands the answer to `put`, so that the
+    next snapshot holds it whether or not the watch has brought it yet.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        kinds: Iterable[type[KubernetesObject]] = tuple(FIELDS),
+        clock: Clock | None = None,
+        randomness: random.Random | None = None,
+    ) -> None:
+        self._clock = clock or client.clock
+        discovery = Discovery(client, self._clock)
+        self._reflectors: dict[type[KubernetesObject], Reflector[Any]] = {
+            kind: Reflector(
+                client,
+                kind,
+                discovery,
+                self._change,
+                clock=self._clock,
+                randomness=randomness or client.randomness,
+            )
+            for kind in kinds
+        }
+        self.version = 0
+        self._changed = asyncio.Event()
+        self._snapshot = (-1, Snapshot())
+
+    async def run(self) -> None:
+        """Mirror until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for reflector in self._reflectors.values():
+                group.create_task(reflector.run(), name=f"mirror {reflector.kind.kind()}")
+
+    @property
+    def synced(self) -> bool:
+        """Every kind was listed at least once or is not served."""
+        return all(reflector.settled for reflector in self._reflectors.values())
+
+    async def wait_synced(self) -> None:
+        """Return once `synced`."""
+        while not self.synced:
+            await self.wait_for_change(self.version)
+
+    async def wait_for_change(self, since: int) -> int:
+        """The version, once it is greater than `since`."""
+        while self.version <= since:
+            await self._changed.wait()
+        return self.version
+
+    def snapshot(self) -> Snapshot:
+        """The objects as they are known now; those that did not change are the same Python objects as
+        before.
+        """
+        if self._snapshot[0] != self.version:
+            fields = {FIELDS[kind]: found.collection.all() for kind, found in self._reflectors.items()}
+            self._snapshot = (self.version, Snapshot(**fields))
+        return self._snapshot[1]
+
+    def get(self, kind: type[T], namespace: str, name: str) -> T | None:
+        """One object as it is known now."""
+        found: T | None = self._reflectors[kind].collection.get((namespace, name))
+        return found
+
+    def resource(self, kind: type[KubernetesObject]) -> Resource | None:
+        """Where `kind` is served; None while it is not."""
+        return self._reflectors[kind].resource
+
+    def put(self, item: KubernetesObject) -> bool:
+        """The server answered a write with this object. False if something newer is known."""
+        changed = self._reflectors[type(item)].collection.put(item)
+        if changed:
+            self._change()
+        return changed
+
+    def vanished(self, kind: type[KubernetesObject], ref: ObjectRef) -> bool:
+        """The server says that the object with this uid is no more. False if that is known."""
+        changed = self._reflectors[kind].collection.vanished((ref.namespace, ref.name), ref.uid)
+        if changed:
+            self._change()
+        return changed
+
+    def deleted(self, kind: type[KubernetesObject], ref: ObjectRef, resource_version: str) -> bool:
+        """The server says that the object was deleted at this version."""
+        number = version_number(resource_version)
+        changed = self._reflectors[kind].collection.remove((ref.namespace, ref.name), number)
+        if changed:
+            self._change()
+        return changed
+
+    async def refresh(self, *kinds: type[KubernetesObject]) -> None:
+        """Know everything that was written before this call. Raises the client's errors."""
+        await asyncio.gather(*(self._reflectors[kind].refresh() for kind in kinds))
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Kinds that cannot be read at present, and objects left out because they could not be decoded."""
+        found = []
+        for kind, reflector in self._reflectors.items():
+            if reflector.problem:
+                found.append(Problem(kind.kind(), "", reflector.problem))
+            for (namespace, name), message in reflector.undecodable.items():
+                found.append(Problem(kind.kind(), f"{namespace}/{name}" if namespace else name, message))
+        return tuple(found)
+
+    def _change(self) -> None:
+        self.version += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
