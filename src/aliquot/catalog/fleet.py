@@ -13,6 +13,8 @@ nodes:
 import re
 
 from aliquot.catalog.accelerators import accelerators
+from aliquot.catalog.data_files import data_text
+from aliquot.catalog.drivers.tpu import hosts_per_slice
 from aliquot.catalog.fleet_devices import read_legacy, read_mig, read_partitions, read_shares, read_vgpu
 from aliquot.catalog.fleet_expansion import expand
 from aliquot.catalog.fleet_fields import DNS_LABEL, Fields, is_label_key
@@ -20,9 +22,10 @@ from aliquot.catalog.fleet_yaml import FleetError, near, parse_document
 from aliquot.catalog.node_groups import Fleet, NodeGroup, Taint
 from aliquot.catalog.node_types import DeviceSlot, NodeType, node_types, tpu_pods
 
-__all__ = ["API_VERSION", "MAX_NODES", "Fleet", "FleetError", "expand", "parse_fleet"]
+__all__ = ["API_VERSION", "MAX_NODES", "Fleet", "FleetError", "demo_fleet", "expand", "parse_fleet"]
 
 API_VERSION = "aliquot.dev/v1alpha1"
+DEMO_FILE = "demo-fleet.yaml"
 MAX_NODES = 20_000
 MAX_GPUS = 16
 
@@ -61,6 +64,11 @@ def parse_fleet(text: str, source: str) -> Fleet:
             raise entry.error("count", f"more than {MAX_NODES} nodes so far ({total})", fix)
         groups.append(group)
     return Fleet(name, tuple(groups), source)
+
+
+def demo_fleet() -> Fleet:
+    """The packaged fleet of about ten nodes that a development cluster starts with."""
+    return parse_fleet(data_text(DEMO_FILE), DEMO_FILE)
 
 
 def _group(entry: Fields, used: dict[str, int]) -> NodeGroup:
@@ -117,6 +125,9 @@ def _group(entry: Fields, used: dict[str, int]) -> NodeGroup:
     )
     if vgpu is not None and mig is not None:
         raise entry.error("mig", "a vGPU guest cannot be partitioned", "remove `mig` or `vgpu`")
+    if group.topology and (group.count % hosts_per_slice(group) or group.first % hosts_per_slice(group)):
+        fix = f"make the count a multiple of {hosts_per_slice(group)}"
+        raise entry.error("count", f"{count} hosts do not fill slices of {group.topology}", fix)
     if group.nodes_per_rack and not group.rack:
         raise entry.error("nodesPerRack", "there is no rack to number", "add `rack: <prefix>`")
     entry.done()
@@ -143,7 +154,7 @@ def _node_type(entry: Fields) -> NodeType:
 
 
 def _custom_type(hardware: Fields) -> NodeType:
-    """A machine that the catalogue does not have: one PCIe root per device, half of them on each NUMA node."""
+    """A machine that the catalogue does not have: a PCIe root per device, half of them per NUMA node."""
     name = hardware.text("accelerator")
     accelerator = accelerators().get(name)
     if accelerator is None:
@@ -176,11 +187,9 @@ def _taints(entry: Fields) -> tuple[Taint, ...]:
         effect = fields.choice("effect", effects)
         value = fields.label("value")
         fields.done()
-        for known in effects:
-            if effect == known:
-                found.append(Taint(key, known, value))
         if not effect:
             raise fields.error("effect", "is missing", f"write one of {', '.join(effects)}")
+        found.append(Taint(key, effect, value))
     return tuple(found)
 
 

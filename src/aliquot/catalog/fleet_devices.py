@@ -1,10 +1,12 @@
-"""The fields of a fleet file that say how devices are divided: MIG, shares, vGPU, AMD partitions, device plugin."""
+"""Fields of a fleet file that say how devices are divided: MIG, shares, vGPU, partitions, device plugin."""
 
 import re
 
 from aliquot.catalog.accelerators import Accelerator
 from aliquot.catalog.drivers.amd import PARTITION_PROFILES, partition_profiles
+from aliquot.catalog.drivers.device_plugin import RESOURCES
 from aliquot.catalog.drivers.nvidia_mig import dynamic_problem
+from aliquot.catalog.drivers.tpu import UNSUPPORTED
 from aliquot.catalog.fleet_fields import Fields
 from aliquot.catalog.fleet_yaml import near
 from aliquot.catalog.mig import MigBoard, NoRoom, mig_boards, place_layout
@@ -24,8 +26,10 @@ def read_legacy(entry: Fields, accelerator: Accelerator) -> Legacy | None:
     """`legacy: true`, or `legacy: {replicas: 4, rename: true, strategy: mixed}`."""
     value = entry.value("legacy")
     if value is None or value is False:
+        if accelerator.id in UNSUPPORTED:
+            raise entry.error("legacy", f"no DRA driver supports {accelerator.id}", "write `legacy: true`")
         return None
-    if accelerator.vendor not in ("nvidia", "amd"):
+    if accelerator.vendor not in RESOURCES:
         raise entry.error("legacy", f"no device plugin is known for {accelerator.id}", "remove it")
     if value is True:
         return Legacy()
@@ -46,7 +50,7 @@ def read_legacy(entry: Fields, accelerator: Accelerator) -> Legacy | None:
 def read_mig(
     entry: Fields, node_type: NodeType, accelerator: Accelerator, legacy: Legacy | None
 ) -> Mig | None:
-    """`mig: {dynamic: true}`, `mig: {layout: [3g.40gb, 4g.40gb]}` for all GPUs, or `mig: {gpus: {0-3: [...]}}`."""
+    """`mig: {dynamic: true}`, `{layout: [3g.40gb, 4g.40gb]}` for all GPUs, or `{gpus: {0-3: [...]}}`."""
     fields = entry.mapping("mig")
     if fields is None:
         return None
@@ -145,7 +149,7 @@ def read_shares(entry: Fields, accelerator: Accelerator, legacy: Legacy | None) 
 
 
 def read_vgpu(entry: Fields, accelerator: Accelerator) -> tuple[VgpuType | None, int]:
-    """`vgpu: A10-12Q`, or `vgpu: {type: A10-12Q, count: 2}`: the nodes are guests with so many of these vGPUs."""
+    """`vgpu: A10-12Q`, or `vgpu: {type: A10-12Q, count: 2}`: the nodes are guests with such vGPUs."""
     value = entry.value("vgpu")
     if value is None:
         return None, 0

@@ -1,8 +1,9 @@
 """A fleet as the Kubernetes objects that its machines and their drivers would put into a cluster."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-from aliquot.catalog.drivers import amd, nvidia, nvidia_labels
+from aliquot.catalog.drivers import amd, dranet, intel, nvidia, nvidia_labels, tpu
 from aliquot.catalog.drivers.publication import Json, Version
 from aliquot.catalog.node_groups import Fleet, NodeGroup
 from aliquot.catalog.nodes import node_object
@@ -10,29 +11,46 @@ from aliquot.catalog.nodes import node_object
 _Slices = Callable[[NodeGroup, str, Version], list[Json]]
 _Classes = Callable[[Sequence[NodeGroup]], list[Json]]
 
-_DRIVERS: dict[str, tuple[_Slices, _Classes]] = {
-    nvidia.DRIVER: (nvidia.slices, nvidia.device_classes),
-    amd.DRIVER: (amd.slices, amd.device_classes),
-}
+_DRIVERS: Mapping[str, tuple[_Slices, _Classes]] = MappingProxyType(
+    {
+        nvidia.DRIVER: (nvidia.slices, nvidia.device_classes),
+        amd.DRIVER: (amd.slices, amd.device_classes),
+        intel.GPU_DRIVER: (intel.gpu_slices, intel.gpu_classes),
+        intel.GAUDI_DRIVER: (intel.gaudi_slices, intel.gaudi_classes),
+        tpu.DRIVER: (tpu.slices, tpu.device_classes),
+        dranet.DRIVER: (dranet.slices, dranet.device_classes),
+    }
+)
 
 
 def drivers_of(group: NodeGroup) -> tuple[str, ...]:
-    """The DRA drivers that run on a group's machines."""
-    if group.legacy is not None:
-        return ()
-    return ({"nvidia": nvidia.DRIVER, "amd": amd.DRIVER}[group.accelerator.vendor],)
+    """The DRA drivers that run on a group's machines, the accelerators' first."""
+    found = []
+    if group.legacy is None:
+        gpu = intel.GAUDI_DRIVER if intel.is_gaudi(group) else intel.GPU_DRIVER
+        of_vendor = {"nvidia": nvidia.DRIVER, "amd": amd.DRIVER, "intel": gpu, "google": tpu.DRIVER}
+        found.append(of_vendor[group.accelerator.vendor])
+    if group.nics:
+        found.append(dranet.DRIVER)
+    return tuple(found)
 
 
 def _labels(group: NodeGroup, number: int) -> dict[str, str]:
-    if group.accelerator.vendor == "nvidia":
+    vendor = group.accelerator.vendor
+    if vendor == "nvidia":
         return nvidia_labels.labels(group, number)
-    return amd.labels(group)
+    if vendor == "amd":
+        return amd.labels(group)
+    if vendor == "intel":
+        return intel.labels(group)
+    return tpu.labels(group, number)
 
 
 def expand(fleet: Fleet, kubernetes: Version = (1, 36)) -> Iterator[Json]:
     """The objects of a fleet, in API form, the same every time: DeviceClasses, then each Node and its slices.
 
-    kubernetes: minor version of the API server; before 1.35 a slice holds shared counters and devices together.
+    kubernetes: version of the API server. Before 1.35 a slice holds shared counters and devices together;
+    before 1.36 AMD GPUs cannot be partitioned on demand and are published whole.
     """
     for driver, (_, device_classes) in _DRIVERS.items():
         groups = [group for group in fleet.groups if driver in drivers_of(group)]
@@ -40,8 +58,9 @@ def expand(fleet: Fleet, kubernetes: Version = (1, 36)) -> Iterator[Json]:
             yield from device_classes(groups)
     position = 0
     for group in fleet.groups:
+        publishers = [_DRIVERS[driver][0] for driver in drivers_of(group)]
         for number, name in enumerate(group.names()):
             yield node_object(group, number, position, _labels(group, number), kubernetes)
             position += 1
-            for driver in drivers_of(group):
-                yield from _DRIVERS[driver][0](group, name, kubernetes)
+            for publish in publishers:
+                yield from publish(group, name, kubernetes)

@@ -1,7 +1,7 @@
 """YAML of fleet files, read safely: bounded size and depth, no aliases, no tags, no repeated keys.
 
-Plain scalars mean what a reader expects: `true` and `false`, whole numbers, and text. YAML 1.1 would read the zone
-`no` as false and the time-like `1:30` as 90.
+Plain scalars mean what a reader expects: `true` and `false`, whole numbers, and text. YAML 1.1 would read
+the zone `no` as false and the time-like `1:30` as 90.
 """
 
 import difflib
@@ -92,9 +92,9 @@ def parse_document(text: str, source: str) -> Document:
 
 def _check_events(text: str, source: str) -> None:
     """Refuse what is dangerous or too large before anything is built from it."""
-    depth = values = documents = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        line = event.start_mark.line + 1
+    depth = documents = 0
+    for values, event in enumerate(yaml.parse(text, Loader=_LOADER), 1):
+        line = event.start_mark.line + 1 if event.start_mark else None
         if isinstance(event, yaml.AliasEvent):
             raise FleetError(source, "", "YAML aliases are not read", "write the value out", line)
         if isinstance(event, yaml.DocumentStartEvent):
@@ -107,7 +107,6 @@ def _check_events(text: str, source: str) -> None:
                 raise FleetError(source, "", f"nested deeper than {MAX_DEPTH}", "flatten it", line)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        values += 1
         if values > MAX_VALUES:
             raise FleetError(
                 source, "", f"more than {MAX_VALUES} values", "split it into several fleets", line
@@ -139,7 +138,7 @@ def _plain(node: yaml.Node, path: str, source: str, lines: dict[str, int]) -> An
 
 def _scalar(node: yaml.Node, path: str, source: str) -> str | int | bool | None:
     text: str = node.value
-    if node.style in ("'", '"', "|", ">"):
+    if getattr(node, "style", None) in ("'", '"', "|", ">"):
         _refuse_tag(node, "str", path, source)
         return text
     if node.tag.rpartition(":")[2] not in (

@@ -1,7 +1,7 @@
 """NVIDIA Multi-Instance GPU geometry: profiles, where their instances may sit, and what each one holds.
 
-Source: NVIDIA MIG User Guide (supported MIG profiles) and `nvidia-smi mig -lgip/-lgipp` listings, per board in
-data/mig.yaml.
+Source: NVIDIA MIG User Guide (supported MIG profiles) and `nvidia-smi mig -lgip/-lgipp` listings, per board
+in data/mig.yaml.
 """
 
 from collections.abc import Mapping
@@ -112,8 +112,8 @@ class NoRoom(msgspec.Struct, frozen=True):
 def place_layout(board: MigBoard, names: tuple[str, ...]) -> tuple[tuple[MigProfile, int], ...] | NoRoom:
     """Starts for the instances of a static layout, or which one has no room.
 
-    Larger instances go first, each at its lowest free start, as nvidia-smi does for a list of profiles. When that
-    fails every other combination of starts is tried, so NoRoom means that no placement exists.
+    Larger instances go first, each at its lowest free start, as nvidia-smi does for a list of profiles.
+    When that fails every other combination of starts is tried, so NoRoom means that no placement exists.
     Compute slices count too: 3g.20gb + 3g.20gb + 1g.5gb would hold nine memory slices of eight.
     """
     profiles: list[MigProfile] = []

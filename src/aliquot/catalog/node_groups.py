@@ -13,18 +13,18 @@ PlacedProfiles = tuple[tuple[MigProfile, int], ...]
 
 
 class Taint(msgspec.Struct, frozen=True):
-    """A taint of the nodes."""
+    """A taint of the nodes. effect: NoSchedule, PreferNoSchedule or NoExecute."""
 
     key: str
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+    effect: str
     value: str = ""
 
 
 class Mig(msgspec.Struct, frozen=True):
     """How the GPUs of a machine are partitioned.
 
-    dynamic: the driver makes and removes instances on demand (its DynamicMIG gate). layouts: static instances by
-    GPU index, each a profile with its start; a GPU without an entry is not in MIG mode.
+    dynamic: the driver makes and removes instances on demand (its DynamicMIG gate). layouts: static
+    instances by GPU index, each a profile with its start; a GPU without an entry is not in MIG mode.
     """
 
     board: MigBoard
@@ -48,7 +48,8 @@ class NodeGroup(msgspec.Struct, frozen=True, kw_only=True):
     """`count` machines of one type, named prefix-<first> onwards.
 
     shares: consumable shares of the NVIDIA driver (`memory`, `unlimited` or a number); vgpu: the nodes are
-    guests with guest_devices vGPUs of this type on a host of node_type; partitions: AMD, `spx_nps1` ... or `dynamic`.
+    guests with guest_devices vGPUs of this type on a host of node_type; partitions: AMD, `spx_nps1` ... or
+    `dynamic`.
     """
 
     count: int

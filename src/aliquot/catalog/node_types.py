@@ -1,4 +1,4 @@
-"""Machines: how many devices of which model, their NUMA nodes, PCIe roots and NICs, and rack-scale domains."""
+"""Machines: their devices, NUMA nodes, PCIe roots and NICs, and rack-scale domains."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -14,7 +14,7 @@ FILE = "node_types.yaml"
 
 
 class DeviceSlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where one accelerator sits. pci_bus: domain:bus:device.function; pcie_root: the DRA attribute's value."""
+    """Where one accelerator sits. pci_bus: domain:bus:device.function; pcie_root: as in the DRA attribute."""
 
     index: int
     numa: int
@@ -66,8 +66,8 @@ class Fabric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NodeType(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One kind of machine. vcpus: logical CPUs; ram_gib: GiB.
 
-    accelerator: id in accelerators.yaml. gpus: one slot per device that the operating system sees (an MI250X has
-    two). instance_type: value of node.kubernetes.io/instance-type; machine: DMI product name.
+    accelerator: id in accelerators.yaml. gpus: one slot per device that the operating system sees (an
+    MI250X has two). instance_type: value of node.kubernetes.io/instance-type; machine: DMI product name.
     """
 
     id: str
@@ -108,10 +108,10 @@ class Rack(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True):
     grace_per_tray: int
     nvlink_switch_trays: int
     fabric: Fabric
-    imex: dict[str, Any] = {}
+    imex: dict[str, Any] = msgspec.field(default_factory=dict)
     other_config: str = ""
     rack_kw: int | None = None
-    node_nics: dict[str, Any] = {}
+    node_nics: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class TpuPod(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True):

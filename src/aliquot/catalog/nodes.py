@@ -1,8 +1,8 @@
 """Node objects: capacity, conditions and labels as the kubelet, cloud controllers and operators set them.
 
-Source of the labels: NVIDIA/k8s-device-plugin docs/gpu-feature-discovery, NVIDIA/gpu-operator, ROCm/k8s-device-plugin,
-intel/intel-resource-drivers-for-kubernetes, kubernetes-sigs/dra-driver-google-tpu, and the well-known labels of
-Kubernetes.
+Source of the labels: NVIDIA/k8s-device-plugin docs/gpu-feature-discovery, NVIDIA/gpu-operator,
+ROCm/k8s-device-plugin, intel/intel-resource-drivers-for-kubernetes, kubernetes-sigs/dra-driver-google-tpu,
+and the well-known labels of Kubernetes.
 """
 
 from aliquot.catalog.drivers import device_plugin
@@ -34,8 +34,8 @@ _CONDITIONS = (
 def host_resources(group: NodeGroup) -> tuple[int, int]:
     """CPUs and MiB of memory of one node.
 
-    A vGPU guest gets the part of its host that its vGPUs are of all that fit there: two A10-12Q fit on each of two
-    GPUs, so a guest with one has a quarter of the host.
+    A vGPU guest gets the part of its host that its vGPUs are of all that fit there: two A10-12Q fit on each
+    of two GPUs, so a guest with one has a quarter of the host.
     """
     cpus, memory = group.node_type.vcpus, group.node_type.ram_gib * 1024
     if group.vgpu is not None:

@@ -1,10 +1,11 @@
 """The openb trace: a production cluster of whole and shared GPUs, as Kubernetes objects.
 
-The trace is two CSV files of hkust-adsl/kubernetes-scheduler-simulator (FGD, USENIX ATC 2023): nodes with CPU,
-memory, GPUs and their model, and pods that ask for CPU, memory and either a part of one GPU or whole GPUs.
+The trace is two CSV files of hkust-adsl/kubernetes-scheduler-simulator (FGD, USENIX ATC 2023): nodes with
+CPU, memory, GPUs and their model, and pods that ask for CPU, memory and either a part of one GPU or whole
+GPUs.
 
-Each GPU becomes a device that several claims may share, with a capacity `share` of 1000 (milli-GPU). A pod with
-gpu_milli 460 takes 460 of one device; a pod of two whole GPUs takes all 1000 of two.
+Each GPU becomes a device that several claims may share, with a capacity `share` of 1000 (milli-GPU). A pod
+with gpu_milli 460 takes 460 of one device; a pod of two whole GPUs takes all 1000 of two.
 """
 
 import csv
@@ -39,7 +40,7 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class OpenbError(Exception):
-    """A trace file that cannot be read. line: counted from 1, the header is line 1; column: its name, or ""."""
+    """A trace file that cannot be read. line: the header is line 1; column: its name, or ""."""
 
     def __init__(self, source: str, line: int, column: str, problem: str, fix: str) -> None:
         super().__init__(source, line, column, problem, fix)
@@ -287,7 +288,13 @@ def pod_objects(pod: OpenbPod, position: int = 0) -> list[Json]:
         )
     pod_metadata = metadata | ({"labels": {f"{DRIVER}/qos": pod.qos}} if pod.qos.isalnum() else {})
     objects.append(
-        {"apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata, "spec": spec, "status": {"phase": "Pending"}}
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": pod_metadata,
+            "spec": spec,
+            "status": {"phase": "Pending"},
+        }
     )
     return objects
 

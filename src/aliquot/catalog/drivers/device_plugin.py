@@ -1,11 +1,15 @@
-"""Nodes without a DRA driver: the resources that NVIDIA's device plugin adds to a node's capacity.
+"""Nodes without a DRA driver: the resources that device plugins add to a node's capacity.
 
-Source: NVIDIA/k8s-device-plugin README (shared access, migStrategy) and GPU Feature Discovery.
+Source: NVIDIA/k8s-device-plugin README (shared access, migStrategy) and GPU Feature Discovery;
+ROCm/k8s-device-plugin; Google Kubernetes Engine for google.com/tpu.
 """
 
 from collections import Counter
 
 from aliquot.catalog.node_groups import NodeGroup
+
+RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "google": "google.com/tpu"}
+"""The resource that each vendor's device plugin advertises."""
 
 
 def mig_resource(profile: str) -> str:
@@ -35,8 +39,8 @@ def resources(group: NodeGroup) -> dict[str, str]:
     legacy = group.legacy
     if legacy is None:
         return {}
-    if group.accelerator.vendor == "amd":
-        return {"amd.com/gpu": str(len(group.node_type.gpus))}
+    if group.accelerator.vendor != "nvidia":
+        return {RESOURCES[group.accelerator.vendor]: str(len(group.node_type.gpus))}
     whole = whole_gpus(group)
     counts = mig_counts(group)
     if legacy.strategy == "single" and counts:

@@ -1,7 +1,8 @@
 """What the NVIDIA DRA driver (gpu.nvidia.com) publishes: full GPUs, MIG instances, consumable shares.
 
-Source: kubernetes-sigs/dra-driver-nvidia-gpu v0.5 development (2026-08), cmd/gpu-kubelet-plugin; the attributes are
-listed in data/dra_drivers.yaml. The versions of the NVIDIA driver and of CUDA are those of its documented example.
+Source: kubernetes-sigs/dra-driver-nvidia-gpu v0.5 development (2026-08), cmd/gpu-kubelet-plugin; the
+attributes are listed in data/dra_drivers.yaml. The versions of the NVIDIA driver and of CUDA are those of
+its documented example.
 """
 
 from collections.abc import Sequence
@@ -62,8 +63,8 @@ def device_classes(groups: Sequence[NodeGroup]) -> list[Json]:
 def slices(group: NodeGroup, node: str, kubernetes: Version) -> list[Json]:
     """The ResourceSlices of one machine.
 
-    Without dynamic MIG everything is in one slice. With it, from Kubernetes 1.35 on: one slice with the counter
-    sets and one with the devices of each GPU; in 1.34: one slice per GPU with both.
+    Without dynamic MIG everything is in one slice. With it, from Kubernetes 1.35 on: one slice with the
+    counter sets and one with the devices of each GPU; in 1.34: one slice per GPU with both.
     """
     made = resource_slices(DRIVER, node, _contents(group, node, kubernetes))
     if group.compute_domains:
@@ -138,8 +139,8 @@ def full_gpu(accelerator: Accelerator, slot: DeviceSlot, node: str, arch: str) -
 def guest_devices(group: NodeGroup, node: str) -> list[Json]:
     """The devices of a vGPU guest: the driver in the guest sees a vGPU as a full GPU named after its type.
 
-    Memory is the type's frame buffer; PCI addresses are those of the virtual machine, with one root; MIG is not
-    offered in a guest (isDynamicMIGCapable is false for vGPUs).
+    Memory is the type's frame buffer; PCI addresses are those of the virtual machine, with one root; MIG is
+    not offered in a guest (isDynamicMIGCapable is false for vGPUs).
     """
     kind = group.vgpu
     if kind is None:

@@ -1,7 +1,7 @@
 """MIG instances as the NVIDIA DRA driver publishes them: static ones, and dynamic ones that share counters.
 
-Source: kubernetes-sigs/dra-driver-nvidia-gpu cmd/gpu-kubelet-plugin/{mig,partitions,driver}.go; KEP-4815 for shared
-counters.
+Source: kubernetes-sigs/dra-driver-nvidia-gpu cmd/gpu-kubelet-plugin/{mig,partitions,driver}.go; KEP-4815
+for shared counters.
 """
 
 import re
@@ -43,7 +43,7 @@ _COPIED_FROM_PARENT = re.compile(r"(?!type$|uuid$).*")
 
 
 def device_name(index: int, profile: MigProfile, start: int) -> str:
-    """`gpu-<minor>-mig-<profile>-<profile id>-<start>`: 1g.10gb+me on GPU 0 at 3 is gpu-0-mig-1g10gb-me-20-3."""
+    """`gpu-<minor>-mig-<profile>-<profile id>-<start>`, such as gpu-0-mig-1g10gb-me-20-3."""
     short = re.sub(r"[^a-z0-9-]", "-", profile.name.replace(".", "").lower()).strip("-")
     return f"gpu-{index}-mig-{short}-{profile.profile_id}-{start}"
 
@@ -110,8 +110,8 @@ def counter_set(board: MigBoard, index: int) -> Json:
 def dynamic_devices(board: MigBoard, index: int, parent: Json) -> list[Json]:
     """A GPU and every instance it could be cut into, each with what it draws from the GPU's counters.
 
-    On Ampere, where MIG mode cannot be switched without a reset, the GPU is in MIG mode and only its instances
-    are published. Sorted by name, as the driver does.
+    On Ampere, where MIG mode cannot be switched without a reset, the GPU is in MIG mode and only its
+    instances are published. Sorted by name, as the driver does.
     """
     name = f"gpu-{index}-counter-set"
     devices = []
@@ -134,7 +134,7 @@ def dynamic_devices(board: MigBoard, index: int, parent: Json) -> list[Json]:
 def split_slices(
     board: MigBoard, gpus: Sequence[tuple[DeviceSlot, Json]], finish: Callable[[Json], Json]
 ) -> list[Slice]:
-    """Kubernetes 1.35 and later: the counter sets of all GPUs in one slice, then one slice of devices per GPU."""
+    """Kubernetes 1.35 and later: all counter sets in one slice, then one slice of devices per GPU."""
     sets = [counter_set(board, slot.index) for slot, _ in gpus]
     found = [Slice(shared_counters=sets)]
     for slot, parent in gpus:

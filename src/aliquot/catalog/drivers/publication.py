@@ -30,6 +30,7 @@ NUMA_NODE = "resource.kubernetes.io/numaNode"
 
 _NAMESPACE = uuid.UUID("7f0cbd0c-9b0f-5a0e-8a53-6a1d0c2b7f11")
 _BINARY_SUFFIXES = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
+_DECIMAL_SUFFIXES = ("", "k", "M", "G", "T", "P", "E")
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 Json = dict[str, Any]
@@ -71,6 +72,15 @@ def binary_quantity(amount: int) -> str:
         amount //= 1024
         power += 1
     return f"{amount}{_BINARY_SUFFIXES[power]}"
+
+
+def decimal_quantity(amount: int) -> str:
+    """The canonical text of a whole quantity in decimal form: 1216 is `1216`, 2000 is `2k`."""
+    power = 0
+    while amount and amount % 1000 == 0 and power < len(_DECIMAL_SUFFIXES) - 1:
+        amount //= 1000
+        power += 1
+    return f"{amount}{_DECIMAL_SUFFIXES[power]}"
 
 
 def mebibytes(amount: int) -> str:
@@ -124,7 +134,7 @@ def chunks(devices: Sequence[Json], size: int = MAX_DEVICES) -> list[Slice]:
 
 
 def device_class(name: str, expressions: Iterable[str], extended_resource: str = "") -> Json:
-    """A DeviceClass with CEL selectors. extended_resource: the resource name that pods may ask for instead."""
+    """A DeviceClass with CEL selectors. extended_resource: the resource that pods may ask for."""
     spec: Json = {"selectors": [{"cel": {"expression": expression}} for expression in expressions]}
     if extended_resource:
         spec["extendedResourceName"] = extended_resource
