@@ -1,7 +1,7 @@
 """What Aliquot installs in a cluster: its resource, its identity, its policies.
 
-The YAML files beside this module are the whole installation: ``kubectl apply -f`` of the folder and the embedded
-cluster take the same files. They are applied in the order of their names.
+The YAML files beside this module are the whole installation: ``kubectl apply -f`` of the folder and the
+embedded cluster take the same files. They are applied in the order of their names.
 """
 
 from __future__ import annotations
@@ -17,10 +17,6 @@ SERVICE_ACCOUNT = "aliquot-controller"
 CONTROLLER_USER = f"system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"
 #: ConfigMap in NAMESPACE: one key per managed driver, its value the extended resources of the driver.
 DRIVERS = "aliquot-drivers"
-#: The scheduling gate that the policies put on pods.
-GATE = "aliquot.dev/placement"
-#: Label with the value "true" on namespaces whose pods are gated and queued.
-MANAGED_LABEL = "aliquot.dev/managed"
 
 _ADMISSION = "admissionregistration.k8s.io"
 
@@ -39,7 +35,8 @@ def text(name: str) -> str:
 def load(minor: int = 36) -> list[dict[str, Any]]:
     """All objects, each a fresh document, for Kubernetes 1.``minor``.
 
-    Before 1.36 MutatingAdmissionPolicy is served as v1beta1 only (KEP-3962), so those documents name that version.
+    Before 1.36 MutatingAdmissionPolicy is served as v1beta1 only (KEP-3962), so those documents name that
+    version.
     """
     documents: list[dict[str, Any]] = []
     for name in names():

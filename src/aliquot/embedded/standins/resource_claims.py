@@ -1,0 +1,245 @@
+"""Claims from templates, and the release of claims that nobody uses any more.
+
+Does what kube-controller-manager's resource claim controller does (KEP-3063, KEP-4381): claims are made for
+gated pods too, and an allocation ends when the last pod that reserved the claim has finished or is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+
+from aliquot.embedded.hooks import Object
+from aliquot.embedded.standins.standin import (
+    Cluster,
+    StandIn,
+    controller_user,
+    copy,
+    pod_finished,
+    terminating,
+)
+from aliquot.embedded.standins.view import Key, controller_of, owner_reference
+
+CLAIMS = "resourceclaims.resource.k8s.io"
+TEMPLATES = "resourceclaimtemplates.resource.k8s.io"
+FINALIZER = "resource.kubernetes.io/delete-protection"
+POD_CLAIM_NAME = "resource.kubernetes.io/pod-claim-name"
+#: A claim holds at most this many reservations (resource.k8s.io/v1, ResourceClaimReservedForMaxSize).
+MOST_RESERVATIONS = 256
+
+
+def claim_names(pod: Object) -> dict[str, str | None]:
+    """The claim behind each entry of ``spec.resourceClaims``; None where its claim has not been made yet."""
+    spec = pod.get("spec") or {}
+    made = {
+        one["name"]: one.get("resourceClaimName")
+        for one in (pod.get("status") or {}).get("resourceClaimStatuses") or ()
+    }
+    return {
+        one["name"]: one.get("resourceClaimName") or made.get(one["name"])
+        for one in spec.get("resourceClaims") or ()
+    }
+
+
+def reserved_for(claim: Object, pod: Object) -> bool:
+    uid = pod["metadata"]["uid"]
+    return any(one.get("uid") == uid for one in (claim.get("status") or {}).get("reservedFor") or ())
+
+
+def allocated(claim: Object) -> bool:
+    return bool((claim.get("status") or {}).get("allocation"))
+
+
+def pod_reservation(pod: Object) -> Object:
+    return {"resource": "pods", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
+
+
+def pod_done(pod: Object) -> bool:
+    """None of its containers runs or ever will."""
+    return pod_finished(pod) or (terminating(pod) and not (pod.get("spec") or {}).get("nodeName"))
+
+
+def _reserving_pods(claim: Object) -> Iterable[str]:
+    return [one["uid"] for one in (claim.get("status") or {}).get("reservedFor") or () if one.get("uid")]
+
+
+def _awaited_templates(pod: Object) -> Iterable[str]:
+    made = claim_names(pod)
+    return [
+        f"{pod['metadata']['namespace']}/{one['resourceClaimTemplateName']}"
+        for one in (pod.get("spec") or {}).get("resourceClaims") or ()
+        if one.get("resourceClaimTemplateName") and made.get(one["name"]) is None
+    ]
+
+
+class ResourceClaims(StandIn):
+    user = controller_user("resource-claim-controller")
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__(cluster)
+        self.view.index(CLAIMS, "reserving pod", _reserving_pods)
+        self.view.index("pods", "awaited template", _awaited_templates)
+        self.view.on("pods", self._pod_changed)
+        self.view.on(CLAIMS, self._claim_changed)
+        self.view.on(TEMPLATES, self._template_changed)
+
+    def _pod_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
+        pod = after or before
+        if pod is None or not (pod.get("spec") or {}).get("resourceClaims"):
+            return
+        if after is None or pod_done(after):
+            uid = pod["metadata"]["uid"]
+            for claim in self.view.by(CLAIMS, "reserving pod", uid):
+                self.queue.add(claim)
+            for claim in self.view.owned_by(uid, CLAIMS):
+                self.queue.add(claim)
+        else:
+            self.queue.add(key)
+
+    def _claim_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
+        if after is not None:
+            self.queue.add(key)
+        elif before is not None and (owner := controller_of(before)) and owner.get("kind") == "Pod":
+            self.queue.add(Key("pods", key.namespace, owner["name"]))
+
+    def _template_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
+        if after is not None:
+            for pod in self.view.by("pods", "awaited template", f"{key.namespace}/{key.name}"):
+                self.queue.add(pod)
+
+    def reconcile(self, key: Hashable) -> None:
+        assert isinstance(key, Key)
+        obj = self.view.get(key)
+        if obj is None:
+            return
+        if key.resource == "pods":
+            self._make_claims(key, obj)
+        else:
+            self._release(key, obj)
+
+    # Claims for pods
+
+    def _make_claims(self, key: Key, pod: Object) -> None:
+        if terminating(pod) or pod_done(pod):
+            return
+        made = claim_names(pod)
+        new: dict[str, str] = {}
+        for entry in pod["spec"].get("resourceClaims") or ():
+            template_name = entry.get("resourceClaimTemplateName")
+            if not template_name or made.get(entry["name"]) is not None:
+                continue
+            claim = self._existing(pod, entry["name"])
+            if claim is None:
+                template = self.view.get(Key(TEMPLATES, key.namespace, template_name))
+                if template is None:
+                    continue
+                claim = self.create(CLAIMS, key.namespace, _claim_from(template, pod, entry["name"]))
+            new[entry["name"]] = claim["metadata"]["name"]
+        if new:
+            changed = copy(pod)
+            statuses = changed.setdefault("status", {}).setdefault("resourceClaimStatuses", [])
+            statuses[:] = [one for one in statuses if one["name"] not in new]
+            statuses += [{"name": name, "resourceClaimName": claim} for name, claim in new.items()]
+            self.write(key, changed, "status")
+        if pod["spec"].get("nodeName"):
+            self._reserve_for_bound(pod)
+
+    def _existing(self, pod: Object, entry: str) -> Object | None:
+        """The claim made for this entry before the pod's status could tell."""
+        for claim in self.view.controlled_by(pod["metadata"]["uid"], CLAIMS):
+            if (claim["metadata"].get("annotations") or {}).get(POD_CLAIM_NAME) == entry and not terminating(
+                claim
+            ):
+                return claim
+        return None
+
+    def _reserve_for_bound(self, pod: Object) -> None:
+        """A pod created with a node name passed by the scheduler, which would have reserved its claims."""
+        for name in claim_names(pod).values():
+            if name is None:
+                continue
+            key = Key(CLAIMS, pod["metadata"]["namespace"], name)
+            claim = self.view.get(key)
+            if claim is None or terminating(claim) or not allocated(claim) or reserved_for(claim, pod):
+                continue
+            if len(claim["status"].get("reservedFor") or ()) < MOST_RESERVATIONS:
+                changed = copy(claim)
+                changed["status"].setdefault("reservedFor", []).append(pod_reservation(pod))
+                self.write(key, changed, "status")
+
+    # Claims nobody uses
+
+    def _release(self, key: Key, claim: Object) -> None:
+        status = claim.get("status") or {}
+        reservations = status.get("reservedFor") or []
+        valid = [one for one in reservations if self._holds(key.namespace, one)]
+        protected = FINALIZER in (claim["metadata"].get("finalizers") or ())
+        unused = not valid
+        changed: Object | None = None
+        if len(valid) < len(reservations):
+            changed = copy(claim)
+            changed["status"]["reservedFor"] = valid
+            if unused and protected:
+                _deallocate(changed)
+        elif protected and unused and terminating(claim):
+            changed = copy(claim)
+            _deallocate(changed)
+        if changed is not None:
+            changed = self.write(key, changed, "status")
+            if protected and not allocated(changed):
+                changed["metadata"]["finalizers"] = [
+                    one for one in changed["metadata"].get("finalizers") or () if one != FINALIZER
+                ]
+                changed = self.write(key, changed)
+        if (
+            unused
+            and not terminating(claim)
+            and (pod := self._owner(claim)) is not None
+            and self._over(pod, claim)
+        ):
+            self.delete(key, uid=claim["metadata"]["uid"])
+
+    def _holds(self, namespace: str, reservation: Object) -> bool:
+        if reservation.get("resource") != "pods" or reservation.get("apiGroup"):
+            return True
+        pod = self.view.pod(namespace, reservation.get("name") or "")
+        return pod is not None and pod["metadata"]["uid"] == reservation.get("uid") and not pod_done(pod)
+
+    def _owner(self, claim: Object) -> Object | None:
+        owner = controller_of(claim)
+        if owner is None or owner.get("kind") != "Pod" or owner.get("apiVersion") != "v1":
+            return None
+        return self.view.pod(claim["metadata"]["namespace"], owner["name"])
+
+    def _over(self, pod: Object, claim: Object) -> bool:
+        owner = controller_of(claim) or {}
+        return pod["metadata"]["uid"] != owner.get("uid") or pod_done(pod)
+
+
+def _claim_from(template: Object, pod: Object, entry: str) -> Object:
+    """``<pod>-<entry>-<five letters>``, owned by the pod."""
+    spec = template.get("spec") or {}
+    meta = spec.get("metadata") or {}
+    return {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaim",
+        "metadata": {
+            "generateName": f"{pod['metadata']['name']}-{entry}-",
+            "namespace": pod["metadata"]["namespace"],
+            "labels": dict(meta.get("labels") or {}),
+            "annotations": dict(meta.get("annotations") or {}) | {POD_CLAIM_NAME: entry},
+            "ownerReferences": [owner_reference({"apiVersion": "v1", "kind": "Pod"} | pod)],
+        },
+        "spec": copy(spec.get("spec") or {}),
+    }
+
+
+def _deallocate(claim: Object) -> None:
+    """Device statuses go with the allocation that they speak of."""
+    for part in ("allocation", "devices"):
+        claim["status"].pop(part, None)
+    if not claim["status"].get("reservedFor"):
+        claim["status"].pop("reservedFor", None)
+
+
+def claim_key(namespace: str, name: str) -> Key:
+    return Key(CLAIMS, namespace, name)
