@@ -426,11 +426,11 @@ async def _read(answer: aiohttp.ClientResponse, name: str, limit: int) -> bytes:
     return b"".join(chunks)
 
 
-class _ListMeta(msgspec.Struct):
+class _ListMeta(msgspec.Struct, frozen=True):
     token: str = msgspec.field(name="continue", default="")
 
 
-class _ListHead(msgspec.Struct):
+class _ListHead(msgspec.Struct, frozen=True):
     metadata: _ListMeta = _ListMeta()
 
 

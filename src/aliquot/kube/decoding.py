@@ -22,22 +22,22 @@ class UndecodableError(Exception):
         self.problem = problem
 
 
-class _Meta(msgspec.Struct, rename="camel"):
+class _Meta(msgspec.Struct, frozen=True, rename="camel"):
     name: str = ""
     namespace: str = ""
     resource_version: str = ""
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, frozen=True):
     metadata: _Meta = _Meta()
 
 
-class _Page(msgspec.Struct):
+class _Page(msgspec.Struct, frozen=True):
     metadata: _Meta = _Meta()
     items: list[msgspec.Raw] | None = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, frozen=True):
     type: str
     object: msgspec.Raw
 
