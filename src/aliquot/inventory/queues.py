@@ -1,0 +1,186 @@
+"""The tree of queues: what each is entitled to, what it uses, and how much waits in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from aliquot.inventory.devices import DeviceTable
+from aliquot.inventory.owners import Owners
+from aliquot.inventory.workloads import Status, WorkloadTable
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.holdings import class_counts, pod_charge
+from aliquot.scheduling.index import SnapshotIndex, live
+from aliquot.scheduling.queues import GPU, UNIT, Amount, QueueTree, QueueUsage, exact
+from aliquot.scheduling.requests import pod_requests
+
+OUTSIDE = ""
+"""The name under which work outside all queues is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceState:
+    """One resource of one queue, in billionths of its unit; None: no such term."""
+
+    name: str
+    used: Amount
+    quota: int | None = None
+    limit: int | None = None
+    weight: int = 1
+
+    @property
+    def over_quota(self) -> bool:
+        return self.used > (self.quota or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A queue with everything below it counted in.
+
+    depth: 0 at the top. problem: why it cannot be used (as QueueProblem says), "" if it can. resources: GPU
+    first, then the others that it has terms for. waiting, running: workloads.
+    """
+
+    name: str
+    parent: str
+    depth: int
+    priority: int
+    resources: tuple[ResourceState, ...]
+    waiting: int = 0
+    running: int = 0
+    problem: str = ""
+
+    def resource(self, name: str) -> ResourceState:
+        for state in self.resources:
+            if state.name == name:
+                return state
+        return ResourceState(name, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueTable:
+    """Queues as a tree in depth-first order; outside: what work outside of queues uses, by resource."""
+
+    queues: tuple[QueueState, ...]
+    outside: QueueState
+
+
+@dataclass(slots=True)
+class _Counts:
+    waiting: dict[str, int] = field(default_factory=dict)
+    running: dict[str, int] = field(default_factory=dict)
+
+
+def queue_usage(
+    snapshot: Snapshot, index: SnapshotIndex, tree: QueueTree, owners: Owners, devices: DeviceTable
+) -> tuple[QueueUsage, dict[str, Amount]]:
+    """What every queue uses, and what is used outside of queues.
+
+    A pod counts once it has a node, a claim once it is allocated; a claim that pods of several queues share
+    counts for the first of them.
+    """
+    usage = QueueUsage(tree)
+    outside: dict[str, Amount] = {}
+
+    def add(queue: str, charge: Mapping[str, Amount]) -> None:
+        if tree.path(queue):
+            usage.add(queue, charge)
+            return
+        for resource, amount in charge.items():
+            outside[resource] = exact(outside.get(resource, 0) + amount)
+
+    queue_of_claim: dict[tuple[str, str], str] = {}
+    for state in devices.devices:
+        if not state.board.accelerator:
+            continue
+        for holder in state.holders:
+            if holder.admin or holder.claim is None:
+                continue
+            queue_of_claim[holder.claim.namespace, holder.claim.name] = holder.queue
+            add(holder.queue, {GPU: exact(holder.share * UNIT)})
+    for claim in snapshot.resource_claims:
+        allocation = claim.status.allocation
+        if allocation is not None:
+            counts = class_counts(claim, allocation)
+            queue = queue_of_claim.get(claim.key, OUTSIDE)
+            add(queue, {name: number * UNIT for name, number in counts.items()})
+    for group in owners.groups:
+        for pod in group.pods:
+            if pod.spec.node_name and live(pod):
+                add(group.gang.queue, pod_charge(pod_requests(pod.spec), index.nodes.get(pod.spec.node_name)))
+    return usage, outside
+
+
+def queue_table(
+    tree: QueueTree, usage: QueueUsage, outside: Mapping[str, Amount], workloads: WorkloadTable
+) -> QueueTable:
+    """The tree with terms, usage and counts; queues with a broken chain of parents come last."""
+    counts = _Counts()
+    for item in workloads.workloads:
+        into = None
+        if item.status is Status.WAITING:
+            into = counts.waiting
+        elif item.status in (Status.RUNNING, Status.STARTING, Status.PLACED):
+            into = counts.running
+        if into is not None:
+            for name in tree.path(item.queue) or (OUTSIDE if not item.queue else item.queue,):
+                into[name] = into.get(name, 0) + 1
+    found: list[QueueState] = []
+
+    def walk(name: str, depth: int) -> None:
+        found.append(_queue(tree, name, depth, usage.of(name), counts))
+        for child in tree.children(name):
+            walk(child, depth + 1)
+
+    for top in tree.children(""):
+        walk(top, 0)
+    found.extend(_queue(tree, name, 0, {}, counts) for name in sorted(tree.problems))
+    used = tuple(ResourceState(name, outside[name]) for name in sorted(outside, key=_gpu_first))
+    return QueueTable(
+        tuple(found),
+        QueueState(
+            name=OUTSIDE,
+            parent="",
+            depth=0,
+            priority=0,
+            resources=used,
+            waiting=counts.waiting.get(OUTSIDE, 0),
+            running=counts.running.get(OUTSIDE, 0),
+        ),
+    )
+
+
+def _queue(tree: QueueTree, name: str, depth: int, used: Mapping[str, Amount], counts: _Counts) -> QueueState:
+    queue = tree.queues[name]
+    terms = tree.terms[name]
+    problem = tree.problems.get(name)
+    resources = []
+    for resource in sorted({GPU, *terms}, key=_gpu_first):
+        term = terms.get(resource)
+        resources.append(
+            ResourceState(
+                name=resource,
+                used=used.get(resource, 0),
+                quota=term.quota.nano if term is not None and term.quota is not None else None,
+                limit=term.limit.nano if term is not None and term.limit is not None else None,
+                weight=term.over_quota_weight if term is not None else 1,
+            )
+        )
+    return QueueState(
+        name=name,
+        parent=queue.spec.parent,
+        depth=depth,
+        priority=queue.spec.priority,
+        resources=tuple(resources),
+        waiting=counts.waiting.get(name, 0),
+        running=counts.running.get(name, 0),
+        problem=f"{problem.kind} {problem.subject}" if problem is not None else "",
+    )
+
+
+def _gpu_first(resource: str) -> tuple[bool, str]:
+    return (resource != GPU, resource)
+
+
+def fraction_of(used: Amount, whole: int | None) -> Fraction | None:
+    """used / whole, None where there is no whole to compare with."""
+    return Fraction(used) / whole if whole else None

@@ -1,0 +1,56 @@
+"""All tables of a snapshot together."""
+
+from dataclasses import dataclass
+
+from aliquot.dra.features import KubernetesVersion
+from aliquot.dra.fleet import Fleet
+from aliquot.inventory.devices import DeviceTable, device_table
+from aliquot.inventory.layout import Layout
+from aliquot.inventory.owners import Owners
+from aliquot.inventory.queues import QueueTable, queue_table, queue_usage
+from aliquot.inventory.workloads import WorkloadTable, workload_table
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.index import SnapshotIndex
+from aliquot.scheduling.plan import Plan
+from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.queues import QueueTree
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Devices, workloads and queues of one snapshot, with the plan that was made from it."""
+
+    snapshot: Snapshot
+    plan: Plan
+    fleet: Fleet
+    layout: Layout
+    devices: DeviceTable
+    workloads: WorkloadTable
+    queues: QueueTable
+
+    @staticmethod
+    def of(
+        snapshot: Snapshot,
+        plan: Plan,
+        policy: Policy,
+        *,
+        previous: "Report | None" = None,
+        kubernetes: KubernetesVersion = (1, 36),
+    ) -> "Report":
+        """The tables; what belongs to unchanged slices is taken over from a previous report."""
+        fleet = Fleet.of(
+            snapshot.resource_slices,
+            snapshot.device_classes,
+            snapshot.device_taint_rules,
+            kubernetes=kubernetes,
+            previous=previous.fleet if previous is not None else None,
+        )
+        layout = Layout.of(fleet, previous.layout if previous is not None else None)
+        index = SnapshotIndex.of(snapshot)
+        tree = QueueTree.of(snapshot.queues)
+        owners = Owners.of(index, tree, policy.default_queue)
+        devices = device_table(snapshot, layout, owners)
+        workloads = workload_table(owners, devices, plan)
+        usage, outside = queue_usage(snapshot, index, tree, owners, devices)
+        queues = queue_table(tree, usage, outside, workloads)
+        return Report(snapshot, plan, fleet, layout, devices, workloads, queues)
