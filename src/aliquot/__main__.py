@@ -1,0 +1,6 @@
+"""`python -m aliquot`."""
+
+from aliquot.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The command line: one module per command, reading of input, forms of output."""

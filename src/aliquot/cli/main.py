@@ -1,0 +1,79 @@
+"""The `aliquot` command. Sub-commands are imported when they run, so that help comes at once."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import PurePath
+
+import click
+
+from aliquot.cli.failures import Failure
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("aliquot.cli.up:up", "Run a GPU control plane on this machine: cluster, controller, page."),
+    "controller": ("aliquot.cli.controller:controller", "Run Aliquot's controller against a cluster."),
+    "get": ("aliquot.cli.get:get", "Show devices, workloads or queues."),
+    "explain": ("aliquot.cli.explain:explain", "Say why a workload waits, or why it runs where it runs."),
+    "plan": ("aliquot.cli.plan:plan", "Say what would run where, offline; nothing is touched."),
+    "replay": ("aliquot.cli.replay:replay", "Make recorded decisions again and compare."),
+    "fleet": ("aliquot.cli.fleet:fleet", "Work with fleet files."),
+    "version": ("aliquot.cli.version:version", "Show the version."),
+}
+"""Each command with the object that implements it and one line of help, in the order of the help text."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a sub-command only when it is called; its help needs none of them."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Aliquot decides which GPU, or which exact part of one, each AI workload on Kubernetes gets.\n\n"
+    "Data goes to stdout, notes to stderr. `kubectl aliquot` is the same command.",
+)
+@click.option("--version", "shown", is_flag=True, is_eager=True, help="Show the version and exit.")
+@click.pass_context
+def cli(context: click.Context, shown: bool) -> None:
+    if shown:
+        from aliquot import __version__
+
+        click.echo(f"aliquot {__version__}")
+        context.exit()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave the process with its exit status.
+
+    0: done, nothing to report. 1: done, with findings. 2: an error, nothing was changed. 130: Ctrl-C.
+    """
+    name = "kubectl aliquot" if PurePath(sys.argv[0]).name.startswith("kubectl-") else "aliquot"
+    try:
+        status = cli.main(list(arguments) if arguments is not None else None, name, standalone_mode=False)
+    except Failure as failure:
+        failure.show()
+        sys.exit(failure.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(max(error.exit_code, 2))
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) left early. Nothing is wrong; stdout must not be flushed.
+        sys.stdout = None
+        sys.exit(141)
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,195 @@
+"""Forms of output: tables as kubectl prints them, and JSON, YAML, CSV and names for programs.
+
+Data goes to stdout. Colour is used only when stdout is a terminal and NO_COLOR is not set.
+"""
+
+import csv
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+import msgspec
+import yaml
+
+API_VERSION = "aliquot.dev/v1alpha1"
+"""The version of the JSON that commands print; fields are added to it, never changed or taken away."""
+
+NONE = "<none>"
+FORMS = ("table", "wide", "json", "yaml", "csv", "name")
+
+_COLOURS = {
+    "Running": "green",
+    "Placed": "green",
+    "Starting": "cyan",
+    "Waiting": "yellow",
+    "Broken": "red",
+    "Failed": "red",
+    "Unusable": "red",
+}
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """A column. key: its name in CSV. wide: shown with `-o wide` (and in CSV) only. right: numbers."""
+
+    title: str
+    key: str
+    wide: bool = False
+    right: bool = False
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A row: a cell for every column, what programs get instead, and its name as `kind/name`.
+
+    total: a row that adds up others; programs do not get it among the items.
+    """
+
+    cells: tuple[str, ...]
+    item: Mapping[str, Any]
+    name: str
+    total: bool = False
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """A table, the kind of list it is for programs, and what the list says besides its items."""
+
+    kind: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    summary: Mapping[str, Any] = {}
+
+
+def coloured() -> bool:
+    """Whether stdout takes colour: a terminal, and NO_COLOR (no-color.org) not set to anything."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def note(text: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(text, err=True)
+
+
+def write(table: Table, form: str, *, headers: bool = True) -> None:
+    """Print a table in one of FORMS."""
+    if form in ("json", "yaml"):
+        write_document(document(table), form)
+    elif form == "csv":
+        click.echo(_csv(table, headers), nl=False)
+    elif form == "name":
+        for row in table.rows:
+            if not row.total:
+                click.echo(row.name)
+    else:
+        for line in lines(table, wide=form == "wide", headers=headers, colour=coloured()):
+            click.echo(line)
+
+
+def document(table: Table) -> dict[str, Any]:
+    """The table for programs."""
+    found: dict[str, Any] = {"apiVersion": API_VERSION, "kind": table.kind}
+    if table.summary:
+        found["summary"] = dict(table.summary)
+    found["items"] = [dict(row.item) for row in table.rows if not row.total]
+    return found
+
+
+def write_document(value: object, form: str) -> None:
+    """Print a JSON-like value as JSON or YAML."""
+    if form == "yaml":
+        click.echo(yaml_text(value), nl=False)
+    else:
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+_DUMPER: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+def yaml_text(value: object) -> str:
+    """A JSON-like value as YAML in block style, keys in their order."""
+    text: str = yaml.dump(
+        value, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, default_flow_style=False, width=110
+    )
+    return text
+
+
+def lines(table: Table, *, wide: bool, headers: bool, colour: bool) -> Iterable[str]:
+    """The table as lines, columns padded to their widest cell and three blanks apart."""
+    shown = [number for number, column in enumerate(table.columns) if wide or not column.wide]
+    grid = [[row.cells[number] or NONE for number in shown] for row in table.rows]
+    titles = [[table.columns[number].title for number in shown]] if headers else []
+    widths = [max((len(line[place]) for line in titles + grid), default=0) for place in range(len(shown))]
+    right = [table.columns[number].right for number in shown]
+    for line in titles:
+        yield _line(line, widths, right, None)
+    for row, cells in zip(table.rows, grid, strict=True):
+        paint = _painter(row) if colour else None
+        yield _line(cells, widths, right, paint)
+
+
+def _line(
+    cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], paint: Callable[[str], str] | None
+) -> str:
+    pieces = []
+    last = len(cells) - 1
+    for place, cell in enumerate(cells):
+        gap = " " * (widths[place] - len(cell))
+        text = paint(cell) if paint else cell
+        if right[place]:
+            pieces.append(gap + text)
+        else:
+            pieces.append(text if place == last else text + gap)
+    return "   ".join(pieces).rstrip()
+
+
+def _painter(row: Row) -> Callable[[str], str]:
+    def paint(cell: str) -> str:
+        if row.total:
+            return click.style(cell, bold=True)
+        colour = _COLOURS.get(cell)
+        return click.style(cell, fg=colour) if colour else cell
+
+    return paint
+
+
+def _csv(table: Table, headers: bool) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if headers:
+        writer.writerow([column.key for column in table.columns])
+    for row in table.rows:
+        if not row.total:
+            writer.writerow(["" if cell == NONE else cell for cell in row.cells])
+    return text.getvalue()
+
+
+def sorted_by(table: Table, key: str) -> Table:
+    """The table with its rows in the order of one column; totals stay where they are: at the end.
+
+    Raises ValueError with the known keys for a column that is not there.
+    """
+    keys = {column.key.lower(): number for number, column in enumerate(table.columns)}
+    keys |= {column.title.lower(): number for number, column in enumerate(table.columns)}
+    place = keys.get(key.lower())
+    if place is None:
+        raise ValueError(", ".join(column.key for column in table.columns))
+    items = [row for row in table.rows if not row.total]
+    totals = [row for row in table.rows if row.total]
+    items.sort(key=lambda row: _natural(row.cells[place]))
+    return msgspec.structs.replace(table, rows=tuple(items + totals))
+
+
+def _natural(cell: str) -> tuple[tuple[int, float, str], ...]:
+    pieces: list[tuple[int, float, str]] = []
+    digits = ""
+    for character in cell + " ":
+        if character.isdigit() and character.isascii():
+            digits += character
+            continue
+        if digits:
+            pieces.append((0, int(digits), ""))
+            digits = ""
+        pieces.append((1, 0, character))
+    return tuple(pieces)
