@@ -1,0 +1,518 @@
+"""From checked tree to Python closures.
+
+Each node becomes a function of the frame, a list with the meter at 0 and a slot per variable. A program
+is compiled twice at most: with metering, and without for when the static cost shows that no limit can be
+reached.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from aliquot.cel import operators as op
+from aliquot.cel.comprehensions import LoopParts, loop
+from aliquot.cel.declarations import Function, Overload
+from aliquot.cel.errors import EvaluationError, Position, Source
+from aliquot.cel.guards import accepts
+from aliquot.cel.metering import LIST_COST, MAP_COST, STRUCT_COST, CostLimitError, call_cost
+from aliquot.cel.patterns import compile_pattern
+from aliquot.cel.syntax import (
+    Call,
+    Comprehension,
+    Ident,
+    ListNode,
+    Literal,
+    MapNode,
+    Node,
+    OptionalMap,
+    Select,
+    Struct,
+)
+from aliquot.cel.typesystem import Type
+from aliquot.cel.values import NO_SUCH_OVERLOAD, NONE, Optional, equal, find
+
+__all__ = ["Closure", "Compiler", "Frame"]
+
+Frame = list[Any]
+Closure = Callable[[Frame], Any]
+
+_SAME_KIND: Final = frozenset({"int", "uint", "double", "string", "bytes", "duration", "timestamp"})
+_DIRECT: Final = {
+    "_==_": operator.eq,
+    "_!=_": operator.ne,
+    "_<_": operator.lt,
+    "_<=_": operator.le,
+    "_>_": operator.gt,
+    "_>=_": operator.ge,
+}
+
+
+class Compiler:
+    """Compiles one checked tree; `variables` are the slots of the frame after the meter, in order."""
+
+    def __init__(
+        self, source: Source, variables: tuple[str, ...], functions: Mapping[str, Function], *, metered: bool
+    ) -> None:
+        self._source = source
+        self._functions = functions
+        self._metered = metered
+        self._slots: dict[str, int] = {name: at for at, name in enumerate(variables, start=1)}
+        self.frame_size = len(variables) + 1
+
+    def _slot(self, name: str) -> int:
+        slot = self.frame_size
+        self.frame_size += 1
+        self._slots[name] = slot
+        return slot
+
+    def compile(self, node: Node) -> Closure:
+        if isinstance(node, Literal):
+            return _constant(node.value)
+        if isinstance(node, Ident):
+            return self._identifier(node)
+        if isinstance(node, Select):
+            return self._selection(node)
+        if isinstance(node, Call):
+            return self._call(node)
+        if isinstance(node, ListNode):
+            return self._list(node)
+        if isinstance(node, MapNode):
+            return self._map(node)
+        if isinstance(node, Struct):
+            return self._struct(node)
+        assert isinstance(node, Comprehension)
+        return self._comprehension(node)
+
+    def _position(self, at: int) -> Position:
+        return self._source.position(at)
+
+    def _charged(self, run: Closure, cost: int) -> Closure:
+        if not self._metered or cost == 0:
+            return run
+
+        def charged(frame: Frame) -> Any:
+            value = run(frame)
+            frame[0].charge(cost)
+            return value
+
+        return charged
+
+    def _identifier(self, node: Ident) -> Closure:
+        if node.constant is not None:
+            return _constant(node.constant)
+        return self._charged(operator.itemgetter(self._slots[node.name.removeprefix(".")]), 1)
+
+    def _selection(self, node: Select) -> Closure:
+        if node.qualified is not None:
+            return self._identifier(node.qualified)
+        if not self._metered and not node.test_only:
+            path = self._constant_path(node)
+            if path is not None:
+                return path
+        operand = self.compile(node.operand)
+        if node.test_only:
+            return _presence(operand, node.field, self._position(node.at))
+        return self._charged(
+            _lookup(operand, node.field, self._position(node.at)), self._step_cost(node.operand)
+        )
+
+    def _step_cost(self, operand: Node) -> int:
+        """A step of a path costs 1, the first one after something computed 2."""
+        chained = isinstance(operand, Ident | Select) or (
+            isinstance(operand, Call) and operand.function == "_[_]"
+        )
+        return 1 if chained else 2
+
+    def _constant_path(self, node: Node) -> Closure | None:
+        """`variable.a["b"].c` in one step, if all its keys are literal strings."""
+        keys: list[str] = []
+        places: list[int] = []
+        while not isinstance(node, Ident):
+            if isinstance(node, Select) and not node.test_only and node.qualified is None:
+                keys.append(node.field)
+                places.append(node.at)
+                node = node.operand
+            elif isinstance(node, Call) and node.function == "_[_]" and isinstance(node.args[1], Literal):
+                key = node.args[1].value
+                if type(key) is not str:
+                    return None
+                keys.append(key)
+                places.append(node.at)
+                node = node.args[0]
+            else:
+                return None
+        if node.constant is not None or len(keys) < 2:
+            return None
+        slot = self._slots[node.name.removeprefix(".")]
+        return _path(slot, tuple(reversed(keys)), [self._position(at) for at in reversed(places)])
+
+    def _call(self, node: Call) -> Closure:
+        if node.optional_map is not None:
+            return self._optional_map(node.optional_map)
+        name = node.function
+        if name == "_&&_":
+            return _logical(*map(self.compile, node.args), self._position(node.at), decisive=False)
+        if name == "_||_":
+            return _logical(*map(self.compile, node.args), self._position(node.at), decisive=True)
+        if name == "_?_:_":
+            return _conditional(*map(self.compile, node.args), self._position(node.at))
+        if name in ("_[_]", "_[?_]", "_?._"):
+            return self._index(node)
+        if name in ("or", "orValue") and node.target is not None:
+            return self._charged(self._alternative(node), 1)
+        if not self._metered and name == "matches":
+            pattern = node.args[-1]
+            if isinstance(pattern, Literal) and type(pattern.value) is str:
+                subject = node.target if node.target is not None else node.args[0]
+                return _matches(self.compile(subject), pattern.value, self._position(node.at))
+        run = self._implementation(node)
+        arguments = [self.compile(operand) for operand in node.operands]
+        if self._metered:
+            overload = node.overloads[0].identifier if len(node.overloads) == 1 else ""
+            cost = call_cost(name, overload)
+            return _metered_call(run, arguments, overload, cost, self._position(node.at))
+        closure = _plain_call(run, arguments, self._position(node.at))
+        if arguments and all(isinstance(operand, Literal) for operand in node.operands):
+            try:
+                return _constant(closure([None]))
+            except EvaluationError:
+                return closure
+        return closure
+
+    def _index(self, node: Call) -> Closure:
+        if not self._metered and node.function == "_[_]":
+            path = self._constant_path(node)
+            if path is not None:
+                return path
+        operand, key = map(self.compile, node.args)
+        step = op.index if node.function == "_[_]" else op.optional_index
+        run = _plain_call(step, [operand, key], self._position(node.at))
+        return self._charged(run, self._step_cost(node.args[0]))
+
+    def _implementation(self, node: Call) -> Callable[..., Any]:
+        """The function behind a call: direct where the types are known, else picked by the values."""
+        kinds = [operand.type for operand in node.operands]
+        direct = _DIRECT.get(node.function)
+        if direct is not None and kinds[0] == kinds[1] and kinds[0].kind in _SAME_KIND:
+            return direct
+        dispatching = self._functions[node.function].implementation
+        if dispatching is not None:
+            return dispatching
+        if len(node.overloads) == 1 and all(map(_certain, kinds, node.overloads[0].parameters)):
+            return node.overloads[0].implementation
+        return _dispatch(node.overloads)
+
+    def _alternative(self, node: Call) -> Closure:
+        assert node.target is not None
+        first, second = self.compile(node.target), self.compile(node.args[0])
+        unwrap = node.function == "orValue"
+        position = self._position(node.at)
+
+        def alternative(frame: Frame) -> Any:
+            value = first(frame)
+            if not isinstance(value, Optional):
+                raise EvaluationError(NO_SUCH_OVERLOAD, position)
+            if value.present:
+                return value.value if unwrap else value
+            return second(frame)
+
+        return alternative
+
+    def _optional_map(self, node: OptionalMap) -> Closure:
+        target = self.compile(node.target)
+        outer = self._slots.get(node.variable)
+        slot = self._slot(node.variable)
+        body = self.compile(node.body)
+        self._restore(node.variable, outer)
+        flat = node.flat
+        # hasValue, value and, unless flat, optional.of: one each.
+        cost = 2 if flat else 3
+        metered = self._metered
+
+        def mapped(frame: Frame) -> Any:
+            value = target(frame)
+            if metered:
+                frame[0].charge(cost)
+            if not isinstance(value, Optional):
+                raise EvaluationError(NO_SUCH_OVERLOAD)
+            if not value.present:
+                return NONE
+            frame[slot] = value.value
+            result = body(frame)
+            return result if flat else Optional(result)
+
+        return mapped
+
+    def _restore(self, name: str, slot: int | None) -> None:
+        if slot is None:
+            del self._slots[name]
+        else:
+            self._slots[name] = slot
+
+    def _list(self, node: ListNode) -> Closure:
+        elements = [self.compile(element) for element in node.elements]
+        if not node.optional:
+
+            def build(frame: Frame) -> Any:
+                return [element(frame) for element in elements]
+
+            if not self._metered and all(isinstance(element, Literal) for element in node.elements):
+                return _constant(tuple(element(()) for element in elements))  # type: ignore[arg-type]
+            return self._charged(build, LIST_COST)
+        marked = [(element, at in node.optional) for at, element in enumerate(elements)]
+
+        def build_optional(frame: Frame) -> Any:
+            result: list[Any] = []
+            for element, optional in marked:
+                value = element(frame)
+                if not optional:
+                    result.append(value)
+                elif not isinstance(value, Optional):
+                    raise EvaluationError("cannot initialize optional list element from non-optional value")
+                elif value.present:
+                    result.append(value.value)
+            return result
+
+        return self._charged(build_optional, LIST_COST)
+
+    def _map(self, node: MapNode) -> Closure:
+        entries = [
+            (self.compile(entry.key), self.compile(entry.value), entry.optional) for entry in node.entries
+        ]
+        position = self._position(node.at)
+
+        def build(frame: Frame) -> Any:
+            result: dict[Any, Any] = {}
+            for key, value, optional in entries:
+                name = key(frame)
+                if not isinstance(name, str | int) or isinstance(name, float):
+                    raise EvaluationError("unsupported key type", position)
+                _put(result, name, value(frame), optional, position)
+            return result
+
+        return self._charged(build, MAP_COST)
+
+    def _struct(self, node: Struct) -> Closure:
+        fields = [(field.name, self.compile(field.value), field.optional) for field in node.fields]
+        position = self._position(node.at)
+
+        def build(frame: Frame) -> Any:
+            result: dict[Any, Any] = {}
+            for name, value, optional in fields:
+                _put(result, name, value(frame), optional, position)
+            return result
+
+        return self._charged(build, STRUCT_COST)
+
+    def _comprehension(self, node: Comprehension) -> Closure:
+        if node.shape == "bind":
+            return self._bind(node)
+        source = self.compile(node.range)
+        names = [name for name in (node.key_variable, node.variable) if name]
+        outer = {name: self._slots.get(name) for name in names}
+        key_slot = self._slot(node.key_variable) if node.key_variable else 0
+        slot = self._slot(node.variable)
+        parts = LoopParts(
+            source=source,
+            key_slot=key_slot,
+            slot=slot,
+            predicate=self.compile(node.predicate) if node.predicate is not None else None,
+            transform=self.compile(node.transform) if node.transform is not None else None,
+            metered=self._metered,
+            position=self._position(node.range.at),
+        )
+        for name in names:
+            self._restore(name, outer[name])
+        return loop(node.shape, parts)
+
+    def _bind(self, node: Comprehension) -> Closure:
+        initial = self.compile(node.initial)
+        outer = self._slots.get(node.accumulator)
+        slot = self._slot(node.accumulator)
+        body = self.compile(node.result)
+        self._restore(node.accumulator, outer)
+
+        def bound(frame: Frame) -> Any:
+            frame[slot] = initial(frame)
+            return body(frame)
+
+        return bound
+
+
+def _put(result: dict[Any, Any], name: Any, value: Any, optional: bool, position: Position) -> None:
+    if optional:
+        if not isinstance(value, Optional):
+            raise EvaluationError("cannot initialize optional entry from non-optional value", position)
+        if not value.present:
+            return
+        value = value.value
+    if find(result, name).present:
+        raise EvaluationError(f"Failed with repeated key '{op.key_text(name)}'", position)
+    result[name] = value
+
+
+def _certain(given: Type, wanted: Type) -> bool:
+    """Whether a value of a static type needs no look before it is given to an overload."""
+    if wanted.kind in ("dyn", "param"):
+        return True
+    if given.kind != wanted.kind or given.name != wanted.name:
+        return False
+    return all(map(_certain, given.parameters, wanted.parameters))
+
+
+def _dispatch(overloads: tuple[Overload, ...]) -> Callable[..., Any]:
+    guarded = [
+        (tuple(map(accepts, overload.parameters)), overload.implementation) for overload in overloads
+    ]
+
+    def dispatch(*values: Any) -> Any:
+        for guards, run in guarded:
+            if all(guard(value) for guard, value in zip(guards, values, strict=True)):
+                return run(*values)
+        raise EvaluationError(NO_SUCH_OVERLOAD)
+
+    return dispatch
+
+
+def _constant(value: Any) -> Closure:
+    return lambda _: value
+
+
+def _path(slot: int, keys: tuple[str, ...], positions: list[Position]) -> Closure:
+    if len(keys) == 3:
+        first, second, third = keys
+
+        def three(frame: Frame) -> Any:
+            try:
+                return frame[slot][first][second][third]
+            except (KeyError, TypeError, IndexError):
+                return step(frame)
+
+    def step(frame: Frame) -> Any:
+        value = frame[slot]
+        for key, position in zip(keys, positions, strict=True):
+            try:
+                value = op.index(value, key)
+            except EvaluationError as error:
+                error.position = position
+                raise
+        return value
+
+    return three if len(keys) == 3 else step
+
+
+def _lookup(operand: Closure, field: str, position: Position) -> Closure:
+    def lookup(frame: Frame) -> Any:
+        value = operand(frame)
+        try:
+            return value[field] if isinstance(value, dict) else op.index(value, field)
+        except KeyError:
+            raise EvaluationError(f"no such key: {field}", position) from None
+        except EvaluationError as error:
+            error.position = error.position or position
+            raise
+
+    return lookup
+
+
+def _presence(operand: Closure, field: str, position: Position) -> Closure:
+    def presence(frame: Frame) -> Any:
+        value = operand(frame)
+        if isinstance(value, Optional):
+            if not value.present:
+                return False
+            value = value.value
+        if isinstance(value, dict):
+            return find(value, field).present
+        raise EvaluationError(NO_SUCH_OVERLOAD, position)
+
+    return presence
+
+
+def _logical(left: Closure, right: Closure, position: Position, *, decisive: bool) -> Closure:
+    """`||` (decisive True) and `&&` (decisive False): the decisive value wins over an error on the other side."""
+
+    def logical(frame: Frame) -> Any:
+        try:
+            value = left(frame)
+            if value is decisive:
+                return decisive
+            if value is not (not decisive):
+                raise EvaluationError(NO_SUCH_OVERLOAD, position)
+        except CostLimitError:
+            raise
+        except EvaluationError:
+            if right(frame) is decisive:
+                return decisive
+            raise
+        value = right(frame)
+        if value is True or value is False:
+            return value
+        raise EvaluationError(NO_SUCH_OVERLOAD, position)
+
+    return logical
+
+
+def _conditional(condition: Closure, chosen: Closure, other: Closure, position: Position) -> Closure:
+    def conditional(frame: Frame) -> Any:
+        value = condition(frame)
+        if value is True:
+            return chosen(frame)
+        if value is False:
+            return other(frame)
+        raise EvaluationError(NO_SUCH_OVERLOAD, position)
+
+    return conditional
+
+
+def _matches(subject: Closure, pattern: str, position: Position) -> Closure:
+    search = compile_pattern(pattern).search
+
+    def matches(frame: Frame) -> Any:
+        text = subject(frame)
+        if type(text) is not str:
+            raise EvaluationError(NO_SUCH_OVERLOAD, position)
+        return search(text) is not None
+
+    return matches
+
+
+def _plain_call(run: Callable[..., Any], arguments: list[Closure], position: Position) -> Closure:
+    if len(arguments) == 2:
+        first, second = arguments
+
+        def two(frame: Frame) -> Any:
+            try:
+                return run(first(frame), second(frame))
+            except EvaluationError as error:
+                error.position = error.position or position
+                raise
+
+        return two
+
+    def several(frame: Frame) -> Any:
+        try:
+            return run(*[argument(frame) for argument in arguments])
+        except EvaluationError as error:
+            error.position = error.position or position
+            raise
+
+    return several
+
+
+def _metered_call(
+    run: Callable[..., Any], arguments: list[Closure], overload: str, cost: Any, position: Position
+) -> Closure:
+    def call(frame: Frame) -> Any:
+        values = [argument(frame) for argument in arguments]
+        try:
+            result = run(*values)
+        except EvaluationError as error:
+            error.position = error.position or position
+            raise
+        frame[0].charge(1 if cost is None else cost(overload, values, result))
+        return result
+
+    return call

@@ -1,0 +1,1 @@
+"""Function libraries: the standard one, and those that Kubernetes adds."""

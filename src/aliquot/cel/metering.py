@@ -1,0 +1,182 @@
+"""What evaluation costs while it runs, in Kubernetes' units, and the limit that stops it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from aliquot.cel.errors import EvaluationError
+from aliquot.cel.quantity import Quantity
+from aliquot.cel.semver import Semver
+from aliquot.cel.values import ExtensionValue, Optional
+
+__all__ = [
+    "LIST_COST",
+    "MAP_COST",
+    "REGEX_FACTOR",
+    "STRING_FACTOR",
+    "STRUCT_COST",
+    "CostLimitError",
+    "Meter",
+    "call_cost",
+]
+
+LIST_COST: Final = 10
+MAP_COST: Final = 30
+STRUCT_COST: Final = 40
+STRING_FACTOR: Final = 0.1
+"""Cost of going through one character."""
+REGEX_FACTOR: Final = 0.25
+"""Cost of one character of a pattern, per character gone through."""
+AUTHORIZER_CHECK_COST: Final = 350_000
+"""An authorizer check costs so much that an expression can afford two."""
+
+
+class CostLimitError(EvaluationError):
+    """Evaluation stopped because it cost more than allowed. `||` and `&&` do not absorb it."""
+
+    def __init__(self) -> None:
+        super().__init__("operation cancelled: actual cost limit exceeded")
+
+
+class Meter:
+    """Adds up costs; stops evaluation above `limit`."""
+
+    __slots__ = ("cost", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.cost = 0
+        self.limit = limit
+
+    def charge(self, cost: int) -> None:
+        self.cost += cost
+        if self.cost > self.limit:
+            raise CostLimitError
+
+
+def size_of(value: Any) -> int:
+    """The size that costs go by: characters, bytes, elements or entries; 1 for everything else."""
+    if isinstance(value, str | bytes | list | tuple | dict):
+        return len(value)
+    if isinstance(value, Optional) and value.present:
+        return size_of(value.value)
+    return int(getattr(value, "cel_size", 1))
+
+
+def scaled(size: float, factor: float) -> int:
+    """The size times the factor, rounded up."""
+    return math.ceil(size * factor)
+
+
+def _traversal(value: Any) -> int:
+    if isinstance(value, str | bytes):
+        return int(len(value) * STRING_FACTOR)
+    if isinstance(value, list | tuple):
+        return sum(map(_traversal, value))
+    if isinstance(value, dict):
+        return sum(_traversal(key) + _traversal(each) for key, each in value.items())
+    return 1
+
+
+_CallCost = Callable[[str, Sequence[Any], Any], int]
+
+
+def _once(_: str, args: Sequence[Any], __: Any) -> int:
+    return scaled(size_of(args[0]), STRING_FACTOR)
+
+
+def _twice(_: str, args: Sequence[Any], __: Any) -> int:
+    return scaled(size_of(args[0]), 2 * STRING_FACTOR)
+
+
+def _result_twice(_: str, __: Sequence[Any], result: Any) -> int:
+    return scaled(size_of(result), 2 * STRING_FACTOR)
+
+
+def _walk(_: str, args: Sequence[Any], __: Any) -> int:
+    return _traversal(args[0])
+
+
+def _pattern(_: str, args: Sequence[Any], __: Any) -> int:
+    return scaled(1.0 + size_of(args[0]), STRING_FACTOR) * scaled(size_of(args[1]), REGEX_FACTOR)
+
+
+def _substring(_: str, args: Sequence[Any], __: Any) -> int:
+    return scaled(size_of(args[0]), STRING_FACTOR) * scaled(size_of(args[1]), STRING_FACTOR)
+
+
+def _smaller(_: str, args: Sequence[Any], __: Any) -> int:
+    if isinstance(args[0], Quantity | Semver | ExtensionValue):
+        return 1
+    return scaled(min(size_of(args[0]), size_of(args[1])), STRING_FACTOR)
+
+
+def _both(_: str, args: Sequence[Any], __: Any) -> int:
+    return scaled(size_of(args[0]) + size_of(args[1]), STRING_FACTOR)
+
+
+def _ip(overload: str, args: Sequence[Any], result: Any) -> int:
+    return 1 if overload == "cidr_ip" else _once(overload, args, result)
+
+
+def _contained(overload: str, args: Sequence[Any], _: Any) -> int:
+    cost = scaled(2 * size_of(args[0]), STRING_FACTOR)
+    if overload.startswith("cidr_contains_cidr"):
+        cost += scaled(size_of(args[0]), STRING_FACTOR) + 1
+    return cost + (scaled(size_of(args[1]), STRING_FACTOR) if overload.endswith("_string") else 0)
+
+
+def _selector(_: str, args: Sequence[Any], __: Any) -> int:
+    size = size_of(args[1])
+    return LIST_COST + scaled(size, STRING_FACTOR) + scaled(scaled(size, 0.5), LIST_COST + STRUCT_COST)
+
+
+def _validation(_: str, args: Sequence[Any], __: Any) -> int:
+    return scaled(1.0 + size_of(args[1]), STRING_FACTOR) * scaled(
+        getattr(args[0], "regex_size", 1), REGEX_FACTOR
+    )
+
+
+def _check(_: str, __: Sequence[Any], ___: Any) -> int:
+    return AUTHORIZER_CHECK_COST
+
+
+def _per_function() -> dict[str, _CallCost]:
+    groups: list[tuple[_CallCost, str]] = [
+        (_walk, "isSorted sum max min indexOf lastIndexOf includes"),
+        (_once, "url lowerAscii upperAscii substring trim jsonpatch.escapeKey"),
+        (_twice, "replace split ip.isCanonical"),
+        (_result_twice, "join"),
+        (_pattern, "find findAll"),
+        (_once, "cidr isIP isCIDR quantity isQuantity semver isSemver"),
+        (_ip, "ip"),
+        (_contained, "containsIP containsCIDR"),
+        (_selector, "fieldSelector labelSelector"),
+        (_validation, "validate"),
+        (_check, "check"),
+    ]
+    return {name: cost for cost, names in groups for name in names.split()}
+
+
+def _per_overload() -> dict[str, _CallCost]:
+    comparisons = [f"{name}_{kind}" for name in ("less", "less_equals", "greater", "greater_equals")
+                   for kind in ("string", "bytes")]  # fmt: skip
+    groups: list[tuple[_CallCost, str]] = [
+        (_once, "starts_with_string ends_with_string string_to_bytes bytes_to_string strings_quote string_format"),
+        (lambda _, args, __: size_of(args[1]), "in_list"),
+        (_smaller, " ".join(["equals", "not_equals", *comparisons])),
+        (_both, "add_string add_bytes"),
+        (_pattern, "matches_string"),
+        (_substring, "contains_string"),
+    ]
+    return {name: cost for cost, names in groups for name in names.split()}
+
+
+_FUNCTIONS: Final = _per_function()
+_OVERLOADS: Final = _per_overload()
+
+
+def call_cost(function: str, overload: str) -> _CallCost | None:
+    """How to price a call once its arguments and result are known; None for the flat cost of 1."""
+    return _FUNCTIONS.get(function) or _OVERLOADS.get(overload)

@@ -1,0 +1,220 @@
+"""Values of expressions as Python objects.
+
+| CEL | Python |
+|---|---|
+| null, bool, int, double, string, bytes | None, bool, int, float, str, bytes |
+| uint | UInt |
+| list | list or tuple |
+| map, object | dict |
+| timestamp, duration | Timestamp, Duration |
+| type | TypeValue |
+| optional | Optional |
+| quantity, semver, ip, cidr, url, named format | Quantity, Semver, IPAddress, Network, URL, NamedFormat |
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from aliquot.cel.instants import Duration, Timestamp
+from aliquot.cel.quantity import Quantity
+from aliquot.cel.semver import Semver
+
+__all__ = [
+    "INT_MAX",
+    "INT_MIN",
+    "NO_SUCH_OVERLOAD",
+    "NONE",
+    "ExtensionValue",
+    "Optional",
+    "TypeValue",
+    "UInt",
+    "equal",
+    "find",
+    "go_type_name",
+    "is_list",
+    "to_json",
+    "type_name",
+]
+
+INT_MIN: Final = -(2**63)
+INT_MAX: Final = 2**63 - 1
+NO_SUCH_OVERLOAD: Final = "no such overload"
+
+
+class UInt(int):
+    """An unsigned 64-bit integer; compares by value with the other numbers."""
+
+    __slots__ = ()
+
+    MAX: ClassVar[int] = 2**64 - 1
+
+
+class Optional:
+    """An optional: present with a value, or NONE."""
+
+    __slots__ = ("present", "value")
+
+    def __init__(self, value: object, *, present: bool = True) -> None:
+        self.value = value
+        self.present = present
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Optional):
+            return NotImplemented
+        return self.present == other.present and equal(self.value, other.value)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"optional.of({self.value!r})" if self.present else "optional.none()"
+
+
+NONE: Final = Optional(None, present=False)
+
+
+class TypeValue:
+    """A type as a value, such as what `type(1)` gives."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return self.name == other.name if isinstance(other, TypeValue) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"TypeValue({self.name!r})"
+
+
+class ExtensionValue:
+    """Base of the values that Kubernetes' libraries add; immutable, with equality of their own."""
+
+    __slots__ = ()
+
+    cel_name: ClassVar[str] = ""
+    """The name of the type in expressions, such as `net.IP`."""
+
+    go_name: ClassVar[str] = ""
+    """The name that Kubernetes' messages use, such as `cel.IP`."""
+
+
+_NAMES: Final[dict[type, tuple[str, str]]] = {
+    type(None): ("null_type", "types.Null"),
+    bool: ("bool", "types.Bool"),
+    int: ("int", "types.Int"),
+    UInt: ("uint", "types.Uint"),
+    float: ("double", "types.Double"),
+    str: ("string", "types.String"),
+    bytes: ("bytes", "types.Bytes"),
+    list: ("list", "*types.baseList"),
+    tuple: ("list", "*types.baseList"),
+    dict: ("map", "*types.baseMap"),
+    Timestamp: ("google.protobuf.Timestamp", "types.Timestamp"),
+    Duration: ("google.protobuf.Duration", "types.Duration"),
+    TypeValue: ("type", "*types.Type"),
+    Optional: ("optional_type", "*types.Optional"),
+    Quantity: ("kubernetes.Quantity", "cel.Quantity"),
+    Semver: ("kubernetes.Semver", "cel.Semver"),
+}
+
+
+def _names(value: object) -> tuple[str, str]:
+    known = _NAMES.get(type(value))
+    if known is not None:
+        return known
+    if isinstance(value, ExtensionValue):
+        return value.cel_name, value.go_name
+    if isinstance(value, dict):
+        return _NAMES[dict]
+    return type(value).__name__, type(value).__name__
+
+
+def type_name(value: object) -> str:
+    """The name of a value's type in expressions."""
+    return _names(value)[0]
+
+
+def go_type_name(value: object) -> str:
+    """The name of a value's type in cel-go's messages."""
+    return _names(value)[1]
+
+
+def is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def equal(left: object, right: object) -> bool:
+    """CEL equality: numbers by value across their types, other kinds never equal one another."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, str | int | float) or left is None:
+        return left == right
+    if isinstance(left, list | tuple):
+        if not isinstance(right, list | tuple) or len(left) != len(right):
+            return False
+        return all(map(equal, left, right))
+    if isinstance(left, dict):
+        if not isinstance(right, dict) or len(left) != len(right):
+            return False
+        for key, value in left.items():
+            other = find(right, key)
+            if not other.present or not equal(value, other.value):
+                return False
+        return True
+    return bool(left == right)
+
+
+def find(mapping: dict[object, object], key: object) -> Optional:
+    """The entry of a map for a key, as an optional. A key that no map can have is not found."""
+    try:
+        value = mapping[key]
+    except (KeyError, TypeError):
+        return NONE
+    # Python takes True for 1 and False for 0: make sure that the key really is the one asked for.
+    if (key == 1 or key == 0) and key not in _keys_like(mapping, key):
+        return NONE
+    return Optional(value)
+
+
+def _keys_like(mapping: dict[object, object], key: object) -> list[object]:
+    wanted = isinstance(key, bool)
+    return [each for each in mapping if isinstance(each, bool) == wanted]
+
+
+def to_json(value: object) -> object:
+    """The plain JSON form of a value, as Kubernetes converts results into objects and patches.
+
+    Raises ValueError for a value without one (a type, an optional without value, a non-string key).
+    """
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, UInt):
+        return int(value)
+    if isinstance(value, int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [to_json(element) for element in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("a map with keys other than strings has no JSON form")
+        return {key: to_json(element) for key, element in value.items()}
+    if isinstance(value, bytes):
+        return _base64(value)
+    if isinstance(value, Timestamp | Duration | Quantity | Semver):
+        return str(value)
+    if isinstance(value, Optional) and value.present:
+        return to_json(value.value)
+    if isinstance(value, ExtensionValue):
+        return str(value)
+    raise ValueError(f"a value of type {type_name(value)} has no JSON form")
+
+
+def _base64(data: bytes) -> str:
+    from base64 import b64encode
+
+    return b64encode(data).decode("ascii")
