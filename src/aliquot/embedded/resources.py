@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aliquot.embedded.hooks import ObjectSchema
+from aliquot.embedded.schemas import kind_schema
 
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
@@ -240,7 +241,10 @@ def _built_in() -> Iterator[Resource]:
     )
 
 
-BUILT_IN: tuple[Resource, ...] = tuple(_built_in())
+BUILT_IN: tuple[Resource, ...] = tuple(
+    replace(resource, schema=kind_schema(resource.group, resource.version, resource.kind))
+    for resource in _built_in()
+)
 
 
 class ResourceTable:

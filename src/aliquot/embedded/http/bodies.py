@@ -10,6 +10,7 @@ import msgspec
 import yaml
 from starlette.requests import Request
 
+from aliquot.embedded.http import protobuf
 from aliquot.embedded.status import StatusError, bad_request
 
 #: The limit that the API server has for a request body.
@@ -75,6 +76,8 @@ def _check_depth(value: Any) -> None:
 def decode(body: bytes, content_type: str, *, repeated: list[str] | None = None) -> Any:
     """The document. ``repeated`` collects the paths of fields given twice. Raises StatusError 400 or 415."""
     media = content_type.partition(";")[0].strip().lower()
+    if media == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body)
     if media.endswith(("yaml", "+yaml")):
         return _decode_yaml(body)
     if media not in ("", "application/json", "*/*") and not media.endswith("+json"):
