@@ -60,7 +60,7 @@ class Accelerator(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     product_name: what the vendor's driver reports; memory_gb: as the vendor names it; memory_mib: what the
     driver reports. *_tflops: dense vendor peaks; None is not supported or not known. tdp_w, idle_w: watts.
-    mig: id of its geometry in mig.yaml, or "".
+    mig: id of its geometry in mig.yaml, or ""; vgpu: prefix of its types in vgpu.yaml, or "".
     """
 
     id: str
@@ -90,6 +90,7 @@ class Accelerator(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True
     pcie: str = ""
     link: Link | None = None
     mig: str = ""
+    vgpu: str = ""
     mps: bool = False
     partition_modes: PartitionModes | None = None
     pci_device_id: str = ""

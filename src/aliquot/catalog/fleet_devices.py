@@ -153,7 +153,6 @@ def read_vgpu(entry: Fields, accelerator: Accelerator) -> tuple[VgpuType | None,
     value = entry.value("vgpu")
     if value is None:
         return None, 0
-    _only(entry, "vgpu", accelerator, "nvidia", "vGPU types")
     count, place, name = 1, "vgpu", value
     if isinstance(value, dict):
         fields = entry.mapping("vgpu")
@@ -162,13 +161,14 @@ def read_vgpu(entry: Fields, accelerator: Accelerator) -> tuple[VgpuType | None,
             count = fields.number("count", 1, 16, 1)
             fields.done()
         place = "vgpu.type"
-    kind = vgpu_types().get(name) if isinstance(name, str) else None
+    types = vgpu_types(accelerator.vgpu) if accelerator.vgpu else {}
+    if not types:
+        raise entry.error(place, f"{accelerator.id} has no vGPU types", "remove `vgpu`")
+    kind = types.get(name) if isinstance(name, str) else None
     if kind is None:
-        likely = near(str(name), vgpu_types())
-        fix = f"did you mean {' or '.join(repr(item) for item in likely)}?" if likely else "name a vGPU type"
-        raise entry.error(place, f"there is no vGPU type {name!r}", fix)
-    if count > 1 and kind.max_per_gpu * 16 < count:
-        raise entry.error(place, f"{count} of {kind.name} do not fit on one host", "lower the count")
+        likely = near(str(name), types) or list(types)[:3]
+        fix = f"write a type such as {' or '.join(repr(item) for item in likely)}"
+        raise entry.error(place, f"{name!r} is not a vGPU type of {accelerator.id}", fix)
     return kind, count
 
 

@@ -131,7 +131,9 @@ class Fields:
             value = inner.value(key) if inner else None
             if isinstance(value, (dict, list)):
                 raise self.error(f"{name}.{key}", "is not text", "put the value in quotes")
-            found[key] = {True: "true", False: "false", None: ""}.get(value, str(value))
+            found[key] = (
+                str(value).lower() if isinstance(value, bool) else str("" if value is None else value)
+            )
         return found
 
     def done(self) -> None:

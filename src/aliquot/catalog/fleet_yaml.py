@@ -77,7 +77,7 @@ def parse_document(text: str, source: str) -> Document:
             "",
             f"not valid YAML: {error.problem or error.context}",
             "check indentation, brackets and quotes around this line, and that the file is whole",
-            mark.line + 1 if mark else None,
+            min(mark.line + 1, len(text.splitlines())) if mark else None,
         ) from None
     except (yaml.YAMLError, ValueError) as error:
         problem = str(error).splitlines()[0]

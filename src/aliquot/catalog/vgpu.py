@@ -81,10 +81,12 @@ def vgpu_families() -> tuple[VgpuFamily, ...]:
 
 
 @cache
-def vgpu_types() -> Mapping[str, VgpuType]:
-    """All vGPU types by name. Raises CatalogError when a name is there twice."""
+def vgpu_types(prefix: str = "") -> Mapping[str, VgpuType]:
+    """vGPU types by name: all, or those of one family. Raises CatalogError when a name is there twice."""
     found: dict[str, VgpuType] = {}
     for position, family in enumerate(vgpu_families()):
+        if prefix not in ("", family.prefix):
+            continue
         for number, kind in enumerate(family.types):
             if kind.name in found:
                 field = f"families[{position}].types[{number}].name"

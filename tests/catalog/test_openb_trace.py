@@ -63,11 +63,7 @@ def test_a_share_pod_takes_a_part_of_one_device_of_the_models_it_accepts() -> No
                 "count": 1,
                 "capacity": {"requests": {"share": "460"}},
                 "selectors": [
-                    {
-                        "cel": {
-                            "expression": f"device.attributes['{DRIVER}'].model in ['V100M16', 'V100M32']"
-                        }
-                    }
+                    {"cel": {"expression": f"device.attributes['{DRIVER}'].model in ['V100M16', 'V100M32']"}}
                 ],
             },
         }
