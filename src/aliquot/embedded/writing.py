@@ -133,11 +133,13 @@ def create(
         while registry.find(resource, namespace, meta["name"]) is not None:
             meta["name"] = metadata.generated_name(meta["generateName"], registry.uid())
     metadata.fill_on_create(meta, uid, now.text, resource.generation)
-    if resource.has_status:
+    if resource.has_status and not behavior.status_on_create:
         new.pop("status", None)
-    behavior.on_create(new, now)
     behavior.default(new)
+    behavior.on_create(new, now)
+    unresolved = behavior.resolve(new, lambda *which: _find(registry, *which))
     new, causes = _admitted(registry, resource, "CREATE", "", new, None, conformed.causes, found, options)
+    causes = causes + unresolved
     causes = causes + _validate(resource, behavior, new)
     if causes:
         name = new["metadata"].get("name") or ""
@@ -148,6 +150,10 @@ def create(
     if options.dry_run:
         return new
     return registry.write(resource, new, None)
+
+
+def _find(registry: Registry, plural: str, group: str, namespace: str, name: str) -> Object | None:
+    return registry.find(registry.resources.named(plural, group), namespace, name)
 
 
 def _validate(resource: Resource, behavior: Behavior, new: Object) -> list[Cause]:
@@ -222,8 +228,8 @@ def update(
     meta["resourceVersion"] = old_meta["resourceVersion"]
     _keep_parts(resource, new, old, subresource)
     new = metadata.ordered(new)
-    behavior.on_update(new, old, subresource, now)
     behavior.default(new)
+    behavior.on_update(new, old, subresource, now)
     found = namespace_object(registry, resource, old_meta.get("namespace") or "")
     new, causes = _admitted(
         registry, resource, "UPDATE", subresource, new, old, conformed.causes, found, options
