@@ -229,8 +229,8 @@ def test_a_wrong_file_is_refused_with_its_place_and_the_fix(
     ("text", "line", "says"),
     [
         (HEAD + "nodes:\n  - {count: 4, type: dgx", 4, "not valid YAML"),
-        (HEAD + "nodes: [\n", 4, "not valid YAML"),
-        (HEAD + 'nodes: "dgx\n', 4, "not valid YAML"),
+        (HEAD + "nodes: [\n", 3, "not valid YAML"),
+        (HEAD + 'nodes: "dgx\n', 3, "not valid YAML"),
         (HEAD + "\tnodes: []\n", 3, "not valid YAML"),
         (HEAD + "a: &x [1]\nb: *x\n", 4, "aliases are not read"),
         (HEAD + "base: &x {type: dgx-h100}\nnodes:\n  - <<: *x\n", 5, "aliases are not read"),

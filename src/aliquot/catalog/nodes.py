@@ -53,7 +53,7 @@ def node_object(
     cpus, memory = host_resources(group)
     capacity = {
         "cpu": str(cpus),
-        "ephemeral-storage": f"{DISK_GIB}Gi",
+        "ephemeral-storage": binary_quantity(DISK_GIB << 30),
         "hugepages-1Gi": "0",
         "hugepages-2Mi": "0",
         "memory": binary_quantity(memory << 20),
