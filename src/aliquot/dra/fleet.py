@@ -7,13 +7,19 @@ for what changed.
 
 from collections.abc import Iterable, Mapping
 from operator import is_
+from typing import TYPE_CHECKING
 
 from aliquot.dra.features import Features, KubernetesVersion
 from aliquot.dra.nodeselection import selects
+from aliquot.dra.objective import Appraisal, Objective
 from aliquot.dra.pools import BLOCKING_EFFECTS, Devices, Pool, PoolKey
 from aliquot.dra.selectors import Matchers
 from aliquot.model.core import Node
 from aliquot.model.resource import DeviceClass, DeviceTaint, DeviceTaintRule, ResourceSlice
+
+if TYPE_CHECKING:
+    from aliquot.dra.demand import Demand
+    from aliquot.dra.requests import Blueprint
 
 Reach = tuple[tuple[Pool, Devices], ...]
 """The pools that a node sees, sorted by driver and name, each with the devices usable on that node."""
@@ -46,8 +52,10 @@ class Fleet:
         self.network: tuple[Pool, ...] = ()
         self._local: dict[str, tuple[Pool, ...]] = {}
         self._reach: dict[str, tuple[Node, Reach]] = {}
+        self._appraisals: dict[tuple[Pool, Objective], Appraisal] = {}
         self._taints: dict[PoolKey, Mapping[int, tuple[DeviceTaint, ...]]] = {}
-        self.remembered: dict[object, object] = {}
+        self.blueprints: dict[bytes, Blueprint] = {}
+        self.demands: dict[object, Demand] = {}
 
     @staticmethod
     def of(
@@ -172,6 +180,13 @@ class Fleet:
         known = self._taints.get(pool.key)
         if known is None:
             known = self._taints[pool.key] = _with_rules(pool, self.rules)
+        return known
+
+    def appraisal(self, pool: Pool, objective: Objective) -> Appraisal:
+        """What an objective needs to know of a pool."""
+        known = self._appraisals.get((pool, objective))
+        if known is None:
+            known = self._appraisals[pool, objective] = Appraisal(pool, objective)
         return known
 
     def find(self, driver: str, pool: str, device: str) -> tuple[Pool, int] | None:

@@ -8,8 +8,9 @@ so that "free, matching and on this node" is one expression of `&`.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
+from aliquot.dra.attributes import Value, lookup
 from aliquot.dra.features import Features
 from aliquot.model.core import NodeSelector
 from aliquot.model.resource import Device, DeviceTaint, ResourceSlice
@@ -22,6 +23,21 @@ Devices: TypeAlias = int
 
 BLOCKING_EFFECTS = ("NoSchedule", "NoExecute")
 """Taint effects that keep claims away. `None` only informs; unknown ones are ignored."""
+
+
+class PoolState(Protocol):
+    """What is taken of a pool; see usage.PoolUsage for the meaning of the fields."""
+
+    @property
+    def taken(self) -> Devices: ...
+    @property
+    def shared(self) -> Devices: ...
+    @property
+    def blocked(self) -> Devices: ...
+    @property
+    def remaining(self) -> Sequence[int]: ...
+    @property
+    def consumed(self) -> dict[int, dict[str, int]]: ...
 
 
 def members(devices: Devices) -> Iterator[int]:
@@ -50,7 +66,8 @@ class Pool:
     names of each; set_spans: where the counters of a set lie; set_members: the devices that draw on it.
     drawing: all that draw on any; draws: what each device takes, as (counter number, billionths) pairs.
     shareable: devices that several claims may hold at once. conditional: devices that need binding
-    conditions. taints: the blocking taints that the slices give, by device number.
+    conditions. taints: the blocking taints that the slices give, by device number. values: what `attribute`
+    has looked up.
     """
 
     __slots__ = (
@@ -79,6 +96,7 @@ class Pool:
         "starts",
         "taints",
         "ubiquitous",
+        "values",
     )
 
     def __init__(self, source: Sequence[ResourceSlice], features: Features) -> None:
@@ -111,6 +129,7 @@ class Pool:
         self.shareable: Devices = 0
         self.conditional: Devices = 0
         self.taints: dict[int, tuple[DeviceTaint, ...]] = {}
+        self.values: dict[str, tuple[Value | None, ...]] = {}
         if not self.complete:
             self.problem = f"{len(current)} of {announced} slices of generation {self.generation} are there"
             self._place(features, counted=False)
@@ -234,6 +253,14 @@ class Pool:
         self.draws = tuple(draws) if self.drawing else ()
         self.set_members = tuple(drawn_on)
         self.set_spans = tuple(spans)
+
+    def attribute(self, name: str) -> tuple[Value | None, ...]:
+        """Every device's value of a fully qualified attribute; None where a device has none."""
+        known = self.values.get(name)
+        if known is None:
+            known = tuple(lookup(device, self.driver, name) for device in self.devices)
+            self.values[name] = known
+        return known
 
     def rivals(self, index: int) -> Devices:
         """The devices that draw on a counter set that this one draws on, itself included."""

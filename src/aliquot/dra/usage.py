@@ -35,7 +35,7 @@ class PoolUsage:
         self.pool = pool
         self.taken: Devices = 0
         self.shared: Devices = 0
-        self.blocked: Devices = _lacking(pool, pool.drawing, pool.counters)
+        self.blocked: Devices = lacking(pool, pool.drawing, pool.counters)
         self.remaining: list[int] = list(pool.counters)
         self.consumed: dict[int, dict[str, int]] = {}
         self.holders: dict[int, dict[Holder, None]] = {}
@@ -92,7 +92,7 @@ class PoolUsage:
         for number, amount in pool.draws[index]:
             remaining[number] += sign * amount
         rivals = pool.rivals(index)
-        self.blocked = (self.blocked & ~rivals) | _lacking(pool, rivals, remaining)
+        self.blocked = (self.blocked & ~rivals) | lacking(pool, rivals, remaining)
 
     def plain(self) -> tuple[object, ...]:
         """All of it as data that later changes do not alter."""
@@ -101,7 +101,7 @@ class PoolUsage:
         return self.taken, self.shared, self.blocked, tuple(self.remaining), consumed, holders
 
 
-def _lacking(pool: Pool, devices: Devices, remaining: Iterable[int]) -> Devices:
+def lacking(pool: Pool, devices: Devices, remaining: Iterable[int]) -> Devices:
     """Those of the devices that draw more on some counter than remains of it."""
     left = list(remaining)
     draws = pool.draws

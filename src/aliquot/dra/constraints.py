@@ -1,0 +1,85 @@
+"""matchAttribute and distinctAttribute while devices are chosen."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aliquot.dra.attributes import Value, elements, is_list
+from aliquot.dra.pools import Devices, members
+
+if TYPE_CHECKING:
+    from aliquot.dra.requests import Constraint
+    from aliquot.dra.search import View
+
+Held = tuple[str, frozenset[object]]
+
+_LONER: Held = ("", frozenset())
+"""Stands for a list where lists are not supported: nothing agrees with it."""
+
+
+class Agreement:
+    """What the devices chosen so far have in common, or, of a distinct attribute, all that they have.
+
+    value: None before the first device; for matchAttribute the type and the values that all share; for
+    distinctAttribute the (type, value) pairs in use. Put an earlier value back to go back.
+    """
+
+    __slots__ = ("_lists", "constraint", "value")
+
+    def __init__(self, constraint: "Constraint", lists: bool) -> None:
+        self.constraint = constraint
+        self.value: Held | None = None
+        self._lists = lists
+
+    def add(self, attribute: Value | None) -> bool:
+        """Take a device with this attribute value in, if it agrees."""
+        if attribute is None:
+            return False
+        held = self.value
+        if is_list(attribute) and not self._lists:
+            self.value = _LONER
+            return held is None
+        if held is _LONER:
+            return False
+        kind, content = elements(attribute)
+        if not content:
+            return False
+        if self.constraint.distinct:
+            pairs: frozenset[object] = frozenset((kind, each) for each in content)
+            used = frozenset[object]() if held is None else held[1]
+            self.value = ("", pairs | used)
+            return not pairs & used
+        if held is None:
+            self.value = (kind, content)
+            return True
+        common = held[1] & content
+        self.value = (kind, common)
+        return held[0] == kind and bool(common)
+
+    def narrow(self, views: "Sequence[View]", frees: list[Devices], wanted: int) -> list[Devices]:
+        """Of the free devices of each view those that may still be part of `wanted` that agree.
+
+        For a matched attribute without lists, a value that fewer than `wanted` free devices have is out.
+        """
+        name = self.constraint.attribute
+        if self.constraint.distinct or self._lists:
+            return [
+                sum(1 << index for index in members(free) if view.pool.attribute(name)[index] is not None)
+                for view, free in zip(views, frees, strict=True)
+            ]
+        counts: dict[Value, int] = {}
+        for view, free in zip(views, frees, strict=True):
+            values = view.pool.attribute(name)
+            for index in members(free):
+                value = values[index]
+                if value is not None:
+                    counts[value] = counts.get(value, 0) + 1
+        held = self.value
+        good = {
+            value
+            for value, count in counts.items()
+            if count >= wanted and (held is None or (not is_list(value) and held == elements(value)))
+        }
+        return [
+            sum(1 << index for index in members(free) if view.pool.attribute(name)[index] in good)
+            for view, free in zip(views, frees, strict=True)
+        ]
