@@ -1,4 +1,4 @@
-"""The objects of a fleet: valid for the API, the same every time, and what the driver publishes for full GPUs."""
+"""The objects of a fleet: valid for the API, always the same, and what the driver publishes for full GPUs."""
 
 import time
 from collections import Counter
