@@ -270,8 +270,14 @@ _FUNCTIONS: Final = _named(
     (_ip, "ip"),
     (_first_twice, "ip.isCanonical"),
     (_one, "masked prefixLength family isUnspecified isLoopback isLinkLocalMulticast isLinkLocalUnicast"),
-    (_one, "isGlobalUnicast format.named sign asInteger isInteger asApproximateFloat isGreaterThan isLessThan"),
-    (_one, "compareTo add sub major minor patch getScheme getHostname getHost getPort getEscapedPath getQuery"),
+    (
+        _one,
+        "isGlobalUnicast format.named sign asInteger isInteger asApproximateFloat isGreaterThan isLessThan",
+    ),
+    (
+        _one,
+        "compareTo add sub major minor patch getScheme getHostname getHost getPort getEscapedPath getQuery",
+    ),
     (_contained, "containsIP containsCIDR"),
     (_validate, "validate"),
     (_equality, "_==_"),

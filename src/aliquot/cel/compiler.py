@@ -31,7 +31,7 @@ from aliquot.cel.syntax import (
     Struct,
 )
 from aliquot.cel.typesystem import Type
-from aliquot.cel.values import NO_SUCH_OVERLOAD, NONE, Optional, equal, find
+from aliquot.cel.values import NO_SUCH_OVERLOAD, NONE, ObjectValue, Optional, find
 
 __all__ = ["Closure", "Compiler", "Frame"]
 
@@ -297,9 +297,10 @@ class Compiler:
     def _struct(self, node: Struct) -> Closure:
         fields = [(field.name, self.compile(field.value), field.optional) for field in node.fields]
         position = self._position(node.at)
+        type_name = node.type_name.removeprefix(".")
 
         def build(frame: Frame) -> Any:
-            result: dict[Any, Any] = {}
+            result = ObjectValue(type_name)
             for name, value, optional in fields:
                 _put(result, name, value(frame), optional, position)
             return result
@@ -363,9 +364,7 @@ def _certain(given: Type, wanted: Type) -> bool:
 
 
 def _dispatch(overloads: tuple[Overload, ...]) -> Callable[..., Any]:
-    guarded = [
-        (tuple(map(accepts, overload.parameters)), overload.implementation) for overload in overloads
-    ]
+    guarded = [(tuple(map(accepts, overload.parameters)), overload.implementation) for overload in overloads]
 
     def dispatch(*values: Any) -> Any:
         for guards, run in guarded:

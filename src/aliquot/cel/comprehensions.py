@@ -174,7 +174,9 @@ def _collect_map(parts: LoopParts, *, entries: bool) -> Closure:
                 raise EvaluationError(NO_SUCH_OVERLOAD, parts.position)
             for name, entry in made.items():
                 if find(result, name).present:
-                    raise EvaluationError(f"insert failed: key {key_text(name)} already exists", parts.position)
+                    raise EvaluationError(
+                        f"insert failed: key {key_text(name)} already exists", parts.position
+                    )
                 result[name] = entry
             if metered:
                 frame[0].charge(2 if entries else 3)

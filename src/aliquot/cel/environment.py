@@ -6,16 +6,24 @@ k8s.io/dynamic-resource-allocation/cel.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from aliquot.cel import device as dra
+from aliquot.cel.admission import (
+    ADMISSION_FIELDS,
+    COMPOSITION,
+    JSON_PATCH,
+    apply_configuration,
+    is_constructible,
+)
 from aliquot.cel.checker import Declarations, check
 from aliquot.cel.compiler import Closure, Compiler
 from aliquot.cel.cost import SizeOf, static_cost
 from aliquot.cel.declarations import Library, merge
-from aliquot.cel.errors import CompileError, Issue
+from aliquot.cel.errors import CompileError, EvaluationError, Issue
+from aliquot.cel.libraries.authorization import AUTHORIZATION, Authorizer, ResourceCheck
 from aliquot.cel.libraries.kubernetes import QUANTITY, REGEX, SEMVER
 from aliquot.cel.libraries.optionals import OPTIONALS
 from aliquot.cel.libraries.standard import STANDARD
@@ -23,7 +31,8 @@ from aliquot.cel.literals import check_literals
 from aliquot.cel.parser import parse
 from aliquot.cel.program import Program
 from aliquot.cel.reads import device_reads
-from aliquot.cel.typesystem import Type
+from aliquot.cel.typesystem import DYN, Type, parse_type, struct
+from aliquot.cel.values import ObjectValue, to_json
 
 __all__ = ["SUPPORTED", "Environment"]
 
@@ -44,12 +53,16 @@ class Environment:
         constructible: Callable[[str], bool] = lambda _: False,
         list_attributes: bool = False,
         accept: Callable[[Type], str] = lambda _: "",
+        composites: Mapping[str, Program] | None = None,
+        convert: Callable[[Any], Any] | None = None,
     ) -> None:
         functions, types = merge(libraries)
         self._declarations = Declarations(variables, functions, types, fields, constructible)
         self._size_of = size_of
         self._list_attributes = list_attributes
         self._accept = accept
+        self._composites = composites
+        self._convert = convert
         self._cache: Callable[[str], Program] = lru_cache(maxsize=4096)(self._compile)
 
     @staticmethod
@@ -82,9 +95,38 @@ class Environment:
             accept=_selector_result,
         )
 
-    def compile(self, text: str) -> Program:
-        """Compile an expression, or give the program it was compiled to before; raise CompileError."""
-        return self._cache(text)
+    @staticmethod
+    def for_admission(
+        kubernetes: tuple[int, int] = (1, 36),
+        *,
+        params: bool = True,
+        authorizer: bool = True,
+        mutation: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> Environment:
+        """The environment of admission policies and their match conditions.
+
+        Expressions may read `object`, `oldObject` and `params` (JSON of any form), `request`,
+        `namespaceObject`, `authorizer` (an `Authorizer`) and `variables`, whose expressions are given here
+        in order, each seeing the ones before it, and are evaluated when read. With `mutation` they may
+        build `Object{...}` and `JSONPatch{...}`. Raises CompileError for a variable that does not compile.
+        """
+        _require(kubernetes)
+        return _admission(kubernetes, params, authorizer, mutation, tuple((variables or {}).items()))
+
+    def compile(self, text: str, *, expect: tuple[str, ...] = ()) -> Program:
+        """Compile an expression, or give the program it was compiled to before; raise CompileError.
+
+        `expect` names the types that its result may have, such as `bool`, `string`, `Object` or
+        `list<JSONPatch>`; empty: any.
+        """
+        program = self._cache(text)
+        if expect and program.output not in map(parse_type, expect):
+            wanted = [str(parse_type(name)) for name in expect]
+            shown = wanted[0] if len(wanted) == 1 else f"one of [{' '.join(wanted)}]"
+            refusal = f"must evaluate to {shown} but got {program.output}"
+            raise CompileError((Issue(1, 1, refusal),), refusal)
+        return program
 
     def _compile(self, text: str) -> Program:
         root, source = parse(text)
@@ -108,7 +150,65 @@ class Environment:
             variables=names,
             build=build,
             list_attributes=self._list_attributes,
+            composites=self._composites,
+            convert=self._convert,
         )
+
+
+@lru_cache(maxsize=64)
+def _admission(
+    kubernetes: tuple[int, int],
+    params: bool,
+    authorizer: bool,
+    mutation: bool,
+    composites: tuple[tuple[str, str], ...],
+) -> Environment:
+    variables = {
+        "object": DYN,
+        "oldObject": DYN,
+        "namespaceObject": struct("kubernetes.Namespace"),
+        "request": struct("kubernetes.AdmissionRequest"),
+        "variables": struct(COMPOSITION),
+    }
+    libraries = base_libraries(kubernetes)
+    if params:
+        variables["params"] = DYN
+    if authorizer:
+        variables["authorizer"] = struct(Authorizer.cel_name)
+        variables["authorizer.requestResource"] = struct(ResourceCheck.cel_name)
+    if mutation:
+        libraries = (*libraries, JSON_PATCH)
+    fields = {**ADMISSION_FIELDS, COMPOSITION: {}}
+    programs: dict[str, Program] = {}
+
+    def environment() -> Environment:
+        return Environment(
+            libraries,
+            variables=variables,
+            fields=dict(fields),
+            size_of=lambda _: None,
+            constructible=is_constructible if mutation else lambda _: False,
+            composites=dict(programs),
+            convert=_plain,
+        )
+
+    for name, text in composites:
+        try:
+            program = environment().compile(text)
+        except CompileError as error:
+            raise CompileError(error.issues, f"variable {name!r}: {error}") from None
+        programs[name] = program
+        fields[COMPOSITION] = {**fields[COMPOSITION], name: program.output}
+    return environment()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, ObjectValue) and value.type_name != "JSONPatch":
+        return apply_configuration(value)
+    try:
+        return to_json(value)
+    except ValueError as error:
+        raise EvaluationError(str(error)) from None
 
 
 def _require(kubernetes: tuple[int, int]) -> None:
@@ -120,7 +220,7 @@ def _require(kubernetes: tuple[int, int]) -> None:
 @lru_cache(maxsize=8)
 def base_libraries(kubernetes: tuple[int, int]) -> tuple[Library, ...]:
     """The libraries of every environment of a version. `math` and base64 are not among them."""
-    return (STANDARD, OPTIONALS, QUANTITY, SEMVER, REGEX)
+    return (STANDARD, OPTIONALS, QUANTITY, SEMVER, REGEX, AUTHORIZATION)
 
 
 def _selector_result(output: Type) -> str:

@@ -113,7 +113,9 @@ def _quoted(text: str, at: int, opening: str) -> tuple[str | bytes, int]:
     at += len(opening)
     while True:
         if at >= len(text) or (len(quote) == 1 and text[at] in "\r\n"):
-            raise LexicalError(start, f"Syntax error: token recognition error at: '{text[start : start + 20]}'")
+            raise LexicalError(
+                start, f"Syntax error: token recognition error at: '{text[start : start + 20]}'"
+            )
         if text.startswith(quote, at):
             break
         character = text[at]

@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from aliquot.cel.syntax import Call, Comprehension, Ident, ListNode, Literal, MapNode, Node, OptionalMap, Select
+from aliquot.cel.syntax import (
+    Call,
+    Comprehension,
+    Ident,
+    ListNode,
+    Literal,
+    MapNode,
+    Node,
+    OptionalMap,
+    Select,
+)
 
 __all__ = ["ACCUMULATOR", "UNUSED", "MacroError", "expand"]
 
@@ -186,9 +196,7 @@ def _optional_map(*, flat: bool) -> Callable[[int, Node, list[Node]], Node]:
         present: Node = _bound(at, variable.name, value, args[1])
         if not flat:
             present = Call(at, "optional.of", [present])
-        call = Call(
-            at, "_?_:_", [Call(at, "hasValue", [], target), present, Call(at, "optional.none", [])]
-        )
+        call = Call(at, "_?_:_", [Call(at, "hasValue", [], target), present, Call(at, "optional.none", [])])
         call.optional_map = OptionalMap(target, variable.name, args[1], flat=flat)
         return call
 

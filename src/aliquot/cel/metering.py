@@ -163,7 +163,10 @@ def _per_overload() -> dict[str, _CallCost]:
     comparisons = [f"{name}_{kind}" for name in ("less", "less_equals", "greater", "greater_equals")
                    for kind in ("string", "bytes")]  # fmt: skip
     groups: list[tuple[_CallCost, str]] = [
-        (_once, "starts_with_string ends_with_string string_to_bytes bytes_to_string strings_quote string_format"),
+        (
+            _once,
+            "starts_with_string ends_with_string string_to_bytes bytes_to_string strings_quote string_format",
+        ),
         (lambda _, args, __: size_of(args[1]), "in_list"),
         (_smaller, " ".join(["equals", "not_equals", *comparisons])),
         (_both, "add_string add_bytes"),

@@ -7,7 +7,18 @@ from typing import Final
 from aliquot.cel.errors import CompileError, Issue, Source
 from aliquot.cel.lexer import LexicalError, Token, tokenize
 from aliquot.cel.macros import MacroError, expand
-from aliquot.cel.syntax import Call, Entry, Ident, ListNode, Literal, MapNode, Node, Select, Struct, StructField
+from aliquot.cel.syntax import (
+    Call,
+    Entry,
+    Ident,
+    ListNode,
+    Literal,
+    MapNode,
+    Node,
+    Select,
+    Struct,
+    StructField,
+)
 
 __all__ = ["MAX_EXPRESSION_LENGTH", "MAX_NESTING", "parse"]
 
@@ -17,12 +28,46 @@ MAX_EXPRESSION_LENGTH: Final = 10 * 1024
 MAX_NESTING: Final = 100
 """Deepest accepted tree, after macro expansion; cel-go stops at a parser recursion of 250."""
 
-_BINDING: Final = {"==": 3, "!=": 3, "<": 3, "<=": 3, ">": 3, ">=": 3, "in": 3, "+": 4, "-": 4, "*": 5, "/": 5, "%": 5}
+_BINDING: Final = {
+    "==": 3,
+    "!=": 3,
+    "<": 3,
+    "<=": 3,
+    ">": 3,
+    ">=": 3,
+    "in": 3,
+    "+": 4,
+    "-": 4,
+    "*": 5,
+    "/": 5,
+    "%": 5,
+}
 _AND: Final = 2
 _OR: Final = 1
 _RESERVED: Final = frozenset(
-    "as break const continue else false for function if import in let loop namespace null package return true "
-    "var void while".split()
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ]
 )
 _FIELD_RESERVED: Final = frozenset({"in", "true", "false", "null"})
 _EXPECTED: Final = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from aliquot.cel.admission import convert_namespace
 from aliquot.cel.device import DeviceView
 from aliquot.cel.errors import EvaluationError
-from aliquot.cel.metering import Meter
+from aliquot.cel.metering import CostLimitError, Meter
 from aliquot.cel.typesystem import Type
 from aliquot.cel.values import type_name
 
@@ -23,12 +24,40 @@ Read = tuple[str, str, str]
 """("attributes" or "capacity", domain, name)."""
 
 
+class Variables(dict[str, Any]):
+    """The value of `variables` in one evaluation: each is computed when first read, errors included."""
+
+    __slots__ = ("_meter", "_programs", "_values")
+
+    def __init__(
+        self, programs: Mapping[str, Program], values: Mapping[str, Any], meter: Meter | None
+    ) -> None:
+        super().__init__()
+        self._programs = programs
+        self._values = {**values, "variables": self}
+        self._meter = meter
+
+    def __missing__(self, name: str) -> Any:
+        program = self._programs.get(name)
+        if program is None:
+            raise KeyError(name)
+        try:
+            value = program.run(self._values, self._meter)
+        except CostLimitError:
+            raise
+        except EvaluationError as error:
+            message = f'composited variable "{name}" fails to evaluate: {error.message}'
+            raise EvaluationError(message, error.position) from None
+        self[name] = value
+        return value
+
+
 class Program:
     """An expression that can be evaluated any number of times, from any thread.
 
-    `cost` is the worst-case cost over all inputs within Kubernetes' limits (2**64 - 1 if unbounded).
-    `reads` are the attributes and capacities that decide the result together with the device's driver and
-    allowMultipleAllocations; None if it may depend on others.
+    `output` is the type of the result. `cost` is the worst-case cost over all inputs within Kubernetes'
+    limits (2**64 - 1 if unbounded). `reads` are the attributes and capacities that decide the result
+    together with the device's driver and allowMultipleAllocations; None if it may depend on others.
     """
 
     def __init__(
@@ -40,7 +69,9 @@ class Program:
         reads: frozenset[Read] | None,
         variables: tuple[str, ...],
         build: Callable[[bool], tuple[Closure, int]],
-        list_attributes: bool,
+        list_attributes: bool = False,
+        composites: Mapping[str, Program] | None = None,
+        convert: Callable[[Any], Any] | None = None,
     ) -> None:
         self.text = text
         self.output = output
@@ -50,69 +81,71 @@ class Program:
         self._variables = variables
         self._build = build
         self._list_attributes = list_attributes
+        self._composites = composites or {}
+        self._convert = convert
+        self._ceiling = cost + sum(program._ceiling for program in self._composites.values())
         self._metered: tuple[Closure, int] | None = None
         self._plain: tuple[Closure, int] | None = None
 
     def __repr__(self) -> str:
         return f"Program({self.text!r})"
 
-    def _metered_closure(self) -> tuple[Closure, int]:
-        if self._metered is None:
-            self._metered = self._build(True)
-        return self._metered
-
-    def _plain_closure(self) -> tuple[Closure, int]:
+    def _closure(self, *, metered: bool) -> tuple[Closure, int]:
+        if metered:
+            if self._metered is None:
+                self._metered = self._build(True)
+            return self._metered
         if self._plain is None:
             self._plain = self._build(False)
         return self._plain
 
-    def _bound(self, values: Mapping[str, Any]) -> list[Any]:
-        bound = []
-        for name in self._variables:
+    def run(self, values: Mapping[str, Any], meter: Meter | None) -> Any:
+        """The value for an input, as the expression language sees it, its cost added to `meter` if given."""
+        closure, size = self._closure(metered=meter is not None)
+        frame: list[Any] = [None] * size
+        frame[0] = meter
+        for slot, name in enumerate(self._variables, start=1):
             value = values.get(name)
             if isinstance(value, DeviceView):
                 fault = value.fault_without(list_attributes=self._list_attributes)
                 if fault:
                     raise EvaluationError(fault)
                 value = value.fields
-            bound.append(value)
-        return bound
+            elif name == "variables" and value is None:
+                value = Variables(self._composites, values, meter)
+            elif name == "namespaceObject":
+                value = convert_namespace(value)
+            frame[slot] = value
+        try:
+            return closure(frame)
+        except RecursionError:
+            raise EvaluationError("the input is nested too deeply") from None
 
     def evaluate(self, values: Mapping[str, Any], cost_limit: int = DEFAULT_COST_LIMIT) -> Any:
-        """The value for an input; raise EvaluationError, also above `cost_limit`."""
-        bound = self._bound(values)
-        if self.cost <= cost_limit:
-            # No input can reach the limit, so nothing needs counting.
-            run, size = self._plain_closure()
-            return run([None, *bound, *[None] * (size - len(bound) - 1)])
-        return self._run_metered(bound, Meter(cost_limit))
+        """The value for an input; raise EvaluationError, also above `cost_limit`.
+
+        Programs of admission policies give plain JSON values, others the values of `aliquot.cel.values`.
+        """
+        # Where no input can reach the limit, nothing needs counting.
+        meter = None if self._ceiling <= cost_limit else Meter(cost_limit)
+        value = self.run(values, meter)
+        return self._convert(value) if self._convert is not None else value
 
     def measure(self, values: Mapping[str, Any], cost_limit: int = DEFAULT_COST_LIMIT) -> tuple[Any, int]:
         """The value for an input and what it cost to compute."""
         meter = Meter(cost_limit)
-        return self._run_metered(self._bound(values), meter), meter.cost
-
-    def evaluate_metered(self, values: Mapping[str, Any], meter: Meter) -> Any:
-        """The value for an input, its cost added to that of other programs under one budget."""
-        return self._run_metered(self._bound(values), meter)
-
-    def _run_metered(self, bound: list[Any], meter: Meter) -> Any:
-        run, size = self._metered_closure()
-        return run([meter, *bound, *[None] * (size - len(bound) - 1)])
+        value = self.run(values, meter)
+        return (self._convert(value) if self._convert is not None else value), meter.cost
 
     def matches(self, view: DeviceView, cost_limit: int = DEFAULT_COST_LIMIT) -> bool:
         """Whether a device is selected; raise EvaluationError, also for a result that is no bool."""
-        if view.fault or view.list_attribute:
-            fault = view.fault_without(list_attributes=self._list_attributes)
-            if fault:
-                raise EvaluationError(fault)
-        if self.cost <= cost_limit:
-            run, size = self._plain or self._plain_closure()
+        if view.fault or view.list_attribute or self._ceiling > cost_limit:
+            result = self.evaluate({"device": view}, cost_limit)
+        else:
+            closure, size = self._plain or self._closure(metered=False)
             frame: list[Any] = [None] * size
             frame[1] = view.fields
-            result = run(frame)
-        else:
-            result = self._run_metered([view.fields], Meter(cost_limit))
+            result = closure(frame)
         if result is True or result is False:
             return bool(result)
         raise EvaluationError(

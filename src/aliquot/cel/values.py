@@ -14,7 +14,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from base64 import b64encode
+from typing import Any, ClassVar, Final
 
 from aliquot.cel.instants import Duration, Timestamp
 from aliquot.cel.quantity import Quantity
@@ -23,9 +24,10 @@ from aliquot.cel.semver import Semver
 __all__ = [
     "INT_MAX",
     "INT_MIN",
-    "NO_SUCH_OVERLOAD",
     "NONE",
+    "NO_SUCH_OVERLOAD",
     "ExtensionValue",
+    "ObjectValue",
     "Optional",
     "TypeValue",
     "UInt",
@@ -103,6 +105,16 @@ class ExtensionValue:
     """The name that Kubernetes' messages use, such as `cel.IP`."""
 
 
+class ObjectValue(dict[str, Any]):
+    """An object that an expression built: a dict that knows the name of its type."""
+
+    __slots__ = ("type_name",)
+
+    def __init__(self, type_name: str) -> None:
+        super().__init__()
+        self.type_name = type_name
+
+
 _NAMES: Final[dict[type, tuple[str, str]]] = {
     type(None): ("null_type", "types.Null"),
     bool: ("bool", "types.Bool"),
@@ -129,6 +141,8 @@ def _names(value: object) -> tuple[str, str]:
         return known
     if isinstance(value, ExtensionValue):
         return value.cel_name, value.go_name
+    if isinstance(value, ObjectValue):
+        return value.type_name, "*dynamic.ObjectVal"
     if isinstance(value, dict):
         return _NAMES[dict]
     return type(value).__name__, type(value).__name__
@@ -204,7 +218,7 @@ def to_json(value: object) -> object:
             raise ValueError("a map with keys other than strings has no JSON form")
         return {key: to_json(element) for key, element in value.items()}
     if isinstance(value, bytes):
-        return _base64(value)
+        return b64encode(value).decode("ascii")
     if isinstance(value, Timestamp | Duration | Quantity | Semver):
         return str(value)
     if isinstance(value, Optional) and value.present:
@@ -212,9 +226,3 @@ def to_json(value: object) -> object:
     if isinstance(value, ExtensionValue):
         return str(value)
     raise ValueError(f"a value of type {type_name(value)} has no JSON form")
-
-
-def _base64(data: bytes) -> str:
-    from base64 import b64encode
-
-    return b64encode(data).decode("ascii")

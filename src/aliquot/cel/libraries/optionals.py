@@ -46,9 +46,7 @@ def _library() -> Library:
     library.member("hasValue", "optional_hasValue", "optional<V> -> bool", lambda value: value.present)
     library.member("or", "optional_or_optional", "optional<V>, optional<V> -> optional<V>", _compiled)
     library.member("orValue", "optional_orValue_value", "optional<V>, V -> V", _compiled)
-    library.dispatching(
-        "_?._", optional_index, free={"select_optional_field": "dyn, string -> optional<V>"}
-    )
+    library.dispatching("_?._", optional_index, free={"select_optional_field": "dyn, string -> optional<V>"})
     library.dispatching(
         "_[?_]",
         optional_index,
@@ -71,7 +69,10 @@ def _library() -> Library:
         "last", "list_last", "list<V> -> optional<V>", lambda values: Optional(values[-1]) if values else NONE
     )
     library.member(
-        "first", "list_first", "list<V> -> optional<V>", lambda values: Optional(values[0]) if values else NONE
+        "first",
+        "list_first",
+        "list<V> -> optional<V>",
+        lambda values: Optional(values[0]) if values else NONE,
     )
     library.free("optional.unwrap", "optional_unwrap", "list<optional<V>> -> list<V>", _unwrapped)
     library.member("unwrapOpt", "optional_unwrapOpt", "list<optional<V>> -> list<V>", _unwrapped)

@@ -102,9 +102,7 @@ def _declare_operators(library: Library) -> None:
     }
     library.dispatching("size", op.size, free=sizes, member=members)
     library.free("cel.@mapInsert", "@mapInsert_map_map", "map<K, V>, map<K, V> -> map<K, V>", _insert_map)
-    library.free(
-        "cel.@mapInsert", "@mapInsert_map_key_value", "map<K, V>, K, V -> map<K, V>", _insert_entry
-    )
+    library.free("cel.@mapInsert", "@mapInsert_map_key_value", "map<K, V>, K, V -> map<K, V>", _insert_entry)
 
 
 def _never(*_: Any) -> Any:
