@@ -1,0 +1,181 @@
+"""Carrying out a plan.
+
+The order makes every crash harmless. Within a decision all claims are written before any gate is lifted: a
+crash leaves pods behind their gates and claims that the next decision completes or takes back. Between
+decisions nothing depends on order but what is written to one claim, and allocations on what was taken back
+before: those go first, and if one fails nothing is given out in this round.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import TypeAlias
+
+import msgspec
+
+from aliquot.controller.claims import Claims
+from aliquot.controller.outcomes import ConflictError, EnactError, Outcome, RefusedError
+from aliquot.controller.pods import Pods
+from aliquot.controller.writing import Writer
+from aliquot.dra.checker import check_cluster
+from aliquot.kube.config import ConfigError
+from aliquot.kube.credentials import CredentialError
+from aliquot.kube.decoding import UndecodableError
+from aliquot.kube.errors import ApiError, TransportError
+from aliquot.model.meta import ObjectRef
+from aliquot.model.resource import ResourceClaim
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.plan import Admit, Allocate, Deallocate, Decision, Evict, Plan, Reserve
+
+_log = logging.getLogger(__name__)
+
+ClaimAction: TypeAlias = Allocate | Reserve | Deallocate
+Key = tuple[str, str]
+
+
+class _Step:
+    """One write to a claim, and the one before it in the plan that it builds on."""
+
+    def __init__(self, action: ClaimAction, before: "_Step | None") -> None:
+        self.action = action
+        self.before = before
+        self.result: asyncio.Future[ResourceClaim | None] = asyncio.get_running_loop().create_future()
+
+    def resolve(self, claim: ResourceClaim | None) -> None:
+        if not self.result.done():
+            self.result.set_result(claim)
+
+    async def base(self) -> ResourceClaim | None:
+        """The claim as the step before left it; None for the first. Raises ConflictError if that failed."""
+        if self.before is None:
+            return None
+        claim = await self.before.result
+        if claim is None:
+            raise ConflictError(self.action.claim, "an earlier write to it failed")
+        return claim
+
+
+class Enactor:
+    """Carries out plans, one after the other; within a plan the decisions run side by side."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._claims = Claims(writer)
+        self._pods = Pods(writer)
+        self._clock = writer.client.clock
+
+    async def enact(self, plan: Plan, snapshot: Snapshot) -> tuple[Outcome, ...]:
+        """Carry out the plan made from `snapshot`; one outcome for each decision that has actions.
+
+        Raises NotLeadingError.
+        """
+        decisions = [decision for decision in plan.decisions if decision.actions]
+        if not decisions:
+            return ()
+        violations = _new_violations(snapshot, decisions)
+        if violations:
+            _log.error("the plan is not carried out: it would break %s", violations)
+            return tuple(
+                Outcome(decision, RefusedError(decision.workload, f"the plan would break {violations}"))
+                for decision in decisions
+            )
+        steps = _steps(decisions)
+        now = self._clock.now()
+        releases = [step for found in steps.values() for step in found if isinstance(step.action, Deallocate)]
+        released = await asyncio.gather(*(self._attempt(self._write(step, now)) for step in releases))
+        failed = next((problem for problem in released if problem is not None), None)
+        if failed is not None:
+            _log.info("nothing is given out in this round: %s", failed)
+            return tuple(Outcome(decision, failed) for decision in decisions)
+        done = await asyncio.gather(
+            *(self._attempt(self._enact(decision, steps[decision.id], now)) for decision in decisions)
+        )
+        return tuple(Outcome(decision, problem) for decision, problem in zip(decisions, done, strict=True))
+
+    async def _attempt(self, work: Awaitable[object]) -> EnactError | None:
+        try:
+            await work
+        except EnactError as error:
+            return error
+        except (ApiError, TransportError, UndecodableError, CredentialError, ConfigError) as error:
+            return RefusedError(ObjectRef(), str(error))
+        return None
+
+    async def _enact(self, decision: Decision, steps: list[_Step], now: datetime) -> None:
+        writes = [step for step in steps if not isinstance(step.action, Deallocate)]
+        try:
+            problems = await asyncio.gather(*(self._attempt(self._write(step, now)) for step in writes))
+        finally:
+            for step in writes:
+                step.resolve(None)
+        for problem in problems:
+            if problem is not None:
+                raise problem
+        for action in decision.actions:
+            if isinstance(action, Admit):
+                await self._pods.admit(action)
+            elif isinstance(action, Evict):
+                await self._pods.evict(action)
+
+    async def _write(self, step: _Step, now: datetime) -> None:
+        claim: ResourceClaim | None = None
+        try:
+            base = await step.base()
+            match step.action:
+                case Allocate() as action:
+                    claim = await self._claims.allocate(action, base, now)
+                case Reserve() as action:
+                    claim = await self._claims.reserve(action, base)
+                case Deallocate() as action:
+                    claim = await self._claims.deallocate(action, base)
+        finally:
+            step.resolve(claim)
+
+
+def _steps(decisions: list[Decision]) -> dict[str, list[_Step]]:
+    """The writes to claims by decision id, each linked to the one before it on the same claim."""
+    last: dict[Key, _Step] = {}
+    steps: dict[str, list[_Step]] = {}
+    for decision in decisions:
+        of_decision = steps.setdefault(decision.id, [])
+        for action in decision.actions:
+            if isinstance(action, Allocate | Reserve | Deallocate):
+                key = (action.claim.namespace, action.claim.name)
+                step = _Step(action, last.get(key))
+                last[key] = step
+                of_decision.append(step)
+    return steps
+
+
+def _new_violations(snapshot: Snapshot, decisions: list[Decision]) -> str:
+    """Rules that would be broken by the plan and are not broken already, as text; "" for none.
+
+    The last line of defence against a fault in the decision itself: it uses nothing of the allocator.
+    """
+    planned: dict[Key, Allocate | None] = {}
+    for decision in decisions:
+        for action in decision.actions:
+            if isinstance(action, Allocate):
+                planned[action.claim.namespace, action.claim.name] = action
+            elif isinstance(action, Deallocate):
+                planned[action.claim.namespace, action.claim.name] = None
+    if not any(planned.values()):
+        return ""
+    after = msgspec.structs.replace(
+        snapshot,
+        resource_claims=tuple(
+            _with_allocation(claim, planned[claim.key]) if claim.key in planned else claim
+            for claim in snapshot.resource_claims
+        ),
+    )
+    wrong = check_cluster(after)
+    if not wrong:
+        return ""
+    known = {(violation.rule, violation.subject, violation.claims) for violation in check_cluster(snapshot)}
+    new = [one for one in wrong if (one.rule, one.subject, one.claims) not in known]
+    return "; ".join(f"{one.rule} {one.subject} ({', '.join(one.claims)})" for one in new[:3])
+
+
+def _with_allocation(claim: ResourceClaim, action: Allocate | None) -> ResourceClaim:
+    allocation = action.allocation if action else None
+    return msgspec.structs.replace(claim, status=msgspec.structs.replace(claim.status, allocation=allocation))

@@ -1,0 +1,173 @@
+"""Wait for a change, decide, record, enact, report; again."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from aliquot.controller.enact import Enactor
+from aliquot.controller.live import Live
+from aliquot.controller.outcomes import Outcome
+from aliquot.kube.backoff import Backoff
+from aliquot.kube.clock import Clock
+from aliquot.kube.mirror import Mirror
+from aliquot.model.meta import ObjectRef
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.plan import Plan
+from aliquot.scheduling.policy import Policy
+
+_log = logging.getLogger(__name__)
+
+QUIET_SECONDS = 0.005
+"""A change is acted on when nothing more has come for so long ..."""
+
+GATHER_SECONDS = 0.05
+"""... or so long after it at the latest: what is created together is decided together."""
+
+IDLE_SECONDS = 30.0
+"""Decide again after so long without any change."""
+
+RETRY_SECONDS = 1.0
+
+Decide = Callable[[Snapshot, Policy, datetime], Plan]
+
+
+class Recorder(Protocol):
+    """Where decisions are recorded before they are carried out (`store.journal.Journal`)."""
+
+    def record(self, now: datetime, snapshot: Snapshot, policy: Policy, plan: Plan) -> object:
+        """Append what this plan tells anew. Raises an exception when it cannot be kept."""
+
+
+class Reports(Protocol):
+    """Who tells people about plans and their outcomes (`reporting.Reporter`)."""
+
+    def report(self, snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome]) -> None:
+        """Take note; returns at once."""
+
+
+class _Delays:
+    """Workloads whose decisions the server refused, and until when they are left alone."""
+
+    def __init__(self, clock: Clock, randomness: random.Random) -> None:
+        self._clock = clock
+        self._randomness = randomness
+        self._by_workload: dict[ObjectRef, tuple[Backoff, float]] = {}
+
+    def without_delayed(self, plan: Plan) -> Plan:
+        """The plan without the actions of workloads that are left alone at present."""
+        workloads = {decision.workload for decision in plan.decisions}
+        self._by_workload = {ref: found for ref, found in self._by_workload.items() if ref in workloads}
+        now = self._clock.monotonic()
+        delayed = {ref for ref, (_, until) in self._by_workload.items() if until > now}
+        if not delayed:
+            return plan
+        return Plan(
+            decisions=tuple(
+                msgspec.structs.replace(decision, actions=()) if decision.workload in delayed else decision
+                for decision in plan.decisions
+            )
+        )
+
+    def note(self, outcome: Outcome) -> None:
+        workload = outcome.decision.workload
+        if not outcome.refused:
+            self._by_workload.pop(workload, None)
+            return
+        backoff, _ = self._by_workload.get(
+            workload, (Backoff(self._randomness, first=RETRY_SECONDS, cap=120.0), 0.0)
+        )
+        self._by_workload[workload] = (backoff, self._clock.monotonic() + backoff.next())
+
+    def next(self) -> float | None:
+        """Seconds until the first workload may be tried again."""
+        if not self._by_workload:
+            return None
+        return max(0.0, min(until for _, until in self._by_workload.values()) - self._clock.monotonic())
+
+
+class Loop:
+    """The controller's one loop. `run` it while leading."""
+
+    def __init__(
+        self,
+        *,
+        mirror: Mirror,
+        decide: Decide,
+        policy: Policy,
+        enactor: Enactor,
+        recorder: Recorder,
+        reports: Reports,
+        live: Live,
+        clock: Clock,
+        randomness: random.Random,
+    ) -> None:
+        self._mirror = mirror
+        self._decide = decide
+        self._policy = policy
+        self._enactor = enactor
+        self._recorder = recorder
+        self._reports = reports
+        self._live = live
+        self._clock = clock
+        self._delays = _Delays(clock, randomness)
+        self._again = False
+
+    async def run(self) -> None:
+        """Until cancelled. Raises NotLeadingError when leadership is lost on the way."""
+        seen = -1
+        while True:
+            await self._wait(seen)
+            seen = self._mirror.version
+            await self.cycle()
+
+    async def cycle(self) -> tuple[Outcome, ...]:
+        """One round: decide on what is known now, record, enact, report."""
+        snapshot = self._mirror.snapshot()
+        now = self._clock.now()
+        # In a thread: deciding on a large cluster takes a while, and watches and the lease must go on.
+        # Nothing is written meanwhile, so the snapshot misses only what others do, and against that every
+        # write is guarded.
+        plan = await asyncio.to_thread(self._decide, snapshot, self._policy, now)
+        self._live.publish(snapshot, plan)
+        todo = self._delays.without_delayed(plan)
+        self._again = False
+        try:
+            await asyncio.to_thread(self._recorder.record, now, snapshot, self._policy, plan)
+        except Exception:
+            # What is not recorded is not done: the journal is what people are answered from.
+            _log.exception("the decision could not be recorded and is not carried out")
+            self._again = True
+            return ()
+        outcomes = await self._enactor.enact(todo, snapshot)
+        for outcome in outcomes:
+            self._delays.note(outcome)
+            if outcome.problem is not None:
+                _log.info("%s: %s", outcome.decision.workload, outcome.problem)
+                self._again = True
+        self._reports.report(snapshot, plan, outcomes)
+        return outcomes
+
+    async def _wait(self, seen: int) -> None:
+        """Return when there is something to decide on."""
+        limit = IDLE_SECONDS
+        delay = self._delays.next()
+        if delay is not None:
+            limit = min(limit, delay)
+        if self._again:
+            limit = min(limit, RETRY_SECONDS)
+        try:
+            async with asyncio.timeout(limit):
+                version = await self._mirror.wait_for_change(seen)
+        except TimeoutError:
+            return
+        until = self._clock.monotonic() + GATHER_SECONDS
+        while self._clock.monotonic() < until:
+            await self._clock.sleep(QUIET_SECONDS)
+            if self._mirror.version == version:
+                return
+            version = self._mirror.version

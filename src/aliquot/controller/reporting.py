@@ -1,0 +1,190 @@
+"""What people see on their pods: the condition `aliquot.dev/Placed` and events."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+from aliquot.controller.events import Event, Events
+from aliquot.controller.outcomes import Outcome
+from aliquot.controller.writing import Writer
+from aliquot.kube.client import PatchType
+from aliquot.kube.clock import Clock
+from aliquot.kube.reflector import Failure
+from aliquot.kube.resources import PODS
+from aliquot.model.core import Pod
+from aliquot.model.meta import Condition, ObjectRef
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.plan import Admit, Decision, Evict, Plan
+from aliquot.scheduling.verdicts import Reason, Verdict
+
+_log = logging.getLogger(__name__)
+
+PLACED = "aliquot.dev/Placed"
+"""Condition type: True with the reason Placed, or False with the reason of the verdict."""
+
+WORDING_SECONDS = 30.0
+"""While the reason stays the same, a changed message is written this often at most."""
+
+WRITES_PER_SECOND = 50.0
+WRITES_AT_ONCE = 4
+
+_NEEDS_SOMEBODY = frozenset(
+    {Reason.INVALID_CLAIM, Reason.UNKNOWN_QUEUE, Reason.NO_MATCHING_DEVICES, Reason.CLAIM_ELSEWHERE}
+)
+"""Reasons that do not go away by waiting: their events are Warnings."""
+
+Describe = Callable[[Verdict], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    pod: ObjectRef
+    status: str
+    reason: str
+    message: str
+
+
+class Reporter:
+    """Collects what is to be told (`report`) and writes it in the background (`run`)."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        describe: Describe,
+        *,
+        clock: Clock,
+        randomness: random.Random,
+        instance: str,
+    ) -> None:
+        self._writer = writer
+        self._describe = describe
+        self._clock = clock
+        self._events = Events(writer.client, clock=clock, randomness=randomness, instance=instance)
+        self._conditions: dict[str, _Wanted] = {}
+        self._written: dict[str, float] = {}
+        self._looked_at: dict[tuple[str, str], Pod] = {}
+        self._more = asyncio.Event()
+
+    def report(self, snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome]) -> None:
+        """Take note of a plan and of how its actions ended; returns at once."""
+        ended = {outcome.decision.id: outcome for outcome in outcomes}
+        for decision in plan.decisions:
+            for wanted in self._wanted(decision, ended.get(decision.id)):
+                self._want(wanted)
+        self._tell_bound(snapshot)
+        uids = {pod.metadata.uid for pod in snapshot.pods}
+        self._written = {uid: at for uid, at in self._written.items() if uid in uids}
+        if self._conditions or len(self._events):
+            self._more.set()
+
+    def _wanted(self, decision: Decision, outcome: Outcome | None) -> Iterator[_Wanted]:
+        for action in decision.actions:
+            if isinstance(action, Evict) and outcome is not None and outcome.problem is None:
+                note = self._describe(action.verdict)
+                self._events.add(Event(action.pod, "Warning", "Replaced", "Evict", note))
+        if outcome is not None and outcome.refused:
+            message = str(outcome.problem)
+            for ref in decision.pods:
+                self._events.add(Event(ref, "Warning", "WriteRefused", "Place", message))
+                yield _Wanted(ref, "False", "WriteRefused", message)
+        elif decision.verdict is not None:
+            message = self._describe(decision.verdict)
+            for ref in decision.pods:
+                yield _Wanted(ref, "False", decision.verdict.reason.value, message)
+        elif outcome is not None and outcome.problem is None:
+            for action in decision.actions:
+                if isinstance(action, Admit):
+                    for placement in action.placements:
+                        yield _Wanted(placement.pod, "True", "Placed", f"placed on node {placement.node}")
+
+    def _want(self, wanted: _Wanted) -> None:
+        pod = self._writer.mirror.get(Pod, wanted.pod.namespace, wanted.pod.name)
+        if pod is None or pod.metadata.uid != wanted.pod.uid or pod.finished:
+            return
+        if pod.spec.node_name and wanted.status == "False":
+            return
+        now = _placed(pod)
+        if now is not None and (now.status, now.reason, now.message) == (
+            wanted.status,
+            wanted.reason,
+            wanted.message,
+        ):
+            self._conditions.pop(pod.metadata.uid, None)
+            return
+        same = now is not None and (now.status, now.reason) == (wanted.status, wanted.reason)
+        last = self._written.get(pod.metadata.uid)
+        if same and last is not None and self._clock.monotonic() - last < WORDING_SECONDS:
+            return
+        if not same:
+            warning = wanted.reason in _NEEDS_SOMEBODY or wanted.reason == "WriteRefused"
+            self._events.add(
+                Event(wanted.pod, "Warning" if warning else "Normal", wanted.reason, "Place", wanted.message)
+            )
+        self._conditions[pod.metadata.uid] = wanted
+
+    def _tell_bound(self, snapshot: Snapshot) -> None:
+        """Pods that were placed by a run that ended before it could say so."""
+        looked_at: dict[tuple[str, str], Pod] = {}
+        for pod in snapshot.pods:
+            looked_at[pod.key] = pod
+            if self._looked_at.get(pod.key) is pod or not pod.spec.node_name:
+                continue
+            condition = _placed(pod)
+            if condition is not None and condition.status == "False":
+                self._want(_Wanted(pod.ref, "True", "Placed", f"placed on node {pod.spec.node_name}"))
+        self._looked_at = looked_at
+
+    async def run(self) -> None:
+        """Write what is to be told, until cancelled."""
+        slots = asyncio.Semaphore(WRITES_AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._more.wait()
+                if self._conditions:
+                    uid = next(iter(self._conditions))
+                    work = self._write_condition(self._conditions.pop(uid))
+                elif len(self._events):
+                    work = self._events.write_one()
+                else:
+                    self._more.clear()
+                    continue
+                await slots.acquire()
+                group.create_task(work).add_done_callback(lambda _: slots.release())
+                await self._clock.sleep(1.0 / WRITES_PER_SECOND)
+
+    async def _write_condition(self, wanted: _Wanted) -> None:
+        ref = wanted.pod
+        pod = self._writer.mirror.get(Pod, ref.namespace, ref.name)
+        if pod is None or pod.metadata.uid != ref.uid:
+            return
+        self._written[ref.uid] = self._clock.monotonic()
+        before = _placed(pod)
+        condition: dict[str, Any] = {
+            "type": PLACED,
+            "status": wanted.status,
+            "reason": wanted.reason,
+            "message": wanted.message,
+        }
+        if before is None or before.status != wanted.status or before.last_transition_time is None:
+            now = self._clock.now().astimezone(UTC)
+            condition["lastTransitionTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        patch = {"metadata": {"uid": ref.uid}, "status": {"conditions": [condition]}}
+        client = self._writer.client
+        try:
+            body = await self._writer.once(
+                lambda: client.patch(
+                    PODS, ref.name, patch, ref.namespace, kind=PatchType.STRATEGIC, subresource="status"
+                )
+            )
+            self._writer.keep(Pod, body)
+        except Failure as error:
+            # The next report finds that the condition still differs.
+            _log.debug("condition of %s: %s", ref, error)
+
+
+def _placed(pod: Pod) -> Condition | None:
+    return next((found for found in pod.status.conditions if found.type == PLACED), None)

@@ -1,0 +1,157 @@
+"""The controller as a whole: mirror, leadership, loop and reports, until told to stop."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from aliquot.controller.enact import Enactor
+from aliquot.controller.live import Live
+from aliquot.controller.loop import Decide, Loop, Recorder
+from aliquot.controller.outcomes import NotLeadingError
+from aliquot.controller.reporting import Describe, Reporter
+from aliquot.controller.writing import WRITES_IN_FLIGHT, Writer
+from aliquot.kube.client import Client, Limits, cancel_and_wait
+from aliquot.kube.clock import Clock, SystemClock
+from aliquot.kube.config import Connection
+from aliquot.kube.leases import LeaderElection
+from aliquot.kube.mirror import Mirror
+from aliquot.kube.reflector import Failure
+from aliquot.model.core import Pod
+from aliquot.model.resource import ResourceClaim
+from aliquot.scheduling.decide import decide as scheduling_decide
+from aliquot.scheduling.plan import Plan
+from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.wording import sentence
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerConfig:
+    """connection: the cluster. identity: unique to this process, e.g. the pod's name.
+
+    lease_seconds: after a crash another process takes over after this time. writes_in_flight: how many writes
+    may run at a time.
+    """
+
+    connection: Connection
+    identity: str
+    lease_namespace: str = "aliquot-system"
+    lease_name: str = "aliquot-controller"
+    lease_seconds: int = 15
+    writes_in_flight: int = WRITES_IN_FLIGHT
+    limits: Limits = field(default_factory=Limits)
+
+
+async def run(
+    config: ControllerConfig,
+    policy: Policy,
+    *,
+    journal: Recorder,
+    stop: asyncio.Event,
+    live: Live | None = None,
+    clock: Clock | None = None,
+    randomness: random.Random | None = None,
+    decide: Decide = scheduling_decide,
+    describe: Describe = sentence,
+) -> None:
+    """Run the controller until `stop` is set. Only the process that holds the lease decides and writes.
+
+    An unreachable server is waited for. Raises what is a fault of this program, never what the cluster does.
+    """
+    clock = clock or SystemClock()
+    randomness = randomness or random.Random()
+    live = live or Live()
+    async with Client(
+        config.connection,
+        clock=clock,
+        randomness=randomness,
+        limits=config.limits,
+        user_agent=f"aliquot-controller ({config.identity})",
+    ) as client:
+        mirror = Mirror(client)
+        election = LeaderElection(
+            client,
+            namespace=config.lease_namespace,
+            name=config.lease_name,
+            identity=config.identity,
+            seconds=config.lease_seconds,
+        )
+        writer = Writer(client, mirror, lambda: election.leading, in_flight=config.writes_in_flight)
+        loop = Loop(
+            mirror=mirror,
+            decide=decide,
+            policy=policy,
+            enactor=Enactor(writer),
+            recorder=journal,
+            reports=(
+                reporter := Reporter(
+                    writer, describe, clock=clock, randomness=randomness, instance=config.identity
+                )
+            ),
+            live=live,
+            clock=clock,
+            randomness=randomness,
+        )
+        stopped = asyncio.create_task(stop.wait(), name="stop")
+        work = [
+            asyncio.create_task(mirror.run(), name="mirror"),
+            asyncio.create_task(_lead(election, mirror, loop, reporter, live, clock), name="lead"),
+        ]
+        try:
+            await asyncio.wait([stopped, *work], return_when=asyncio.FIRST_COMPLETED)
+            for task in work:
+                if task.done():
+                    task.result()
+        finally:
+            await cancel_and_wait(stopped, *work)
+            await election.release()
+
+
+async def _lead(
+    election: LeaderElection, mirror: Mirror, loop: Loop, reporter: Reporter, live: Live, clock: Clock
+) -> None:
+    """Lead as often as this process is elected; show the cluster meanwhile."""
+    while True:
+        live.leading = False
+        await _until_first(election.acquire(), _show(mirror, live))
+        live.leading = True
+        await _until_first(election.hold(), _work(mirror, loop, reporter, clock))
+
+
+async def _show(mirror: Mirror, live: Live) -> None:
+    await mirror.wait_synced()
+    seen = -1
+    while True:
+        seen = await mirror.wait_for_change(seen)
+        live.publish(mirror.snapshot(), Plan())
+
+
+async def _work(mirror: Mirror, loop: Loop, reporter: Reporter, clock: Clock) -> None:
+    await mirror.wait_synced()
+    # What another leader wrote before this one took over may not have come by watch yet.
+    while True:
+        try:
+            await mirror.refresh(Pod, ResourceClaim)
+            break
+        except Failure as error:
+            _log.warning("claims and pods cannot be listed: %s", error)
+            await clock.sleep(1.0)
+    try:
+        await _until_first(loop.run(), reporter.run())
+    except* NotLeadingError:
+        _log.warning("a write was held back: this process leads no more")
+
+
+async def _until_first(*work: Coroutine[Any, Any, None]) -> None:
+    """Run side by side until the first ends; the others are cancelled, and have ended, when this returns."""
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancel_and_wait(*tasks)
+    for task in done:
+        task.result()

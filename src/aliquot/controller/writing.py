@@ -1,0 +1,96 @@
+"""How anything is written: only while leading, a bounded number at a time, the answers into the mirror."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from aliquot.controller.outcomes import NotLeadingError
+from aliquot.kube.backoff import Backoff
+from aliquot.kube.client import Client
+from aliquot.kube.credentials import CredentialError
+from aliquot.kube.decoding import Decoding
+from aliquot.kube.errors import ApiError, TransportError
+from aliquot.kube.mirror import Mirror
+from aliquot.kube.resources import Resource
+from aliquot.model.meta import KubernetesObject, ObjectRef
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=KubernetesObject)
+
+WRITES_IN_FLIGHT = 32
+
+REFUSALS = 3
+
+
+class Writer:
+    """leading: asked before each write. in_flight: how many requests may run at a time."""
+
+    def __init__(
+        self,
+        client: Client,
+        mirror: Mirror,
+        leading: Callable[[], bool],
+        *,
+        in_flight: int = WRITES_IN_FLIGHT,
+    ) -> None:
+        self.client = client
+        self.mirror = mirror
+        self._leading = leading
+        self._slots = asyncio.Semaphore(in_flight)
+
+    async def once(self, send: Callable[[], Awaitable[bytes]]) -> bytes:
+        """One write. Raises NotLeadingError, ApiError, TransportError."""
+        async with self._slots:
+            if not self._leading():
+                raise NotLeadingError
+            return await send()
+
+    async def settled(self, send: Callable[[], Awaitable[bytes]]) -> bytes:
+        """One guarded write, repeated until the server has answered it. Raises NotLeadingError, ApiError.
+
+        An answer that was lost leaves open whether the write is done, or will be when a delayed request
+        arrives. Deciding on would risk that a device is given out twice; so there is no way on but to know.
+        A server that goes on answering that it cannot is believed after REFUSALS rounds.
+        """
+        backoff = Backoff(self.client.randomness, first=0.2, cap=5.0)
+        refusals = 0
+        while True:
+            try:
+                return await self.once(send)
+            except ApiError as error:
+                refusals += 1
+                if (error.status < 500 and error.status != 429) or refusals >= REFUSALS:
+                    raise
+                problem: Exception = error
+            except (TransportError, CredentialError) as error:
+                problem = error
+            _log.warning("not settled yet: %s", problem)
+            await self.client.clock.sleep(backoff.next())
+
+    async def look(self, kind: type[T], resource: Resource, ref: ObjectRef) -> T | None:
+        """The object as the server has it now, also put into the mirror; None if it is gone.
+
+        Repeated until the server answers. Raises NotLeadingError, and ApiError where reading is forbidden.
+        """
+        try:
+            body = await self.settled(lambda: self.client.get(resource, ref.name, ref.namespace))
+        except ApiError as error:
+            if not error.not_found:
+                raise
+            self.mirror.vanished(kind, ref)
+            return None
+        found = self.keep(kind, body)
+        if ref.uid and found.metadata.uid != ref.uid:
+            return None
+        return found
+
+    def keep(self, kind: type[T], body: bytes) -> T:
+        """The object that a write was answered with; the mirror has it from now on.
+
+        Raises UndecodableError.
+        """
+        item = Decoding(kind).object(body)
+        self.mirror.put(item)
+        return item
