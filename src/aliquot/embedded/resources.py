@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from aliquot.embedded.hooks import ObjectSchema
 from aliquot.embedded.schemas import kind_schema
@@ -47,6 +48,8 @@ class Resource:
     stored_version: str = ""
     #: Further field paths that selectors may name (``selectableFields`` of a CustomResourceDefinition).
     selectable: tuple[str, ...] = ()
+    #: ``additionalPrinterColumns`` of a CustomResourceDefinition.
+    columns: tuple[dict[str, Any], ...] = field(default=(), compare=False, repr=False)
     #: How documents look; None where the server keeps whatever it is given.
     schema: ObjectSchema | None = field(default=None, compare=False, repr=False)
 
