@@ -112,8 +112,14 @@ def _traversal(_: str, target: Operand | None, __: list[Operand]) -> Price | Non
     return Price(target.size * each)
 
 
-def _includes(_: str, target: Operand | None, __: list[Operand]) -> Price | None:
-    return Price(Range(0, MAX_LIST_VALUES)) if target is not None else None
+def _includes(overload: str, target: Operand | None, __: list[Operand]) -> Price | None:
+    if target is None:
+        return None
+    if overload == "dra_includes_dyn_dyn":
+        return Price(Range(0, MAX_LIST_VALUES))
+    if target.element() is not None:
+        return _traversal(overload, target, __)
+    return Price(target.size)
 
 
 def _replace(_: str, target: Operand | None, args: list[Operand]) -> Price | None:
@@ -250,6 +256,57 @@ def _in_list(_: str, __: Operand | None, args: list[Operand]) -> Price:
     return Price(_known(args[1]))
 
 
+def _built(size: Range, factor: float = 1.0) -> Price:
+    """A call that builds a list after `factor` steps per unit of `size`."""
+    return Price(size.scaled(factor) + fixed(1 + LIST_COST), size)
+
+
+def _number(operand: Operand, default: int) -> int:
+    value = operand.node.value if isinstance(operand.node, Literal) else None
+    return value if type(value) is int and value >= 0 else default
+
+
+def _slice(_: str, target: Operand | None, args: list[Operand]) -> Price | None:
+    if target is None or len(args) != 2:
+        return None
+    start, end = _number(args[0], 0), _number(args[1], target.size.high)
+    return _built(fixed((end - start) % 2**64))
+
+
+def _range(_: str, __: Operand | None, args: list[Operand]) -> Price | None:
+    return _built(fixed(_number(args[0], UNBOUNDED)))
+
+
+def _reverse(_: str, target: Operand | None, __: list[Operand]) -> Price | None:
+    # Also the name of a function on strings, whose cost is flat.
+    return _built(target.size) if target is not None else None
+
+
+def _flatten(_: str, target: Operand | None, args: list[Operand]) -> Price | None:
+    if target is None:
+        return None
+    return _built(target.size, float(_number(args[0], UNBOUNDED)) if args else 1.0)
+
+
+def _distinct(_: str, target: Operand | None, __: list[Operand]) -> Price | None:
+    return _built(target.size * target.size, 2.0) if target is not None else None
+
+
+def _sort(overload: str, target: Operand | None, args: list[Operand]) -> Price | None:
+    keys = args[0] if args else target
+    if keys is None:
+        return None
+    text = overload.startswith(("list_string_", "list_bytes_"))
+    return _built(keys.size * keys.size, 2.0 + STRING_FACTOR if text else 2.0)
+
+
+def _set(factor: float) -> _Pricing:
+    def pricing(_: str, __: Operand | None, args: list[Operand]) -> Price | None:
+        return Price((args[0].size * args[1].size).scaled(factor) + ONE) if len(args) == 2 else None
+
+    return pricing
+
+
 def _named(*groups: tuple[_Pricing, str]) -> dict[str, _Pricing]:
     return {name: pricing for pricing, names in groups for name in names.split()}
 
@@ -283,6 +340,7 @@ _FUNCTIONS: Final = _named(
     (_equality, "_==_"),
 )
 
+_SORTABLE: Final = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
 _COMPARISONS: Final = " ".join(
     f"{name}_{kind}"
     for name in ("less", "less_equals", "greater", "greater_equals")
@@ -299,4 +357,12 @@ _OVERLOADS: Final = _named(
     (_quote, "strings_quote"),
     (_format, "string_format"),
     (_in_list, "in_list"),
+    (_slice, "list_slice"),
+    (_range, "lists_range"),
+    (_reverse, "list_reverse"),
+    (_flatten, "list_flatten list_flatten_int"),
+    (_distinct, "list_distinct"),
+    (_sort, " ".join(f"list_{kind}_sort list_{kind}_sortByAssociatedKeys" for kind in _SORTABLE)),
+    (_set(1), "list_sets_contains_list list_sets_intersects_list"),
+    (_set(2), "list_sets_equivalent_list"),
 )

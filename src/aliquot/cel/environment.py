@@ -25,8 +25,12 @@ from aliquot.cel.declarations import Library, merge
 from aliquot.cel.errors import CompileError, EvaluationError, Issue
 from aliquot.cel.libraries.authorization import AUTHORIZATION, Authorizer, ResourceCheck
 from aliquot.cel.libraries.kubernetes import QUANTITY, REGEX, SEMVER
+from aliquot.cel.libraries.lists import INCLUDES, LISTS, LISTS_OF_GO, SETS
+from aliquot.cel.libraries.named_formats import FORMATS
+from aliquot.cel.libraries.network import NETWORK, URLS
 from aliquot.cel.libraries.optionals import OPTIONALS
 from aliquot.cel.libraries.standard import STANDARD
+from aliquot.cel.libraries.strings import STRINGS
 from aliquot.cel.literals import check_literals
 from aliquot.cel.parser import parse
 from aliquot.cel.program import Program
@@ -84,7 +88,7 @@ class Environment:
             consumable_capacity=consumable_capacity or stored, list_attributes=list_attributes
         )
         libraries = base_libraries(kubernetes)
-        if kubernetes >= (1, 36) and (list_attributes or stored):
+        if kubernetes == (1, 36) and (list_attributes or stored):
             libraries = (*libraries, dra.INCLUDES)
         return Environment(
             libraries,
@@ -220,7 +224,11 @@ def _require(kubernetes: tuple[int, int]) -> None:
 @lru_cache(maxsize=8)
 def base_libraries(kubernetes: tuple[int, int]) -> tuple[Library, ...]:
     """The libraries of every environment of a version. `math` and base64 are not among them."""
-    return (STANDARD, OPTIONALS, QUANTITY, SEMVER, REGEX, AUTHORIZATION)
+    libraries = (
+        STANDARD, OPTIONALS, QUANTITY, SEMVER, REGEX, STRINGS, LISTS, LISTS_OF_GO, SETS, NETWORK, URLS, FORMATS,
+        AUTHORIZATION,
+    )  # fmt: skip
+    return (*libraries, INCLUDES) if kubernetes >= (1, 37) else libraries
 
 
 def _selector_result(output: Type) -> str:

@@ -177,6 +177,16 @@ def _filter(at: int, target: Node, args: list[Node]) -> Node:
     return _fold(at, "map", target, ("", name), predicate=args[1], transform=Ident(args[0].at, name))
 
 
+_SORTED: Final = "@__sortBy_input__"
+
+
+def _sort_by(at: int, target: Node, args: list[Node]) -> Node:
+    """Bind the list, map it to its keys, and sort it by them."""
+    name = _variable(args[0])
+    keys = _fold(at, "map", Ident(at, _SORTED), ("", name), transform=args[1])
+    return _bound(at, _SORTED, target, Call(at, "@sortByAssociatedKeys", [keys], Ident(at, _SORTED)))
+
+
 def _transform(shape: str) -> Callable[[int, Node, list[Node]], Node]:
     def build(at: int, target: Node, args: list[Node]) -> Node:
         predicate = args[2] if len(args) == 4 else None
@@ -211,6 +221,7 @@ _ONE_VARIABLE: Final = {
     ("map", 2): _map,
     ("map", 3): _map,
     ("filter", 2): _filter,
+    ("sortBy", 2): _sort_by,
     ("optMap", 2): _optional_map(flat=False),
     ("optFlatMap", 2): _optional_map(flat=True),
 }

@@ -79,6 +79,8 @@ def _traversal(value: Any) -> int:
     return 1
 
 
+_SORTABLE: Final = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
+
 _CallCost = Callable[[str, Sequence[Any], Any], int]
 
 
@@ -142,9 +144,36 @@ def _check(_: str, __: Sequence[Any], ___: Any) -> int:
     return AUTHORIZER_CHECK_COST
 
 
+_CALL: Final = 1
+
+
+def _listed(size: int, factor: float = 1.0) -> int:
+    """A call that builds a list after `factor` steps per unit of `size`."""
+    return int(size * factor) + _CALL + LIST_COST
+
+
+def _result_list(_: str, __: Sequence[Any], result: Any) -> int:
+    return _listed(len(result))
+
+
+def _flattened(_: str, args: Sequence[Any], __: Any) -> int:
+    return _listed(len(args[0]), float(args[1]) if len(args) == 2 else 1.0)
+
+
+def _compared(_: str, args: Sequence[Any], __: Any) -> int:
+    """Every element against every other; of the keys where a list is sorted by keys."""
+    elements = args[-1]
+    factor = 2.0 + (STRING_FACTOR if len(elements) and isinstance(elements[0], str | bytes) else 0.0)
+    return _listed(len(elements) ** 2, factor)
+
+
+def _set_cost(factor: int) -> _CallCost:
+    return lambda _, args, __: _CALL + len(args[0]) * len(args[1]) * factor
+
+
 def _per_function() -> dict[str, _CallCost]:
     groups: list[tuple[_CallCost, str]] = [
-        (_walk, "isSorted sum max min indexOf lastIndexOf includes"),
+        (_walk, "isSorted sum max min indexOf lastIndexOf"),
         (_once, "url lowerAscii upperAscii substring trim jsonpatch.escapeKey"),
         (_twice, "replace split ip.isCanonical"),
         (_result_twice, "join"),
@@ -172,6 +201,13 @@ def _per_overload() -> dict[str, _CallCost]:
         (_both, "add_string add_bytes"),
         (_pattern, "matches_string"),
         (_substring, "contains_string"),
+        (_walk, "list_includes_dyn_dyn"),
+        (_result_list, "list_slice lists_range list_reverse"),
+        (_flattened, "list_flatten list_flatten_int"),
+        (_compared, "list_distinct"),
+        (_compared, " ".join(f"list_{kind}_sort list_{kind}_sortByAssociatedKeys" for kind in _SORTABLE)),
+        (_set_cost(1), "list_sets_contains_list list_sets_intersects_list"),
+        (_set_cost(2), "list_sets_equivalent_list"),
     ]
     return {name: cost for cost, names in groups for name in names.split()}
 

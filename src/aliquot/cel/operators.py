@@ -361,7 +361,7 @@ def to_string(value: Any) -> str:
             return str(value, "utf-8")
         except UnicodeDecodeError:
             raise EvaluationError("invalid UTF-8 in bytes, cannot convert to string") from None
-    if kind is Timestamp or kind is Duration:
+    if kind is Timestamp or kind is Duration or type_name(value) in ("net.IP", "net.CIDR"):
         return str(value)
     raise _no_overload()
 
