@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aliquot.embedded import jsonpatch, writing
+from aliquot.embedded import jsonpatch, strategic, writing
 from aliquot.embedded.hooks import Object
 from aliquot.embedded.resources import Resource
 from aliquot.embedded.status import StatusError, bad_request
@@ -47,12 +47,17 @@ def patch(
             options,
             subresource,
         )
-    if kind in ("merge", "strategic"):
+    if kind == "merge" or (kind == "strategic" and not resource.custom):
         if not isinstance(body, dict):
             raise bad_request("a merge patch must be a JSON object")
-        return writing.update(
-            registry, resource, namespace, name, lambda old: jsonpatch.merge(old, body), options, subresource
+        document: Object = body
+        shape = resource.schema.root if resource.schema is not None else None
+        change = (
+            (lambda old: jsonpatch.merge(old, document))
+            if kind == "merge"
+            else (lambda old: strategic.merge(old, document, shape))
         )
+        return writing.update(registry, resource, namespace, name, change, options, subresource)
     raise StatusError(
         415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {patch_type}"
     )

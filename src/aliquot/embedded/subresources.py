@@ -115,9 +115,9 @@ def set_condition(status: Object, condition: Object, now: str) -> None:
     for index, one in enumerate(conditions):
         if one.get("type") == condition["type"]:
             since = one.get("lastTransitionTime") if one.get("status") == condition["status"] else now
-            conditions[index] = {"lastProbeTime": None, "lastTransitionTime": since or now} | condition
+            conditions[index] = {"lastTransitionTime": since or now} | condition
             return
-    conditions.append({"lastProbeTime": None, "lastTransitionTime": now} | condition)
+    conditions.append({"lastTransitionTime": now} | condition)
 
 
 def _evict(

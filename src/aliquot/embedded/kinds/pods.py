@@ -37,8 +37,7 @@ class PodBehavior(Behavior):
                     "status": "False",
                     "reason": "SchedulingGated",
                     "message": "Scheduling is blocked due to non-empty scheduling gates",
-                    "lastProbeTime": None,
-                    "lastTransitionTime": None,
+                    "lastTransitionTime": now.text,
                 }
             ]
         obj["status"] = status
