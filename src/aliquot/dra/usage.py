@@ -115,13 +115,17 @@ def lacking(pool: Pool, devices: Devices, remaining: Iterable[int]) -> Devices:
 
 
 class Usage:
-    """Everything taken in a fleet; changed by take and release, taken back exactly by undo."""
+    """Everything taken in a fleet; changed by take and release, taken back exactly by undo.
+
+    holdings: the allocation of each claim. changes: every device that was taken or given back, in order, so
+    that whoever keeps something derived can catch up.
+    """
 
     def __init__(self, fleet: Fleet) -> None:
         """Nothing is taken."""
         self.fleet = fleet
         self.holdings: dict[ClaimKey, AllocationResult] = {}
-        self.changes: list[Pool] = []
+        self.changes: list[tuple[Pool, int]] = []
         self._pools: dict[PoolKey, PoolUsage] = {}
         self._owned: set[PoolKey] = set()
         self._claims: dict[PoolKey, dict[ClaimKey, None]] = {}
@@ -242,7 +246,7 @@ class Usage:
             usage.take(index, claim, result)
         else:
             usage.release(index, claim, result)
-        self.changes.append(pool)
+        self.changes.append((pool, index))
 
     def state(self) -> Mapping[object, object]:
         """All that is taken as plain data, for comparison."""
