@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aliquot.embedded.admission.compilation import check_policy
 from aliquot.embedded.admission.mutating import MutatingPolicies
 from aliquot.embedded.admission.pods import PodDefaults
 from aliquot.embedded.admission.requests import AdmissionRequest
@@ -47,5 +48,6 @@ class Admission:
             self._pods.apply(request)
             request = request.with_object(self._mutating.change(request, again=True))
         self._pods.check(request)
+        check_policy(request)
         self._validating.check(request)
         return request.obj

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from aliquot.cel.values import to_json
 from aliquot.embedded import jsonpatch
 from aliquot.embedded.admission.apply import ApplyError, apply_configuration
 from aliquot.embedded.admission.expressions import (
     Expression,
-    Inputs,
     MatchConditions,
     PolicyError,
-    named_expressions,
+    Workshop,
+    inputs_for,
 )
 from aliquot.embedded.admission.policies import Binding, Invocation, Misconfigured, Policies, Policy
 from aliquot.embedded.admission.requests import AdmissionRequest
@@ -42,20 +41,20 @@ class Mutations:
     """What a MutatingAdmissionPolicy's spec does to objects that it matches."""
 
     conditions: MatchConditions
-    variables: dict[str, Expression]
     mutations: tuple[Mutation, ...]
     reinvoke: bool
 
 
 def compile_mutations(spec: Object) -> Mutations:
+    workshop = Workshop(spec, mutation=True)
     mutations = []
     for one in spec.get("mutations") or ():
         patch = one.get("patchType") == "JSONPatch"
         part = (one.get("jsonPatch") if patch else one.get("applyConfiguration")) or {}
-        mutations.append(Mutation(patch, Expression(part.get("expression", ""))))
+        kind = "list<JSONPatch>" if patch else "Object"
+        mutations.append(Mutation(patch, workshop.expression(part.get("expression", ""), kind)))
     return Mutations(
-        MatchConditions(spec.get("matchConditions") or []),
-        named_expressions(spec.get("variables") or []),
+        MatchConditions(workshop, spec.get("matchConditions") or []),
         tuple(mutations),
         spec.get("reinvocationPolicy") == "IfNeeded",
     )
@@ -104,40 +103,26 @@ class MutatingPolicies:
 
 def _changed(invocation: Invocation[Mutations], request: AdmissionRequest) -> Object | None:
     compiled = invocation.policy.compiled
-    inputs = Inputs(request, invocation.params, compiled.variables)
+    inputs = inputs_for(request, invocation.params)
     if not compiled.conditions.hold(inputs):
         return request.obj
     obj = request.obj
     for mutation in compiled.mutations:
-        inputs = Inputs(request.with_object(obj), invocation.params, compiled.variables)
+        inputs = inputs_for(request.with_object(obj), invocation.params)
         value = mutation.expression.evaluate(inputs)
         obj = _patched(request, obj or {}, value) if mutation.patch else _applied(request, obj or {}, value)
     return obj
 
 
-def _plain(value: Any, wanted: type) -> Any:
-    try:
-        plain = to_json(value)
-    except ValueError as error:
-        raise PolicyError(f"unsupported return type: {error}") from error
-    if not isinstance(plain, wanted):
-        raise PolicyError(f"unsupported return type: {type(plain).__name__}")
-    return plain
-
-
 def _applied(request: AdmissionRequest, obj: Object, value: Any) -> Object:
     try:
-        return apply_configuration(request.resource, obj, _plain(value, dict))
+        return apply_configuration(request.resource, obj, value)
     except ApplyError as error:
         raise PolicyError(f"error applying patch: {error}") from error
 
 
 def _patched(request: AdmissionRequest, obj: Object, value: Any) -> Object:
-    operations = [
-        {key: part for key, part in one.items() if part is not None}
-        for one in _plain(value, list)
-        if isinstance(one, dict)
-    ]
+    operations = [{key: part for key, part in one.items() if part is not None} for one in value]
     copied = msgspec.json.decode(msgspec.json.encode(obj))
     try:
         patched: Object = jsonpatch.apply(copied, operations)

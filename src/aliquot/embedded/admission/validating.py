@@ -6,16 +6,16 @@ Source: Kubernetes documentation, "Validating Admission Policy". The wording of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aliquot.embedded.admission.expressions import (
     Expression,
-    Inputs,
     MatchConditions,
     PolicyError,
-    named_expressions,
+    Workshop,
+    inputs_for,
 )
 from aliquot.embedded.admission.policies import Binding, Invocation, Misconfigured, Policies, Policy
 from aliquot.embedded.admission.requests import AdmissionRequest
@@ -39,7 +39,7 @@ class Validation:
     message_expression: Expression | None
     reason: str
 
-    def explain(self, inputs: Inputs) -> str:
+    def explain(self, inputs: Mapping[str, Any]) -> str:
         if self.message_expression is not None:
             try:
                 value = self.message_expression.evaluate(inputs)
@@ -57,7 +57,6 @@ class Validations:
     """What a ValidatingAdmissionPolicy's spec says about requests that it matches."""
 
     conditions: MatchConditions
-    variables: dict[str, Expression]
     validations: tuple[Validation, ...]
 
 
@@ -78,14 +77,14 @@ class Refusal:
 
 
 def compile_validations(spec: Object) -> Validations:
+    workshop = Workshop(spec, mutation=False)
     return Validations(
-        MatchConditions(spec.get("matchConditions") or []),
-        named_expressions(spec.get("variables") or []),
+        MatchConditions(workshop, spec.get("matchConditions") or []),
         tuple(
             Validation(
-                Expression(one.get("expression", "")),
+                workshop.expression(one.get("expression", ""), "bool"),
                 one.get("message") or "",
-                Expression(one["messageExpression"]) if one.get("messageExpression") else None,
+                workshop.expression(text, "string") if (text := one.get("messageExpression")) else None,
                 one.get("reason") or "Invalid",
             )
             for one in spec.get("validations") or ()
@@ -118,7 +117,7 @@ def _refusals(
         return
     if "Deny" not in binding.actions:
         return
-    inputs = Inputs(request, invocation.params, policy.compiled.variables)
+    inputs = inputs_for(request, invocation.params)
     try:
         if not policy.compiled.conditions.hold(inputs):
             return

@@ -61,6 +61,7 @@ def _count(obj: Object, name: str) -> int:
 
 class Deployments(StandIn):
     user = controller_user("deployment-controller")
+    patient = True
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)

@@ -90,6 +90,7 @@ def _ended(job: Object) -> bool:
 
 class Jobs(StandIn):
     user = controller_user("job-controller")
+    patient = True
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)

@@ -21,6 +21,7 @@ FINALIZER = "kubernetes"
 
 class Namespaces(StandIn):
     user = controller_user("namespace-controller")
+    patient = True
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)

@@ -39,6 +39,7 @@ def _orphan_home(pod: Object) -> Iterable[str]:
 
 class ReplicaSets(StandIn):
     user = controller_user("replicaset-controller")
+    patient = True
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from aliquot.embedded.hooks import Object
@@ -24,6 +24,8 @@ from aliquot.embedded.standins.view import Key, View
 
 #: Keys worked off in one transaction before other tasks of the process get their turn.
 BATCH = 64
+#: Batches that owners of many pods may have to wait while their pods keep changing.
+PATIENCE = 8
 #: Longest sleep of :meth:`StandIns.run`; a clock that jumps is noticed after at most this many seconds.
 LONGEST_WAIT = 5.0
 
@@ -65,6 +67,9 @@ class StandIns:
             PodsOfLostNodes(cluster, quarantine_seconds),
             TaintEviction(cluster),
         )
+        self._prompt = tuple(part for part in self._parts if not part.patient)
+        self._patient = tuple(part for part in self._parts if part.patient)
+        self._batches = 0
         view.on_any(self._wake)
 
     def _wake(self, key: Key, before: Object | None, after: Object | None) -> None:
@@ -88,16 +93,18 @@ class StandIns:
         return min(times) if times else None
 
     def _batch(self, *, tolerant: bool = False) -> int:
+        """One transaction's worth of keys; returns how many.
+
+        Looking at an owner costs as much as it has pods, so owners wait until their pods have come to rest,
+        but no longer than PATIENCE batches.
+        """
         self._view.fill()
-        count = 0
         with self._registry.bulk():
-            progress = True
-            while progress and count < BATCH:
-                progress = False
-                for part in self._parts:
-                    if part.work(tolerant=tolerant):
-                        progress = True
-                        count += 1
+            count = _round(self._prompt, tolerant=tolerant)
+            self._batches += 1
+            if count < BATCH or self._batches >= PATIENCE:
+                self._batches = 0
+                count += _round(self._patient, tolerant=tolerant)
         return count
 
     async def run(self) -> None:
@@ -113,3 +120,17 @@ class StandIns:
                 wait = min(max(next_time - self._cluster.seconds(), 0.0), LONGEST_WAIT)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), wait)
+
+
+def _round(parts: Iterable[StandIn], *, tolerant: bool) -> int:
+    """Work on the parts in turn until nothing is due or a batch is full."""
+    parts = tuple(parts)
+    count = 0
+    progress = True
+    while progress and count < BATCH:
+        progress = False
+        for part in parts:
+            if part.work(tolerant=tolerant):
+                progress = True
+                count += 1
+    return count

@@ -47,6 +47,8 @@ class StandIn:
     """One part of a control plane. Its state follows from the objects alone, so it may restart any time."""
 
     user: User
+    #: Whether it may wait until those that are not patient have nothing to do.
+    patient = False
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster

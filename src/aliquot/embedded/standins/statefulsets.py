@@ -31,6 +31,7 @@ REVISION = "controller-revision-hash"
 
 class StatefulSets(StandIn):
     user = controller_user("statefulset-controller")
+    patient = True
 
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
