@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -48,6 +48,8 @@ class FaultyProxy:
         self._runner: web.AppRunner | None = None
         self._watches: set[asyncio.Task[object]] = set()
         self.connection = target
+        self.change: Callable[[bytes], Awaitable[bytes]] | None = None
+        """Changes the body of every write on its way to the server."""
 
     async def __aenter__(self) -> Self:
         context = ssl.create_default_context(cadata=self._target.ca)
@@ -95,7 +97,7 @@ class FaultyProxy:
         async with self._session.request(
             request.method,
             self._target.server + request.path_qs,
-            data=await request.read(),
+            data=await self._body(request),
             headers=headers,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as answer:
@@ -113,6 +115,10 @@ class FaultyProxy:
             return self._hang_up(request)
         await response.write(content)
         return response
+
+    async def _body(self, request: web.Request) -> bytes:
+        body = await request.read()
+        return await self.change(body) if self.change is not None and body else body
 
     async def _stream(
         self, request: web.Request, answer: aiohttp.ClientResponse, fault: Fault

@@ -71,7 +71,7 @@ class Pods:
             return await client.patch(PODS, pod.name, patch, pod.namespace, kind=PatchType.STRATEGIC)
 
         try:
-            self._writer.keep(Pod, await self._writer.settled(send))
+            lifted = self._writer.keep(Pod, await self._writer.settled(send))
         except ApiError as error:
             stop.set()
             if error.conflict or error.not_found:
@@ -80,6 +80,9 @@ class Pods:
             return RefusedError(pod.ref, error.message or error.reason)
         except EnactError as error:
             return error
+        if any(gate.name == PLACEMENT_GATE for gate in lifted.spec.scheduling_gates):
+            stop.set()
+            return RefusedError(pod.ref, "still has its gate: the API server took the patch and kept the gate")
         return None
 
     def _hostname(self, node_name: str) -> str:

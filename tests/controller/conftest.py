@@ -1,0 +1,32 @@
+"""A server, a client, and a mirror that runs."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.kube.conftest import client as client
+from tests.kube.conftest import connection as connection
+from tests.kube.conftest import faulty as faulty
+from tests.kube.conftest import proxy as proxy
+from tests.kube.conftest import server as server
+
+from aliquot.controller.writing import Writer
+from aliquot.kube.client import Client, cancel_and_wait
+from aliquot.kube.mirror import Mirror
+
+
+@pytest.fixture
+async def mirror(faulty: Client) -> AsyncIterator[Mirror]:
+    """A synced mirror behind the proxy."""
+    made = Mirror(faulty)
+    task = asyncio.create_task(made.run())
+    async with asyncio.timeout(10):
+        await made.wait_synced()
+    yield made
+    await cancel_and_wait(task)
+
+
+@pytest.fixture
+def writer(faulty: Client, mirror: Mirror) -> Writer:
+    """Writes through the proxy, as the leader."""
+    return Writer(faulty, mirror, lambda: True)

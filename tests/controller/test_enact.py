@@ -1,0 +1,463 @@
+"""What a plan becomes at the API server, also when the way there is bad."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from tests.controller.objects import (
+    add_claim,
+    add_node,
+    add_pod,
+    admit,
+    allocate,
+    allocation,
+    consumer,
+    decide,
+    read_claim,
+    read_pod,
+)
+from tests.kube.faults import Fault, FaultyProxy
+
+from aliquot.controller.claims import DELETE_PROTECTION
+from aliquot.controller.enact import Enactor
+from aliquot.controller.outcomes import ConflictError, NotLeadingError, RefusedError
+from aliquot.controller.writing import Writer
+from aliquot.kube.client import Client
+from aliquot.kube.errors import ApiError
+from aliquot.kube.mirror import Mirror
+from aliquot.kube.resources import PODS, RESOURCE_CLAIMS
+from aliquot.model.core import Pod
+from aliquot.model.resource import ResourceClaim
+from aliquot.scheduling.plan import Deallocate, Evict, Plan, Reserve
+from aliquot.scheduling.verdicts import Reason, Verdict
+
+VERDICT = Verdict(reason=Reason.CLAIM_ELSEWHERE)
+
+
+async def seen(mirror: Mirror, *items: Pod | ResourceClaim) -> None:
+    """Wait until the mirror has these versions."""
+    async with asyncio.timeout(10):
+        for item in items:
+            while (known := mirror.get(type(item), item.namespace, item.name)) is None or int(
+                known.metadata.resource_version
+            ) < int(item.metadata.resource_version):
+                await mirror.wait_for_change(mirror.version)
+
+
+async def test_a_claim_is_protected_allocated_and_reserved_then_the_pod_is_let_go(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
+) -> None:
+    await add_node(client, "node-a", 2)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    proxy.seen.clear()
+    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+    assert outcome.problem is None
+    stored = await read_claim(client, "c")
+    assert stored.metadata.finalizers == (DELETE_PROTECTION,)
+    assert stored.status.allocation is not None
+    assert stored.status.allocation.devices == allocation("node-a", "gpu-0").devices
+    stamp = stored.status.allocation.allocation_timestamp
+    assert stamp is not None
+    assert abs((datetime.now(UTC) - stamp).total_seconds()) < 60
+    assert stored.status.reserved_for == (consumer(pod),)
+    assert not (await read_pod(client, "p")).gated
+    claim_path = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims/c"
+    assert [call for call in proxy.seen if call[0] != "GET"] == [
+        ("PATCH", claim_path),
+        ("PATCH", f"{claim_path}/status"),
+        ("PATCH", "/api/v1/namespaces/default/pods/p"),
+    ]
+
+
+async def test_the_mirror_knows_every_write_at_once(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
+) -> None:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    proxy.plan = lambda method, path, query: Fault(status=503) if "watch" in query else None
+    proxy.break_watches()
+    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+    await Enactor(writer).enact(plan, mirror.snapshot())
+    snapshot = mirror.snapshot()
+    assert snapshot.resource_claims[0].status.allocation is not None
+    assert not snapshot.pods[0].gated
+
+
+async def test_a_claim_that_changed_meanwhile_is_left_alone_and_the_gate_stays(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    snapshot = mirror.snapshot()
+    await client.patch(RESOURCE_CLAIMS, "c", {"metadata": {"labels": {"x": "y"}}}, "default")
+    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+    (outcome,) = await Enactor(writer).enact(plan, snapshot)
+    assert isinstance(outcome.problem, ConflictError)
+    assert (await read_claim(client, "c")).status.allocation is None
+    assert (await read_pod(client, "p")).gated
+    current = mirror.get(ResourceClaim, "default", "c")
+    assert current is not None
+    assert current.metadata.labels == {"x": "y"}
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+async def test_a_write_whose_answer_is_lost_is_settled_before_anything_else(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy, lost: int
+) -> None:
+    """The server carries the write out and the connection breaks: the same write again meets a conflict."""
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    left = lost
+
+    def lose(method: str, path: str, query: dict[str, str]) -> Fault | None:
+        nonlocal left
+        if method == "PATCH" and left:
+            left -= 1
+            return Fault(lose_answer=True)
+        return None
+
+    proxy.plan = lose
+    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+    enactor = Enactor(writer)
+    outcomes = await enactor.enact(plan, mirror.snapshot())
+    known = mirror.get(ResourceClaim, "default", "c")
+    stored = await read_claim(client, "c")
+    assert known is not None
+    assert known.status == stored.status
+    assert known.metadata.resource_version == stored.metadata.resource_version
+    if outcomes[0].problem is None:
+        assert stored.status.allocation is not None
+        assert not (await read_pod(client, "p")).gated
+
+
+async def test_a_delayed_write_cannot_arrive_after_the_device_went_to_another_claim(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
+) -> None:
+    """The first status write hangs in the network; what the repeated one brings about makes it void."""
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    hung: list[str] = []
+
+    def hang(method: str, path: str, query: dict[str, str]) -> Fault | None:
+        if method == "PATCH" and path.endswith("c/status") and not hung:
+            hung.append(path)
+            return Fault(delay=1.0, lose_answer=True)
+        return None
+
+    proxy.plan = hang
+    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod)),))
+    await Enactor(writer).enact(plan, mirror.snapshot())
+    stored = await read_claim(client, "c")
+    assert stored.status.allocation is not None
+    known = mirror.get(ResourceClaim, "default", "c")
+    assert known is not None
+    assert known.metadata.resource_version == stored.metadata.resource_version
+
+
+async def test_fields_that_the_server_drops_make_the_allocation_void(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
+) -> None:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+
+    async def forget_shares(body: bytes) -> bytes:
+        document = msgspec.json.decode(body)
+        allocated = (document.get("status") or {}).get("allocation")
+        for result in allocated["devices"]["results"] if allocated else ():
+            result.pop("shareID", None)
+        return msgspec.json.encode(document)
+
+    proxy.change = forget_shares
+    share = msgspec.structs.replace(
+        allocate(claim, "node-a", "gpu-0", pod),
+        allocation=allocation("node-a", "gpu-0", share="5f0ae1f6-2f0c-4f1c-9d5e-6b4a0e7b7c11"),
+    )
+    (outcome,) = await Enactor(writer).enact(
+        Plan(decisions=(decide(pod, share, admit("node-a", pod)),)), mirror.snapshot()
+    )
+    assert isinstance(outcome.problem, RefusedError)
+    stored = await read_claim(client, "c")
+    assert stored.status.allocation is None
+    assert stored.status.reserved_for == ()
+    assert (await read_pod(client, "p")).gated
+
+
+async def test_a_plan_that_gives_a_device_twice_is_not_carried_out(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
+) -> None:
+    await add_node(client, "node-a", 1)
+    first, second = await add_claim(client, "c1"), await add_claim(client, "c2")
+    pod = await add_pod(client, "p", "c1", "c2")
+    await seen(mirror, first, second, pod)
+    proxy.seen.clear()
+    plan = Plan(
+        decisions=(
+            decide(pod, allocate(first, "node-a", "gpu-0", pod), allocate(second, "node-a", "gpu-0", pod)),
+        )
+    )
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+    assert isinstance(outcome.problem, RefusedError)
+    assert "DeviceHeldTwice" in str(outcome.problem)
+    assert [call for call in proxy.seen if call[0] != "GET"] == []
+
+
+async def test_no_gate_of_a_gang_is_lifted_unless_all_its_claims_are_written(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    await add_node(client, "node-a", 2)
+    claims = [await add_claim(client, f"c{number}") for number in range(2)]
+    pods = [await add_pod(client, f"p{number}", f"c{number}") for number in range(2)]
+    await seen(mirror, *claims, *pods)
+    snapshot = mirror.snapshot()
+    await client.delete(RESOURCE_CLAIMS, "c1", "default")
+    actions = [
+        allocate(claim, "node-a", f"gpu-{number}", pod)
+        for number, (claim, pod) in enumerate(zip(claims, pods, strict=True))
+    ]
+    plan = Plan(decisions=(decide(pods[0], *actions, admit("node-a", *pods)),))
+    (outcome,) = await Enactor(writer).enact(plan, snapshot)
+    assert isinstance(outcome.problem, ConflictError)
+    assert (await read_pod(client, "p0")).gated
+    assert (await read_pod(client, "p1")).gated
+
+
+async def test_a_gang_is_let_go_together_and_pinned_where_asked(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    await add_node(client, "node-a", 1)
+    pods = [await add_pod(client, f"p{number}") for number in range(5)]
+    await seen(mirror, *pods)
+    (outcome,) = await Enactor(writer).enact(
+        Plan(decisions=(decide(pods[0], admit("node-a", *pods, pin=True)),)), mirror.snapshot()
+    )
+    assert outcome.problem is None
+    for pod in pods:
+        stored = await read_pod(client, pod.name)
+        assert not stored.gated
+        assert stored.spec.node_selector == {"kubernetes.io/hostname": "node-a.example.com"}
+
+
+async def test_only_the_gate_of_aliquot_is_lifted(client: Client, mirror: Mirror, writer: Writer) -> None:
+    document = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {
+            "containers": [{"name": "main", "image": "none"}],
+            "schedulingGates": [{"name": "other.example.com/gate"}, {"name": "aliquot.dev/placement"}],
+        },
+    }
+    await client.create(PODS, document, "default")
+    pod = await read_pod(client, "p")
+    await seen(mirror, pod)
+    await Enactor(writer).enact(Plan(decisions=(decide(pod, admit("node-a", pod)),)), mirror.snapshot())
+    stored = await read_pod(client, "p")
+    assert [gate.name for gate in stored.spec.scheduling_gates] == ["other.example.com/gate"]
+
+
+async def test_a_new_pod_of_the_same_name_is_not_let_go(client: Client, mirror: Mirror, writer: Writer) -> None:
+    pod = await add_pod(client, "p")
+    await seen(mirror, pod)
+    await client.delete(PODS, "p", "default", grace_seconds=0)
+    await add_pod(client, "p")
+    (outcome,) = await Enactor(writer).enact(
+        Plan(decisions=(decide(pod, admit("node-a", pod)),)), mirror.snapshot()
+    )
+    assert isinstance(outcome.problem, ConflictError)
+    assert (await read_pod(client, "p")).gated
+
+
+async def test_a_pod_is_not_let_go_before_its_claim_is_its_own(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    (outcome,) = await Enactor(writer).enact(
+        Plan(decisions=(decide(pod, admit("node-a", pod)),)), mirror.snapshot()
+    )
+    assert isinstance(outcome.problem, ConflictError)
+    assert (await read_pod(client, "p")).gated
+
+
+async def test_a_second_decision_reserves_the_claim_that_the_first_allocates(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "shared")
+    pods = [await add_pod(client, f"p{number}", "shared") for number in range(2)]
+    await seen(mirror, claim, *pods)
+    reserve = Reserve(
+        decision="e",
+        claim=claim.ref,
+        resource_version=claim.metadata.resource_version,
+        consumers=(consumer(pods[1]),),
+    )
+    plan = Plan(
+        decisions=(
+            decide(pods[0], allocate(claim, "node-a", "gpu-0", pods[0]), admit("node-a", pods[0])),
+            decide(pods[1], reserve, admit("node-a", pods[1], decision="e"), decision="e"),
+        )
+    )
+    outcomes = await Enactor(writer).enact(plan, mirror.snapshot())
+    assert [outcome.problem for outcome in outcomes] == [None, None]
+    stored = await read_claim(client, "shared")
+    assert stored.status.reserved_for == (consumer(pods[0]), consumer(pods[1]))
+
+
+async def test_an_allocation_is_taken_back_unless_a_pod_that_was_let_go_holds_it(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    await add_node(client, "node-a", 2)
+    claims = [await add_claim(client, "gated"), await add_claim(client, "free")]
+    pods = [await add_pod(client, "p0", "gated"), await add_pod(client, "p1", "free", gated=False)]
+    await seen(mirror, *claims, *pods)
+    enactor = Enactor(writer)
+    plan = Plan(
+        decisions=tuple(
+            decide(pod, allocate(claim, "node-a", f"gpu-{number}", pod), decision=str(number))
+            for number, (claim, pod) in enumerate(zip(claims, pods, strict=True))
+        )
+    )
+    await enactor.enact(plan, mirror.snapshot())
+
+    async def take_back(claim: ResourceClaim, pod: Pod) -> object:
+        current = mirror.get(ResourceClaim, "default", claim.name)
+        assert current is not None
+        action = Deallocate(
+            decision="d",
+            claim=current.ref,
+            resource_version=current.metadata.resource_version,
+            verdict=VERDICT,
+        )
+        (outcome,) = await enactor.enact(Plan(decisions=(decide(pod, action),)), mirror.snapshot())
+        return outcome.problem
+
+    assert await take_back(claims[0], pods[0]) is None
+    assert isinstance(await take_back(claims[1], pods[1]), ConflictError)
+    assert (await read_claim(client, "gated")).status.allocation is None
+    assert (await read_claim(client, "free")).status.allocation is not None
+
+
+async def test_nothing_is_given_out_when_something_could_not_be_taken_back(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    await add_node(client, "node-a", 1)
+    old, new = await add_claim(client, "old"), await add_claim(client, "new")
+    holder = await add_pod(client, "holder", "old", gated=False)
+    pod = await add_pod(client, "p", "new")
+    await seen(mirror, old, new, holder, pod)
+    enactor = Enactor(writer)
+    await enactor.enact(
+        Plan(decisions=(decide(holder, allocate(old, "node-a", "gpu-0", holder)),)), mirror.snapshot()
+    )
+    current = mirror.get(ResourceClaim, "default", "old")
+    assert current is not None
+    release = Deallocate(
+        decision="r", claim=current.ref, resource_version=current.metadata.resource_version, verdict=VERDICT
+    )
+    plan = Plan(
+        decisions=(
+            decide(holder, release, decision="r"),
+            decide(pod, allocate(new, "node-a", "gpu-0", pod), admit("node-a", pod)),
+        )
+    )
+    outcomes = await enactor.enact(plan, mirror.snapshot())
+    assert all(outcome.problem is not None for outcome in outcomes)
+    assert (await read_claim(client, "new")).status.allocation is None
+
+
+async def test_an_unbound_pod_without_an_owner_keeps_its_place(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    pod = await add_pod(client, "p", gated=False)
+    await seen(mirror, pod)
+    (outcome,) = await Enactor(writer).enact(
+        Plan(decisions=(decide(pod, Evict(decision="d", pod=pod.ref, verdict=VERDICT)),)), mirror.snapshot()
+    )
+    assert isinstance(outcome.problem, RefusedError)
+    assert (await read_pod(client, "p")).metadata.uid == pod.metadata.uid
+
+
+async def test_an_unbound_pod_with_an_owner_is_deleted_only_as_it_was_seen(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
+) -> None:
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "1", "controller": True}
+    document = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p", "ownerReferences": [owner]},
+        "spec": {"containers": [{"name": "main", "image": "none"}]},
+    }
+    await client.create(PODS, document, "default")
+    pod = await read_pod(client, "p")
+    await seen(mirror, pod)
+    proxy.plan = lambda method, path, query: Fault(status=503) if "watch" in query else None
+    proxy.break_watches()
+    await client.patch(PODS, "p", {"metadata": {"labels": {"x": "y"}}}, "default")
+    evict = Plan(decisions=(decide(pod, Evict(decision="d", pod=pod.ref, verdict=VERDICT)),))
+    (outcome,) = await Enactor(writer).enact(evict, mirror.snapshot())
+    assert isinstance(outcome.problem, ConflictError)
+    (outcome,) = await Enactor(writer).enact(evict, mirror.snapshot())
+    assert outcome.problem is None
+    with pytest.raises(ApiError, match="not found"):
+        await read_pod(client, "p")
+    assert mirror.get(Pod, "default", "p") is None
+
+
+async def test_a_refused_write_is_a_result_and_leaves_other_decisions_alone(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
+) -> None:
+    await add_node(client, "node-a", 2)
+    claims = [await add_claim(client, f"c{number}") for number in range(2)]
+    pods = [await add_pod(client, f"p{number}", f"c{number}") for number in range(2)]
+    await seen(mirror, *claims, *pods)
+    body = b'{"kind":"Status","code":403,"reason":"Forbidden","message":"not you"}'
+    proxy.plan = lambda method, path, query: (
+        Fault(status=403, body=body) if path.endswith("c0/status") else None
+    )
+    plan = Plan(
+        decisions=tuple(
+            decide(
+                pod,
+                allocate(claim, "node-a", f"gpu-{number}", pod),
+                admit("node-a", pod),
+                decision=str(number),
+            )
+            for number, (claim, pod) in enumerate(zip(claims, pods, strict=True))
+        )
+    )
+    outcomes = await Enactor(writer).enact(plan, mirror.snapshot())
+    assert isinstance(outcomes[0].problem, RefusedError)
+    assert outcomes[1].problem is None
+    assert (await read_pod(client, "p0")).gated
+    assert not (await read_pod(client, "p1")).gated
+
+
+async def test_who_does_not_lead_writes_nothing(
+    client: Client, faulty: Client, mirror: Mirror, proxy: FaultyProxy
+) -> None:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    proxy.seen.clear()
+    enactor = Enactor(Writer(faulty, mirror, lambda: False))
+    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+    with pytest.raises(NotLeadingError):
+        await enactor.enact(plan, mirror.snapshot())
+    assert [call for call in proxy.seen if call[0] != "GET"] == []
