@@ -135,6 +135,11 @@ def _owner(
     return None, ObjectRef(kind=kind, namespace=namespace, name=name)
 
 
+def owner_of(index: SnapshotIndex, pod: Pod) -> KubernetesObject | None:
+    """The object that stands for the pod's gang, None for a pod on its own."""
+    return _owner(index, group_key(pod, index), (pod,))[0]
+
+
 def _minimum(
     index: SnapshotIndex, key: GroupKey, pods: tuple[Pod, ...], owner: KubernetesObject | None
 ) -> tuple[int, Fact | None]:

@@ -1,6 +1,6 @@
 """A snapshot's objects by name, and what is remembered of them from one decision to the next."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -103,7 +103,9 @@ class Remembered:
     def put(self, item: object, value: object) -> None:
         self._found[id(item)] = (item, value)
 
-    def keep_only(self, items: Iterable[object]) -> None:
-        """Forget everything derived from other objects than these."""
+    def forget_others(self, items: Collection[object]) -> None:
+        """Forget what is derived from other objects than these, once that is the larger part."""
+        if len(self._found) <= 2 * len(items) + 1000:
+            return
         wanted = {id(item) for item in items}
         self._found = {key: entry for key, entry in self._found.items() if key in wanted}

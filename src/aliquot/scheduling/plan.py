@@ -29,7 +29,11 @@ class Allocate(Action, frozen=True, kw_only=True, tag="Allocate"):
 
 
 class Reserve(Action, frozen=True, kw_only=True, tag="Reserve"):
-    """Add `consumers` to status.reservedFor of a claim that is allocated already."""
+    """Add `consumers` to status.reservedFor of a claim that is allocated already.
+
+    When an action earlier in the plan writes the same claim, `resource_version` is still the snapshot's:
+    the write follows on what that action left.
+    """
 
     claim: ObjectRef
     resource_version: str
@@ -74,7 +78,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     id: stable text, derived from the workload, the time and the content, so that the same snapshot, policy
     and time give the same id. workload: the object that stands for the gang (a Job, a PodGroup, a Pod ...).
     verdict: why it waits; None when it was placed. position: its place in the order of its queue, from 1,
-    among what waits; 0 when placed.
+    among what waits; 0 when placed. placements: where every placed pod goes, those without Aliquot's gate
+    (which no Admit names) included.
     """
 
     id: str
@@ -84,6 +89,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     verdict: Verdict | None = None
     position: int = 0
     actions: tuple[AnyAction, ...] = ()
+    placements: tuple[Placement, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

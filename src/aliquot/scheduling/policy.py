@@ -9,8 +9,19 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     managed_drivers: DRA drivers whose devices Aliquot allocates; empty means every driver that publishes
     slices. search_budget: how many steps the allocator may take for one claim set on one node. default_queue:
     the queue of workloads that name none; when no such Queue object exists they count against no limit.
+    strict_fifo: nothing overtakes a workload of its queue that waits for room; otherwise what fits goes
+    ahead, and the verdict of the one overtaken says so. every_pod: decide pending pods without gate and
+    claims too, which otherwise are the scheduler's own. gang_search: how many times the placement of one
+    gang may be taken back to try another node for an earlier member. bind_patience_seconds: how long a pod
+    that was let go may be found unschedulable before it is replaced. kubernetes: (major, minor) of the
+    cluster, which says which parts of Dynamic Resource Allocation it knows.
     """
 
     managed_drivers: frozenset[str] = frozenset()
     search_budget: int = 100_000
     default_queue: str = "default"
+    strict_fifo: bool = False
+    every_pod: bool = False
+    gang_search: int = 200
+    bind_patience_seconds: int = 60
+    kubernetes: tuple[int, int] = (1, 36)

@@ -26,6 +26,10 @@ class Reason(enum.StrEnum):
     """A queue on the way to the top would exceed its limit."""
     NO_MATCHING_DEVICES = "NoMatchingDevices"
     """No device of the fleet, free or not, passes the claim's classes and selectors."""
+    TOO_FEW_DEVICES = "TooFewDevices"
+    """Devices match, but no node has as many of them, free or not, as the claim wants together."""
+    DEVICES_TAINTED = "DevicesTainted"
+    """Enough matching devices are free, but they carry taints that the claim does not tolerate."""
     DEVICES_IN_USE = "DevicesInUse"
     """Devices that match exist, but too few of them are free together on any one node."""
     CONSTRAINT_NOT_MET = "ConstraintNotMet"
@@ -42,6 +46,8 @@ class Reason(enum.StrEnum):
     """Another scheduling gate than Aliquot's holds the pod."""
     CLAIM_ELSEWHERE = "ClaimElsewhere"
     """The pod runs on a node that its claim's devices cannot be used from."""
+    CLAIM_UNUSED = "ClaimUnused"
+    """The claim holds devices that nobody has reserved and no pod will use."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

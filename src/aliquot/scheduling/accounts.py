@@ -1,0 +1,75 @@
+"""What running workloads use of their queues."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aliquot.model.core import Pod
+from aliquot.model.resource import ResourceClaim
+from aliquot.scheduling.allocating import DeviceAllocator
+from aliquot.scheduling.gangs import owner_of, queue_of
+from aliquot.scheduling.holdings import pod_charge
+from aliquot.scheduling.index import Key, SnapshotIndex
+from aliquot.scheduling.nodes import Demand
+from aliquot.scheduling.queues import Charge, QueueTree, QueueUsage
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A pod (with the claims charged to it) that counts in a queue."""
+
+    queue: str
+    pod: Pod
+    charge: Charge
+
+
+def running_usage(
+    index: SnapshotIndex,
+    tree: QueueTree,
+    devices: DeviceAllocator,
+    placed: Iterable[tuple[Pod, str, Demand]],
+    default_queue: str,
+) -> tuple[QueueUsage, list[Holding]]:
+    """The use of every queue by pods that have their node and by allocated claims, and who uses what.
+
+    A claim counts once, in the queue of the first of its consumers that is there; so does the claim of a pod
+    that still waits, once it is written. Pods outside managed namespaces count nowhere.
+    """
+    usage = QueueUsage(tree)
+    holdings: list[Holding] = []
+    if not tree.queues:
+        return usage, holdings
+    queues: dict[Key, str] = {}
+
+    def queue(pod: Pod) -> str:
+        known = queues.get(pod.key)
+        if known is None:
+            owner = owner_of(index, pod)
+            known = queues[pod.key] = queue_of(index, tree, pod, owner, default_queue)
+        return known
+
+    for pod, node, demand in placed:
+        name = queue(pod)
+        if name:
+            charge = pod_charge(demand.requests, index.nodes.get(node))
+            usage.add(name, charge)
+            holdings.append(Holding(name, pod, charge))
+    pods = {pod.key: pod for pod in index.snapshot.pods}
+    for claim in index.snapshot.resource_claims:
+        allocation = claim.status.allocation
+        holder = _first_consumer(claim, pods) if allocation is not None else None
+        if allocation is None or holder is None:
+            continue
+        name = queue(holder)
+        if name:
+            charge = devices.charge(claim, allocation)
+            usage.add(name, charge)
+            holdings.append(Holding(name, holder, charge))
+    return usage, holdings
+
+
+def _first_consumer(claim: ResourceClaim, pods: dict[Key, Pod]) -> Pod | None:
+    for reference in claim.status.reserved_for:
+        pod = pods.get((claim.metadata.namespace, reference.name))
+        if pod is not None and reference.resource == "pods" and pod.metadata.uid == reference.uid:
+            return pod
+    return None

@@ -1,0 +1,137 @@
+"""Asking the device allocator for one node, and what an answer means for a decision."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from uuid import UUID, uuid5
+
+from aliquot.dra.allocator import allocate
+from aliquot.dra.fleet import Fleet
+from aliquot.dra.nodeselection import NodeSelectorError
+from aliquot.dra.outcome import Allocated, BudgetExceeded, Invalid, Unallocatable
+from aliquot.dra.requests import Request, blueprint
+from aliquot.dra.usage import Usage
+from aliquot.model.core import Node
+from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.scheduling.holdings import class_counts
+from aliquot.scheduling.nodes import NodeTable
+from aliquot.scheduling.queues import GPU, UNIT, Amount, Charge, exact
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFall:
+    """A node's devices do not serve the claims. fatal: no other node's will do either."""
+
+    outcome: Unallocatable | Invalid | BudgetExceeded
+
+    @property
+    def fatal(self) -> bool:
+        return isinstance(self.outcome, Invalid) and not self.outcome.node_only
+
+
+class DeviceAllocator:
+    """The fleet and what is taken of it, as one decision changes it."""
+
+    def __init__(self, fleet: Fleet, usage: Usage, budget: int) -> None:
+        self.fleet = fleet
+        self.usage = usage
+        self._budget = budget
+
+    def candidates(
+        self, claims: Sequence[ResourceClaim], numbers: Iterable[int], table: NodeTable
+    ) -> tuple[int, ...]:
+        """Those of the nodes on which each request, taken by itself, finds enough free devices."""
+        requests = [request for claim in claims for request in blueprint(self.fleet, claim).requests]
+        return tuple(number for number in numbers if self._might_serve(table.nodes[number], requests))
+
+    def _might_serve(self, node: Node, requests: Sequence[Request]) -> bool:
+        try:
+            reach = self.fleet.reach(node)
+        except NodeSelectorError:
+            return True
+        for request in requests:
+            for alternative in request.alternatives:
+                wanted = alternative.count
+                if wanted is None:
+                    break
+                free = 0
+                for pool, devices in reach:
+                    if devices:
+                        free += (
+                            alternative.demand.free(pool, self.usage.of_pool(pool)) & devices
+                        ).bit_count()
+                if free >= wanted:
+                    break
+            else:
+                return not request.alternatives
+        return True
+
+    def allocate(
+        self, node: Node, claims: Sequence[ResourceClaim], *, explain: bool = False
+    ) -> tuple[AllocationResult, ...] | DeviceFall:
+        """Devices on the node for all claims, one result per claim, or why not.
+
+        explain: fill in what fell where, which costs about as much as the search.
+        """
+        outcome = allocate(
+            self.fleet,
+            self.usage,
+            node,
+            claims,
+            budget=self._budget,
+            new_share_id=share_id,
+            explain=explain,
+        )
+        return outcome.results if isinstance(outcome, Allocated) else DeviceFall(outcome)
+
+    def charge(self, claim: ResourceClaim, allocation: AllocationResult) -> Charge:
+        """What an allocation counts for in a queue, in billionths: accelerators under "gpu" (parts of one as
+        exact fractions), and devices by DeviceClass."""
+        charge: dict[str, Amount] = {
+            name: number * UNIT for name, number in class_counts(claim, allocation).items()
+        }
+        devices = sum((self._share(result) for result in allocation.devices.results), Fraction(0))
+        if devices:
+            charge[GPU] = exact(devices * UNIT)
+        return charge
+
+    def _share(self, result: object) -> Fraction:
+        return Fraction(1)
+
+
+_SHARES = UUID("0bf6f0ab-0f0b-5d0a-9d0e-5f2d1f5e7c52")
+
+
+def share_id(claim: ResourceClaim, request: str, driver: str, pool: str, device: str) -> str:
+    """The id of a share: equal for equal claim, request and device, also for claims without a uid."""
+    meta = claim.metadata
+    return str(uuid5(_SHARES, "/".join((meta.namespace, meta.name, meta.uid, request, driver, pool, device))))
+
+
+def manager(fleet: Fleet, others: Fleet, drivers: frozenset[str]) -> Callable[[ResourceClaim], bool]:
+    """Which claims are Aliquot's to allocate: those whose devices come from a managed driver.
+
+    drivers: the managed ones, empty for all. fleet, others: the devices of managed and of other drivers. A
+    claim that is not allocated is another allocator's if its classes match devices of other drivers only.
+    """
+
+    def everything(claim: ResourceClaim) -> bool:
+        return True
+
+    def managed(claim: ResourceClaim) -> bool:
+        allocation = claim.status.allocation
+        if allocation is not None:
+            return any(result.driver in drivers for result in allocation.devices.results)
+        return _matches(fleet, claim) or not _matches(others, claim)
+
+    return managed if drivers else everything
+
+
+def _matches(fleet: Fleet, claim: ResourceClaim) -> bool:
+    """Whether any device of the fleet passes the selectors of any request of the claim."""
+    return any(
+        alternative.demand.eligible(pool).matched
+        for request in blueprint(fleet, claim).requests
+        for alternative in request.alternatives
+        for pool in fleet.pools.values()
+    )

@@ -1,0 +1,87 @@
+"""Why a workload cannot even be tried: its pods, claims or queue are not there, or another gate holds it."""
+
+from collections.abc import Sequence
+
+from aliquot.scheduling.facts import PodFacts
+from aliquot.scheduling.gangs import Gang
+from aliquot.scheduling.queues import QueueTree
+from aliquot.scheduling.verdicts import Fact, Fix, Reason, Verdict
+
+_NOT_ROOM = frozenset(
+    {
+        Reason.WAITING_FOR_MEMBERS,
+        Reason.WAITING_FOR_CLAIMS,
+        Reason.UNKNOWN_QUEUE,
+        Reason.INVALID_CLAIM,
+        Reason.GATED_BY_OTHERS,
+        Reason.CLAIM_ELSEWHERE,
+        Reason.CLAIM_UNUSED,
+    }
+)
+
+
+def room_reason(reason: Reason) -> bool:
+    """Whether a workload with this reason waits for room, so that what overtakes it may delay it."""
+    return reason not in _NOT_ROOM
+
+
+def too_early(
+    gang: Gang, todo: Sequence[PodFacts], needed: int, tree: QueueTree, *, alone: bool = False
+) -> Verdict | None:
+    """The first thing in the way of trying to place `needed` of the pods, or None.
+
+    alone: the pods are looked at by themselves, as those beyond the gang's minimum are.
+    """
+    if gang.problem is not None:
+        fix = Fix(change="createOwner" if gang.problem.test == "owner" else "setGangSize")
+        fix = Fix(change=fix.change, subject=gang.problem.subject, amount=gang.problem.wanted)
+        return Verdict(reason=Reason.WAITING_FOR_MEMBERS, facts=(gang.problem,), fix=fix)
+    if gang.queue:
+        problem = tree.problem(gang.queue)
+        if problem is not None:
+            fact = Fact(test=f"queue{problem.kind[0].upper()}{problem.kind[1:]}", subject=problem.subject)
+            change = "createQueue" if problem.kind != "cycle" else "breakCycle"
+            return Verdict(
+                reason=Reason.UNKNOWN_QUEUE, facts=(fact,), fix=Fix(change=change, subject=problem.subject)
+            )
+    if not alone and len(todo) < needed:
+        live = len(gang.members)
+        fact = Fact(
+            test="members",
+            subject=str(gang.ref),
+            count=needed - len(todo),
+            unit="pods",
+            wanted=str(gang.minimum),
+            available=str(live),
+        )
+        fix = Fix(change="createPods", subject=str(gang.ref), amount=str(needed - len(todo)))
+        return Verdict(reason=Reason.WAITING_FOR_MEMBERS, facts=(fact,), fix=fix)
+    gated = [item for item in todo if item.gated_by_others]
+    lacking = [item for item in todo if item.claims.problem is not None]
+    ready = len([item for item in todo if not item.gated_by_others and item.claims.problem is None])
+    if ready >= needed and not (needed == 0 and ready == 0):
+        return None
+    if lacking:
+        return _lacking_claims(lacking)
+    gates = sorted({gate for item in gated for gate in item.gated_by_others})
+    facts = tuple(
+        Fact(
+            test="gate",
+            subject=gate,
+            count=sum(gate in item.gated_by_others for item in gated),
+            unit="pods",
+        )
+        for gate in gates
+    )
+    return Verdict(reason=Reason.GATED_BY_OTHERS, facts=facts, fix=Fix(change="liftGate", subject=gates[0]))
+
+
+def _lacking_claims(lacking: Sequence[PodFacts]) -> Verdict:
+    first = lacking[0].claims.problem
+    assert first is not None
+    tests = [item.claims.problem for item in lacking if item.claims.problem is not None]
+    same = sum(1 for fact in tests if fact.test == first.test)
+    fact = Fact(test=first.test, subject=first.subject, count=same, unit="pods")
+    change = {"claimMissing": "createClaim", "claimDeleting": "replaceClaim", "claimNotOwned": "replaceClaim"}
+    fix = Fix(change=change.get(first.test, "waitForClaim"), subject=first.subject)
+    return Verdict(reason=Reason.WAITING_FOR_CLAIMS, facts=(fact,), fix=fix)

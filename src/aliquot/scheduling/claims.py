@@ -1,0 +1,140 @@
+"""The claims of pods: which there are, which are missing, who consumes them, what a decision adds to them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aliquot.model.core import Pod
+from aliquot.model.resource import (
+    MAX_CONSUMERS,
+    AllocationResult,
+    ConsumerReference,
+    ResourceClaim,
+)
+from aliquot.scheduling.index import Key, SnapshotIndex, live
+from aliquot.scheduling.verdicts import Fact
+
+
+@dataclass(frozen=True, slots=True)
+class PodClaims:
+    """The claims that a pod uses, each once, in the order of its spec.
+
+    problem: why the pod cannot have its claims yet, as a fact (test: claimNotMade, claimMissing,
+    claimNotOwned, claimDeleting; subject: the claim), or None.
+    """
+
+    claims: tuple[ResourceClaim, ...] = ()
+    problem: Fact | None = None
+
+
+NO_CLAIMS = PodClaims()
+
+
+def claim_keys(pod: Pod) -> tuple[Key, ...]:
+    """The keys of the claims that the pod names or that were made for it, so far as they are known."""
+    namespace = pod.metadata.namespace
+    made = {item.name: item.resource_claim_name for item in pod.status.resource_claim_statuses}
+    keys: dict[Key, None] = {}
+    for use in pod.spec.resource_claims:
+        name = use.resource_claim_name or made.get(use.name, "")
+        if name:
+            keys[namespace, name] = None
+    return tuple(keys)
+
+
+def pod_claims(pod: Pod, index: SnapshotIndex) -> PodClaims:
+    """The claims of a pod as they are in the snapshot.
+
+    A claim from a template must belong to this very pod (Kubernetes: resourceclaim.IsForPod); a template
+    that made no claim on purpose leaves an entry without a name.
+    """
+    uses = pod.spec.resource_claims
+    if not uses:
+        return NO_CLAIMS
+    namespace = pod.metadata.namespace
+    made = {item.name: item.resource_claim_name for item in pod.status.resource_claim_statuses}
+    found: dict[Key, ResourceClaim] = {}
+    for use in uses:
+        name = use.resource_claim_name
+        generated = not name
+        if generated:
+            if use.name not in made:
+                return PodClaims(tuple(found.values()), Fact(test="claimNotMade", subject=use.name))
+            name = made[use.name]
+            if not name:
+                continue
+        claim = index.claims.get((namespace, name))
+        if claim is None:
+            return PodClaims(tuple(found.values()), Fact(test="claimMissing", subject=name))
+        if generated and not owned_by(claim, pod):
+            return PodClaims(tuple(found.values()), Fact(test="claimNotOwned", subject=name))
+        if claim.metadata.deletion_timestamp is not None:
+            return PodClaims(tuple(found.values()), Fact(test="claimDeleting", subject=name))
+        found[claim.key] = claim
+    return PodClaims(tuple(found.values()))
+
+
+def owned_by(claim: ResourceClaim, pod: Pod) -> bool:
+    """Whether the claim was made for this pod."""
+    return any(
+        owner.kind == "Pod" and owner.uid == pod.metadata.uid and owner.name == pod.metadata.name
+        for owner in claim.metadata.owner_references
+    )
+
+
+def consumer(pod: Pod) -> ConsumerReference:
+    """The entry of status.reservedFor for a pod."""
+    return ConsumerReference(resource="pods", name=pod.metadata.name, uid=pod.metadata.uid)
+
+
+def reserved_for(claim: ResourceClaim, pod: Pod) -> bool:
+    return consumer(pod) in claim.status.reserved_for
+
+
+def live_consumers(pods: Iterable[Pod]) -> dict[Key, list[Pod]]:
+    """For each claim, the pods that use it or will, those that ended or are being deleted left out."""
+    found: dict[Key, list[Pod]] = {}
+    for pod in pods:
+        if pod.spec.resource_claims and live(pod):
+            for key in claim_keys(pod):
+                found.setdefault(key, []).append(pod)
+    return found
+
+
+class ClaimBook:
+    """What a decision does to claims: allocations and reservations on top of the snapshot's, with undo."""
+
+    def __init__(self) -> None:
+        self.allocations: dict[Key, AllocationResult] = {}
+        self.reservations: dict[Key, list[ConsumerReference]] = {}
+        self._log: list[tuple[Key, bool]] = []
+
+    def allocation(self, claim: ResourceClaim) -> AllocationResult | None:
+        """The claim's allocation, decided or in the snapshot."""
+        if claim.status.allocation is not None:
+            return claim.status.allocation
+        return self.allocations.get(claim.key)
+
+    def has_room(self, claim: ResourceClaim, pod: Pod) -> bool:
+        """Whether the claim takes the pod as a consumer (256 at most)."""
+        if reserved_for(claim, pod):
+            return True
+        return len(claim.status.reserved_for) + len(self.reservations.get(claim.key, ())) < MAX_CONSUMERS
+
+    def allocate(self, claim: ResourceClaim, allocation: AllocationResult) -> None:
+        self.allocations[claim.key] = allocation
+        self._log.append((claim.key, True))
+
+    def reserve(self, claim: ResourceClaim, pod: Pod) -> None:
+        self.reservations.setdefault(claim.key, []).append(consumer(pod))
+        self._log.append((claim.key, False))
+
+    def mark(self) -> int:
+        return len(self._log)
+
+    def undo(self, mark: int) -> None:
+        while len(self._log) > mark:
+            key, allocated = self._log.pop()
+            if allocated:
+                del self.allocations[key]
+            else:
+                self.reservations[key].pop()

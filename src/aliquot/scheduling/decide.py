@@ -1,0 +1,255 @@
+"""`decide`: one pure function from the state of a cluster to a plan.
+
+First what is wrong is put right (pods beside their devices, claims that nobody uses). Then the workloads that
+wait are taken in order: queue priority, workload priority, first come first served. Each is placed whole or
+waits with a verdict; one that waits does not hold up those behind it unless the policy asks for strict order.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from aliquot.model.core import Pod
+from aliquot.model.meta import ObjectRef
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling import recording, repairs
+from aliquot.scheduling.accounts import Holding, running_usage
+from aliquot.scheduling.allocating import DeviceAllocator
+from aliquot.scheduling.blockers import room_reason, too_early
+from aliquot.scheduling.explaining import Explainer
+from aliquot.scheduling.facts import PodFacts, Shape
+from aliquot.scheduling.gangs import Gang, gangs
+from aliquot.scheduling.index import Key, SnapshotIndex
+from aliquot.scheduling.interpod import PodNeighbours
+from aliquot.scheduling.memory import Memory
+from aliquot.scheduling.nodes import NodeTable
+from aliquot.scheduling.observer import Observer
+from aliquot.scheduling.pending import Board, members_by_gang, sort_out
+from aliquot.scheduling.placing import Failure, Placer
+from aliquot.scheduling.plan import Decision, Plan
+from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.queues import QueueTree
+from aliquot.scheduling.state import ClusterState, PodPlacement
+from aliquot.scheduling.verdicts import Fact, Reason, Verdict
+
+
+def decide(
+    snapshot: Snapshot,
+    policy: Policy,
+    now: datetime,
+    observer: Observer | None = None,
+    memory: Memory | None = None,
+) -> Plan:
+    """The plan for a cluster: every action to take, and a verdict for every workload that waits.
+
+    Equal snapshot, policy and time give an equal plan, whatever the order in which objects came to be and
+    whatever was decided before. now: aware, UTC. memory: speeds up successive decisions about one cluster.
+    """
+    plan = _Deciding(snapshot, policy, now, observer, memory or Memory()).plan()
+    if observer is not None:
+        for decision in plan.decisions:
+            observer.decided(decision)
+    return plan
+
+
+class _Deciding:
+    """One call of `decide`."""
+
+    def __init__(
+        self, snapshot: Snapshot, policy: Policy, now: datetime, observer: Observer | None, memory: Memory
+    ) -> None:
+        self._policy = policy
+        self._now = now
+        self._observer = observer
+        self._memory = memory
+        self._index: SnapshotIndex = memory.index(snapshot)
+        self._tree: QueueTree = memory.tree(snapshot.queues)
+        self._decisions: list[Decision] = []
+        self._failed: dict[tuple[object, ...], Verdict] = {}
+        self._blocking: dict[str, ObjectRef] = {}
+
+    def plan(self) -> Plan:
+        policy, memory, index = self._policy, self._memory, self._index
+        managed = memory.manager(index.snapshot, policy)
+        board = sort_out(index, memory, managed, policy.every_pod)
+        leaving = self._repair(board)
+        if board.todo:
+            ordered = self._ordered(board)
+            state, holdings = self._state(board)
+            placer = Placer(state, memory.static_fits(index.snapshot.nodes), policy.gang_search)
+            explainer = Explainer(placer, holdings, self._observer)
+            for gang, facts in ordered:
+                self._gang(gang, facts, leaving, placer, explainer)
+        return Plan(decisions=tuple(self._ranked()))
+
+    def _state(self, board: Board) -> tuple[ClusterState, list[Holding]]:
+        index = self._index
+        fleet = self._memory.fleet(index.snapshot, self._policy)
+        usage = self._memory.usage(fleet, index.snapshot)
+        devices = DeviceAllocator(fleet, usage, self._policy.search_budget)
+        table = NodeTable(index.snapshot.nodes)
+        placed = []
+        for pod, node, demand in board.placed:
+            table.occupy(node, demand)
+            placed.append((pod, node))
+        neighbours = PodNeighbours(index.namespaces, index.nodes, placed)
+        queues, holdings = running_usage(index, self._tree, devices, board.placed, self._policy.default_queue)
+        return ClusterState(index, table, neighbours, devices, queues), holdings
+
+    def _ordered(self, board: Board) -> list[tuple[Gang, list[PodFacts]]]:
+        """The workloads that wait, the first to be served first."""
+        members = members_by_gang(self._index, board)
+        found = gangs(self._index, self._tree, members, self._policy.default_queue)
+        pairs = [(gang, board.todo[key]) for gang, key in zip(found, members, strict=True)]
+        return sorted(pairs, key=lambda pair: self._order(pair[0]))
+
+    def _order(self, gang: Gang) -> tuple[object, ...]:
+        return (self._tree.order(gang.queue), -gang.priority, gang.created, gang.key)
+
+    def _repair(self, board: Board) -> frozenset[Key]:
+        """Decide what is to be put right; gives the waiting pods that leave by that."""
+        index = self._index
+        found = [
+            *repairs.misplaced(index, index.snapshot.pods),
+            *repairs.blocked_by_deletion(index, board.waiting),
+            *repairs.stuck(index, board.let_go, self._now, self._policy.bind_patience_seconds),
+        ]
+        leaving: set[Key] = set()
+        for repair in found:
+            if repair.pod.key in leaving:
+                continue
+            leaving.add(repair.pod.key)
+            replaced = [repair.pod] if repair.replace else []
+            self._decisions.append(
+                recording.waits(repair.pod.ref, "", [repair.pod], repair.verdict, self._now, replaced)
+            )
+        for claim in repairs.unused(index):
+            self._decisions.append(recording.deallocated(claim, self._now))
+        return frozenset(leaving)
+
+    def _gang(
+        self,
+        gang: Gang,
+        facts: Sequence[PodFacts],
+        leaving: frozenset[Key],
+        placer: Placer,
+        explainer: Explainer,
+    ) -> None:
+        """Decide for one workload: what must start together, then what may start one by one."""
+        todo = sorted((item for item in facts if item.pod.key not in leaving), key=lambda item: item.pod.key)
+        if not todo:
+            return
+        waiting_keys = {item.pod.key for item in facts}
+        active = sum(1 for pod in gang.members if pod.key not in waiting_keys)
+        needed = max(0, gang.minimum - active)
+        verdict = too_early(gang, todo, needed, self._tree)
+        if verdict is None and self._policy.strict_fifo and gang.queue in self._blocking:
+            blocker = Fact(test="queueOrder", subject=str(self._blocking[gang.queue]))
+            verdict = Verdict(reason=Reason.BEHIND_IN_QUEUE, facts=(blocker,))
+        if verdict is not None:
+            self._wait(gang, todo, verdict)
+            return
+        ready = [item for item in todo if not item.gated_by_others and item.claims.problem is None]
+        ready.sort(key=_packing_order)
+        together, rest = ready[:needed], ready[needed:]
+        placements: list[PodPlacement] = []
+        if together:
+            found = self._place(gang, together, placer, explainer)
+            if isinstance(found, Verdict):
+                self._wait(gang, todo, found)
+                return
+            placements += found
+        left: list[tuple[PodFacts, Verdict]] = []
+        for item in rest:
+            alone = self._place(gang, [item], placer, explainer)
+            if isinstance(alone, Verdict):
+                left.append((item, alone))
+            else:
+                placements += alone
+        if placements:
+            self._decisions.append(recording.placed(gang.ref, gang.queue, placements, self._now))
+        held_up = [item for item in todo if item.gated_by_others or item.claims.problem is not None]
+        left += [(item, _own_blocker(gang, item, self._tree)) for item in held_up]
+        if left:
+            self._wait(gang, [item for item, _ in left], left[0][1])
+
+    def _place(
+        self, gang: Gang, pods: Sequence[PodFacts], placer: Placer, explainer: Explainer
+    ) -> list[PodPlacement] | Verdict:
+        """Place the pods or say why they cannot be; equal pods that failed before fail at once."""
+        shapes = _shapes(pods)
+        keys = [(None, shapes), (gang.queue, shapes)] if shapes is not None else []
+        for key in keys:
+            known = self._failed.get(key)
+            if known is not None:
+                return known
+        found = placer.place(pods, gang.queue)
+        if not isinstance(found, Failure):
+            return found
+        verdict = explainer.explain(gang, pods, found)
+        if keys:
+            self._failed[keys[1] if verdict.reason is Reason.OVER_LIMIT else keys[0]] = verdict
+        return verdict
+
+    def _wait(self, gang: Gang, todo: Sequence[PodFacts], verdict: Verdict) -> None:
+        """Record that pods of a workload wait.
+
+        Pods whose own claims were written for a place that the gang cannot use any more are replaced, so
+        that they do not hold devices for nothing.
+        """
+        room = room_reason(verdict.reason)
+        if room and gang.queue:
+            self._blocking.setdefault(gang.queue, gang.ref)
+        replaced: list[Pod] = []
+        if room and verdict.reason is not Reason.BEHIND_IN_QUEUE:
+            replaced = [
+                item.pod for item in todo if item.written and item.pod.metadata.controller is not None
+            ]
+        pods = [item.pod for item in todo]
+        self._decisions.append(recording.waits(gang.ref, gang.queue, pods, verdict, self._now, replaced))
+
+    def _ranked(self) -> list[Decision]:
+        """The decisions, with each waiting one's position in its queue and how often it was overtaken."""
+        position: dict[str, int] = {}
+        placed_behind: dict[str, int] = {}
+        found: list[Decision] = []
+        for decision in reversed(self._decisions):
+            if decision.placements:
+                placed_behind[decision.queue] = placed_behind.get(decision.queue, 0) + 1
+            elif decision.verdict is not None and room_reason(decision.verdict.reason):
+                overtakers = placed_behind.get(decision.queue, 0)
+                if overtakers:
+                    fact = Fact(test="overtaken", count=overtakers, unit="workloads")
+                    verdict = msgspec.structs.replace(decision.verdict, facts=(*decision.verdict.facts, fact))
+                    decision = msgspec.structs.replace(decision, verdict=verdict)
+            found.append(decision)
+        found.reverse()
+        for number, decision in enumerate(found):
+            if decision.verdict is not None and decision.pods:
+                place = position[decision.queue] = position.get(decision.queue, 0) + 1
+                found[number] = msgspec.structs.replace(decision, position=place)
+        return found
+
+
+def _own_blocker(gang: Gang, item: PodFacts, tree: QueueTree) -> Verdict:
+    verdict = too_early(gang, [item], 1, tree, alone=True)
+    assert verdict is not None
+    return verdict
+
+
+def _packing_order(facts: PodFacts) -> tuple[object, ...]:
+    """Pods that are tied to a place go first, then those that want most."""
+    devices = sum(len(claim.spec.devices.requests) for claim in facts.wanted)
+    requests = facts.traits.demand.requests
+    return (not facts.held, -devices, -requests.get("cpu", 0), -requests.get("memory", 0), facts.pod.key)
+
+
+def _shapes(pods: Sequence[PodFacts]) -> tuple[Shape, ...] | None:
+    found = []
+    for item in pods:
+        shape = item.shape
+        if shape is None:
+            return None
+        found.append(shape)
+    return tuple(found)

@@ -1,0 +1,267 @@
+"""From what was found on the nodes to a verdict: one dominant reason, facts, and the nearest fix."""
+
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+
+from aliquot.model.resource import MAX_CONSUMERS
+from aliquot.scheduling.accounts import Holding
+from aliquot.scheduling.facts import PodFacts
+from aliquot.scheduling.fixes import free_devices, free_resource, raise_limit
+from aliquot.scheduling.gangs import Gang
+from aliquot.scheduling.observer import Observer
+from aliquot.scheduling.placing import Failure, Placer
+from aliquot.scheduling.queues import Excess, exact, shown
+from aliquot.scheduling.requests import written
+from aliquot.scheduling.survey import DeviceShortage, NodeFinding, survey
+from aliquot.scheduling.verdicts import Fact, Fix, Reason, Verdict
+
+MAX_FACTS = 12
+"""Groups of nodes that a verdict tells apart; the smallest are left out beyond that."""
+
+
+class Explainer:
+    """Explains failures of one decision."""
+
+    def __init__(self, placer: Placer, holdings: Sequence[Holding], observer: Observer | None) -> None:
+        self._placer = placer
+        self._holdings = holdings
+        self._observer = observer
+
+    def explain(self, gang: Gang, pods: Sequence[PodFacts], failure: Failure) -> Verdict:
+        """The verdict on pods that had to be placed together and were not. The state is left as it is."""
+        if failure.full_claim is not None:
+            return _full(failure)
+        if failure.excess is not None:
+            return self._over_limit(gang, pods, failure, failure.excess)
+        state = self._placer.state
+        point = state.mark()
+        for placement in failure.placed:
+            state.take(placement, gang.queue)
+        findings = survey(self._placer, failure.facts)
+        reason, facts, fix = self._judge(failure.facts, findings)
+        state.undo(point)
+        if self._observer is not None:
+            for finding in findings:
+                fact = _node_fact(finding)
+                if fact is not None:
+                    self._observer.fell(gang.ref, failure.facts.pod.ref, finding.node, fact)
+        if failure.placed:
+            members = Fact(
+                test="members",
+                subject=failure.facts.pod.metadata.name,
+                count=len(pods) - len(failure.placed),
+                unit="pods",
+                wanted=str(len(pods)),
+                available=str(len(failure.placed)),
+            )
+            cause = Fact(test="cause", subject=reason.value)
+            return Verdict(reason=Reason.GANG_DOES_NOT_FIT, facts=(members, cause, *facts), fix=fix)
+        return Verdict(reason=reason, facts=facts, fix=fix)
+
+    def _over_limit(self, gang: Gang, pods: Sequence[PodFacts], failure: Failure, excess: Excess) -> Verdict:
+        """The limit, and what the whole gang wants of it: members with a place at their own charge."""
+        before = sum((Fraction(item.charge.get(excess.resource, 0)) for item in failure.placed), Fraction(0))
+        missing = len(pods) - len(failure.placed)
+        wanted = exact(before + Fraction(excess.wanted) * missing)
+        used = exact(Fraction(excess.used) - before)
+        fact = Fact(
+            test="limit",
+            subject=f"{excess.queue}/{excess.resource}",
+            wanted=shown(wanted),
+            available=shown(max(0, excess.limit - used)),
+        )
+        facts = [
+            fact,
+            Fact(test="used", subject=f"{excess.queue}/{excess.resource}", available=shown(used)),
+            Fact(test="limitIs", subject=f"{excess.queue}/{excess.resource}", available=shown(excess.limit)),
+        ]
+        tree = self._placer.state.queues.tree
+        fix = raise_limit(tree, self._holdings, excess, exact(used + wanted - excess.limit))
+        return Verdict(reason=Reason.OVER_LIMIT, facts=tuple(facts), fix=fix)
+
+    def _judge(
+        self, facts: PodFacts, findings: Sequence[NodeFinding]
+    ) -> tuple[Reason, tuple[Fact, ...], Fix | None]:
+        invalid = [item for item in findings if item.devices is not None and item.devices.test == "invalid"]
+        if invalid:
+            shortage = invalid[0].devices
+            assert shortage is not None
+            fact = Fact(test="invalid", subject=shortage.subject, available=shortage.detail)
+            return Reason.INVALID_CLAIM, (fact,), Fix(change="correctClaim", subject=shortage.subject)
+        reason = _reason(facts, findings)
+        return reason, _facts(reason, findings), self._fix(reason, facts, findings)
+
+    def _fix(self, reason: Reason, facts: PodFacts, findings: Sequence[NodeFinding]) -> Fix | None:
+        state = self._placer.state
+        reachable = [item for item in findings if item.place is None]
+        if reason is Reason.DEVICES_IN_USE:
+            near = [item for item in reachable if item.devices is not None and item.devices.test == "inUse"]
+            return free_devices(state, near or findings, self._holdings)
+        if reason is Reason.NODE_UNFIT:
+            lacking = [item for item in reachable if item.devices is None and item.resource is not None]
+            if lacking:
+                return free_resource(state, lacking)
+            blocked = Counter(item.place for item in findings if item.devices is None and item.place)
+            if blocked:
+                (test, subject), count = min(blocked.items(), key=lambda item: (-item[1], item[0]))
+                return Fix(change=_PLACE_FIXES.get(test, "changePod"), subject=subject, amount=str(count))
+            return Fix(change="addNode")
+        if reason is Reason.CLAIM_IN_USE:
+            claim = facts.held[0][0].name if facts.held else ""
+            return Fix(change="freeClaimNode", subject=claim)
+        shortages = [item.devices for item in findings if item.devices is not None]
+        subject = shortages[0].subject if shortages else ""
+        match reason:
+            case Reason.NO_MATCHING_DEVICES:
+                return Fix(change="relaxSelector", subject=subject)
+            case Reason.TOO_FEW_DEVICES:
+                most = max((item.matching for item in shortages), default=0)
+                wanted = max((item.wanted for item in shortages), default=0)
+                return Fix(change="askForFewer", subject=subject, amount=f"{most} instead of {wanted}")
+            case Reason.DEVICES_TAINTED:
+                tainted = [item for item in shortages if item.test == "taint"]
+                return Fix(change="tolerateDeviceTaint", subject=tainted[0].subject if tainted else subject)
+            case Reason.CONSTRAINT_NOT_MET:
+                unmet = [item for item in shortages if item.test in ("constraint", "combination")]
+                return Fix(change="relaxConstraint", subject=unmet[0].subject if unmet else subject)
+            case Reason.SEARCH_BUDGET_EXCEEDED:
+                return Fix(change="raiseSearchBudget")
+            case _:
+                return None
+
+
+_PLACE_FIXES = {
+    "nodeTaint": "tolerateTaint",
+    "nodeSelector": "changeNodeSelector",
+    "nodeUnschedulable": "uncordonNode",
+    "nodeReady": "repairNode",
+    "podAffinity": "relaxPodAffinity",
+    "podAntiAffinity": "relaxPodAffinity",
+    "claimNode": "freeClaimNode",
+}
+
+
+def _full(failure: Failure) -> Verdict:
+    claim = failure.full_claim
+    assert claim is not None
+    fact = Fact(
+        test="consumers",
+        subject=claim.name,
+        wanted=str(MAX_CONSUMERS + 1),
+        available=str(MAX_CONSUMERS),
+    )
+    return Verdict(
+        reason=Reason.CLAIM_IN_USE, facts=(fact,), fix=Fix(change="useAnotherClaim", subject=claim.name)
+    )
+
+
+def _reason(facts: PodFacts, findings: Sequence[NodeFinding]) -> Reason:
+    """The test that has to change first, judged by the nodes that are nearest to taking the pod.
+
+    Nodes whose devices would do lack only room or permission. Otherwise, among the nodes that permit the pod
+    (all nodes, if none does): constraints stand in the way of free devices; else devices are taken; else
+    tainted; else too few exist; else none match.
+    """
+    if not findings:
+        return Reason.NODE_UNFIT
+    if any(item.place is not None and item.place[0] == "claimNode" for item in findings) and not any(
+        item.place is None and item.devices is not None for item in findings
+    ):
+        return Reason.CLAIM_IN_USE
+    if any(item.devices is None for item in findings if item.place is None):
+        return Reason.NODE_UNFIT
+    reachable = {item.devices.test for item in findings if item.place is None and item.devices is not None}
+    tests = reachable or {item.devices.test for item in findings if item.devices is not None}
+    if any(item.devices is None for item in findings):
+        serious = reachable & {"inUse", "constraint", "combination", "taint", "budget"}
+        if not serious:
+            return Reason.NODE_UNFIT
+    for test, reason in _BY_TEST:
+        if test in tests:
+            return reason
+    return Reason.NODE_UNFIT
+
+
+_BY_TEST = (
+    ("budget", Reason.SEARCH_BUDGET_EXCEEDED),
+    ("constraint", Reason.CONSTRAINT_NOT_MET),
+    ("combination", Reason.CONSTRAINT_NOT_MET),
+    ("inUse", Reason.DEVICES_IN_USE),
+    ("taint", Reason.DEVICES_TAINTED),
+    ("binding", Reason.NO_MATCHING_DEVICES),
+    ("selectorError", Reason.INVALID_CLAIM),
+    ("tooFew", Reason.TOO_FEW_DEVICES),
+    ("pool", Reason.NO_MATCHING_DEVICES),
+    ("selector", Reason.NO_MATCHING_DEVICES),
+)
+
+
+def _facts(reason: Reason, findings: Sequence[NodeFinding]) -> tuple[Fact, ...]:
+    """How many nodes there are, what is wanted, and how many fell where: the reason's own tests first."""
+    total = Fact(test="nodes", count=len(findings), unit="nodes")
+    groups: dict[tuple[str, str], list[NodeFinding]] = {}
+    for item in findings:
+        key = _group(item)
+        if key is not None:
+            groups.setdefault(key, []).append(item)
+    own = _OWN_TESTS.get(reason, frozenset())
+    facts = [_group_fact(key, items) for key, items in groups.items()]
+    facts.sort(key=lambda fact: (fact.test not in own, -fact.count, fact.test, fact.subject))
+    return (total, *facts[:MAX_FACTS])
+
+
+_OWN_TESTS: dict[Reason, frozenset[str]] = {
+    Reason.DEVICES_IN_USE: frozenset({"inUse"}),
+    Reason.CONSTRAINT_NOT_MET: frozenset({"constraint", "combination"}),
+    Reason.DEVICES_TAINTED: frozenset({"taint"}),
+    Reason.TOO_FEW_DEVICES: frozenset({"tooFew"}),
+    Reason.NO_MATCHING_DEVICES: frozenset({"selector", "pool", "binding"}),
+    Reason.SEARCH_BUDGET_EXCEEDED: frozenset({"budget"}),
+    Reason.INVALID_CLAIM: frozenset({"selectorError"}),
+    Reason.CLAIM_IN_USE: frozenset({"claimNode"}),
+}
+
+
+def _group(item: NodeFinding) -> tuple[str, str] | None:
+    """The test that a node is counted under: the first stage that it fails, devices before resources.
+
+    A node without any device that matches is counted under that, whatever else is in the way.
+    """
+    if item.devices is not None and item.devices.test in ("selector", "tooFew"):
+        return (item.devices.test, item.devices.subject)
+    if item.place is not None:
+        return item.place
+    if item.devices is not None:
+        return (item.devices.test, item.devices.subject)
+    if item.resource is not None:
+        return (item.resource[0], "")
+    return None
+
+
+def _group_fact(key: tuple[str, str], items: Sequence[NodeFinding]) -> Fact:
+    test, subject = key
+    wanted, available = "", ""
+    shortages = [item.devices for item in items if item.devices is not None]
+    if shortages and shortages[0].test == test:
+        best: DeviceShortage = max(shortages, key=lambda item: (item.free, item.matching))
+        if test == "tooFew":
+            best = max(shortages, key=lambda item: item.matching)
+            wanted, available = str(best.wanted), str(best.matching)
+        elif best.wanted:
+            wanted, available = str(best.wanted), str(best.free)
+        elif best.detail:
+            available = best.detail
+    else:
+        short = [item.resource for item in items if item.resource is not None and item.resource[0] == test]
+        if short:
+            most = max(short, key=lambda item: item[2])
+            wanted, available = written(test, most[1]), written(test, most[2])
+    return Fact(
+        test=test, subject=subject, count=len(items), unit="nodes", wanted=wanted, available=available
+    )
+
+
+def _node_fact(item: NodeFinding) -> Fact | None:
+    key = _group(item)
+    return None if key is None else _group_fact(key, [item])

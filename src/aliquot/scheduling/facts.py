@@ -1,0 +1,108 @@
+"""What deciding needs to know of one pod: its demands, its constraints on nodes, and its claims.
+
+Pods made from one template have equal facts. `shape` says when two pods are interchangeable, so that what
+was found out about one holds for the other.
+"""
+
+from dataclasses import dataclass
+
+from aliquot.model.core import PLACEMENT_GATE, Pod
+from aliquot.model.kinds import encode_json
+from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.scheduling.affinity import required_nodes
+from aliquot.scheduling.claims import PodClaims, owned_by, reserved_for
+from aliquot.scheduling.index import Remembered
+from aliquot.scheduling.interpod import affinity_terms, anti_affinity_terms
+from aliquot.scheduling.nodes import Demand
+
+Shape = tuple[bytes, bytes, tuple[tuple[str, int], ...], tuple[tuple[str, str, int], ...]]
+"""(constraints on nodes, claims wanted, resources, host ports)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodTraits:
+    """What follows from the pod alone. `constraints`: its node selector, affinity and tolerations, as bytes
+    that are equal for pods with equal ones. social: it has required (anti-)affinity to other pods."""
+
+    demand: Demand
+    constraints: bytes
+    social: bool
+
+    @staticmethod
+    def of(pod: Pod) -> "PodTraits":
+        spec = pod.spec
+        constraints = encode_json((spec.node_selector, required_nodes(spec.affinity), spec.tolerations))
+        social = bool(affinity_terms(pod) or anti_affinity_terms(pod))
+        return PodTraits(Demand.of(pod), constraints, social)
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """A pod to be decided about.
+
+    held: its claims that are allocated already; wanted: those that are not. unreserved: those of `held` that
+    are not reserved for it. claims_shape: equal for pods that want equal claims; b"" when none; None when the
+    pod's claims are shared or some are allocated, so that it is like no other pod.
+    """
+
+    pod: Pod
+    traits: PodTraits
+    claims: PodClaims
+    held: tuple[tuple[ResourceClaim, AllocationResult], ...] = ()
+    wanted: tuple[ResourceClaim, ...] = ()
+    unreserved: tuple[ResourceClaim, ...] = ()
+    claims_shape: bytes | None = b""
+
+    @property
+    def gated(self) -> bool:
+        """Aliquot's gate holds the pod."""
+        return any(gate.name == PLACEMENT_GATE for gate in self.pod.spec.scheduling_gates)
+
+    @property
+    def gated_by_others(self) -> tuple[str, ...]:
+        """Names of the other gates that hold the pod."""
+        return tuple(gate.name for gate in self.pod.spec.scheduling_gates if gate.name != PLACEMENT_GATE)
+
+    @property
+    def shape(self) -> Shape | None:
+        """Equal for interchangeable pods; None for a pod that is like no other."""
+        traits = self.traits
+        if traits.social or self.claims_shape is None:
+            return None
+        return (traits.constraints, self.claims_shape, traits.demand.items, traits.demand.ports)
+
+    @property
+    def written(self) -> bool:
+        """Some of the pod's own claims are allocated: what is written binds it to where they are."""
+        return any(owned_by(claim, self.pod) for claim, _ in self.held)
+
+
+def pod_facts(
+    pod: Pod,
+    traits: PodTraits,
+    claims: PodClaims,
+    users: int,
+    claim_shapes: Remembered,
+) -> PodFacts:
+    """Put together what is known of a pod. users: the most pods that use one of its claims."""
+    held = tuple(
+        (claim, claim.status.allocation) for claim in claims.claims if claim.status.allocation is not None
+    )
+    wanted = tuple(claim for claim in claims.claims if claim.status.allocation is None)
+    unreserved = tuple(claim for claim, _ in held if not reserved_for(claim, pod))
+    shape: bytes | None = b""
+    if held or users > 1:
+        shape = None
+    elif wanted:
+        shape = b"\n".join(claim_shape(claim, claim_shapes) for claim in wanted)
+    return PodFacts(pod, traits, claims, held, wanted, unreserved, shape)
+
+
+def claim_shape(claim: ResourceClaim, remembered: Remembered) -> bytes:
+    """Bytes that are equal for claims with equal specs."""
+    known = remembered.get(claim)
+    if isinstance(known, bytes):
+        return known
+    found = encode_json(claim.spec)
+    remembered.put(claim, found)
+    return found

@@ -1,0 +1,106 @@
+"""What one decision leaves behind for the next: values derived from snapshot objects alone.
+
+Objects that did not change are the same Python objects in the next snapshot; whatever is derived from one is
+found again by its identity. Nothing decided is remembered, so a decision with memory equals one without.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aliquot.dra.fleet import Fleet
+from aliquot.dra.usage import Usage
+from aliquot.model.core import Node, Pod
+from aliquot.model.queue import Queue
+from aliquot.model.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.allocating import manager
+from aliquot.scheduling.facts import PodTraits
+from aliquot.scheduling.index import Remembered, SnapshotIndex
+from aliquot.scheduling.placing import StaticFit
+from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.queues import QueueTree
+
+EMPTY_FLEET = Fleet.of((), ())
+
+
+@dataclass(slots=True)
+class Memory:
+    """Pass the same one to successive calls of `decide` about one cluster."""
+
+    _index: SnapshotIndex | None = None
+    _fleet: Fleet | None = None
+    _others: Fleet | None = None
+    _usage: Usage | None = None
+    _drivers: frozenset[str] = frozenset()
+    _slices: tuple[ResourceSlice, ...] = ()
+    _managed_slices: tuple[ResourceSlice, ...] = ()
+    _queues: tuple[Queue, ...] | None = None
+    _tree: QueueTree | None = None
+    _traits: Remembered = field(default_factory=Remembered)
+    claim_shapes: Remembered = field(default_factory=Remembered)
+    _nodes: tuple[Node, ...] | None = None
+    _static: dict[bytes, StaticFit] = field(default_factory=dict)
+
+    def index(self, snapshot: Snapshot) -> SnapshotIndex:
+        """The snapshot indexed; what belongs to objects that are gone is forgotten."""
+        previous = self._index
+        self._index = found = SnapshotIndex.of(snapshot, previous)
+        if previous is not None and previous.snapshot.pods is not snapshot.pods:
+            self._traits.forget_others(snapshot.pods)
+        if previous is not None and previous.snapshot.resource_claims is not snapshot.resource_claims:
+            self.claim_shapes.forget_others(snapshot.resource_claims)
+        return found
+
+    def tree(self, queues: tuple[Queue, ...]) -> QueueTree:
+        if self._tree is None or self._queues is not queues:
+            self._queues, self._tree = queues, QueueTree.of(queues)
+        return self._tree
+
+    def fleet(self, snapshot: Snapshot, policy: Policy) -> Fleet:
+        """The devices of managed drivers."""
+        slices = self._managed(snapshot.resource_slices, policy.managed_drivers)
+        classes: tuple[DeviceClass, ...] = snapshot.device_classes
+        rules: tuple[DeviceTaintRule, ...] = snapshot.device_taint_rules
+        self._fleet = Fleet.of(slices, classes, rules, kubernetes=policy.kubernetes, previous=self._fleet)
+        return self._fleet
+
+    def manager(self, snapshot: Snapshot, policy: Policy) -> Callable[[ResourceClaim], bool]:
+        """Which claims are Aliquot's to allocate."""
+        drivers = policy.managed_drivers
+        if not drivers:
+            return manager(EMPTY_FLEET, EMPTY_FLEET, drivers)
+        others = tuple(item for item in snapshot.resource_slices if item.spec.driver not in drivers)
+        self._others = Fleet.of(
+            others, snapshot.device_classes, kubernetes=policy.kubernetes, previous=self._others
+        )
+        return manager(self.fleet(snapshot, policy), self._others, drivers)
+
+    def usage(self, fleet: Fleet, snapshot: Snapshot) -> Usage:
+        """What the snapshot's claims take. The caller may change it: it is made anew for every decision."""
+        known = Usage.of(fleet, snapshot.resource_claims, self._usage)
+        self._usage = known
+        return Usage.of(fleet, snapshot.resource_claims, known)
+
+    def traits(self, pod: Pod) -> PodTraits:
+        known = self._traits.get(pod)
+        if isinstance(known, PodTraits):
+            return known
+        found = PodTraits.of(pod)
+        self._traits.put(pod, found)
+        return found
+
+    def static_fits(self, nodes: tuple[Node, ...]) -> dict[bytes, StaticFit]:
+        """Fits by constraints, for exactly these nodes."""
+        if self._nodes is not nodes:
+            self._nodes, self._static = nodes, {}
+        return self._static
+
+    def _managed(
+        self, slices: tuple[ResourceSlice, ...], drivers: frozenset[str]
+    ) -> tuple[ResourceSlice, ...]:
+        if not drivers:
+            return slices
+        if self._slices is not slices or self._drivers != drivers:
+            self._slices, self._drivers = slices, drivers
+            self._managed_slices = tuple(item for item in slices if item.spec.driver in drivers)
+        return self._managed_slices

@@ -1,0 +1,17 @@
+"""Observer: whoever wants to know how a decision came about is passed in and told; nothing depends on it."""
+
+from typing import Protocol
+
+from aliquot.model.meta import ObjectRef
+from aliquot.scheduling.plan import Decision
+from aliquot.scheduling.verdicts import Fact
+
+
+class Observer(Protocol):
+    """Told during `decide`, in the order in which things happen. It must not change anything."""
+
+    def fell(self, workload: ObjectRef, pod: ObjectRef, node: str, fact: Fact) -> None:
+        """A node does not take a pod that waits. Told for every node, once the pod's gang has failed."""
+
+    def decided(self, decision: Decision) -> None:
+        """A decision is part of the plan."""

@@ -1,0 +1,113 @@
+"""Turning what was decided for a workload into a Decision with its id and actions."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+
+from aliquot.model.core import Pod
+from aliquot.model.kinds import encode_json
+from aliquot.model.meta import ObjectRef
+from aliquot.model.resource import ConsumerReference, ResourceClaim
+from aliquot.scheduling.affinity import named_node
+from aliquot.scheduling.claims import consumer
+from aliquot.scheduling.index import Key
+from aliquot.scheduling.plan import (
+    Admit,
+    Allocate,
+    AnyAction,
+    Deallocate,
+    Decision,
+    Evict,
+    Placement,
+    Reserve,
+)
+from aliquot.scheduling.state import PodPlacement
+from aliquot.scheduling.verdicts import Reason, Verdict
+
+ID_LENGTH = 12
+
+
+def decision_id(now: datetime, *content: object) -> str:
+    """Text that names a decision: equal for equal workload, time and content. 12 hexadecimal digits."""
+    digest = hashlib.sha256(encode_json((now, content)))
+    return digest.hexdigest()[:ID_LENGTH]
+
+
+def placed(workload: ObjectRef, queue: str, placements: Sequence[PodPlacement], now: datetime) -> Decision:
+    """The decision that gives these pods their places: allocate, reserve, then lift the gates together."""
+    claims: dict[Key, ResourceClaim] = {}
+    given: dict[Key, Allocate] = {}
+    consumers: dict[Key, list[ConsumerReference]] = {}
+    spots = tuple(_spot(item) for item in placements)
+    for item in placements:
+        for claim in (*(claim for claim, _ in item.allocated), *item.reserved):
+            claims[claim.key] = claim
+            consumers.setdefault(claim.key, []).append(consumer(item.facts.pod))
+    allocations = {claim.key: allocation for item in placements for claim, allocation in item.allocated}
+    name = decision_id(
+        now, workload, spots, [allocations[key].devices.results for key in sorted(allocations)]
+    )
+    for key, allocation in allocations.items():
+        given[key] = Allocate(
+            decision=name,
+            claim=claims[key].ref,
+            resource_version=claims[key].metadata.resource_version,
+            allocation=allocation,
+            consumers=tuple(consumers[key]),
+        )
+    actions: list[AnyAction] = [
+        given[key]
+        if key in given
+        else Reserve(
+            decision=name,
+            claim=claim.ref,
+            resource_version=claim.metadata.resource_version,
+            consumers=tuple(consumers[key]),
+        )
+        for key, claim in claims.items()
+    ]
+    gated = tuple(spot for item, spot in zip(placements, spots, strict=True) if item.facts.gated)
+    if gated:
+        actions.append(Admit(decision=name, placements=gated))
+    return Decision(
+        id=name,
+        workload=workload,
+        queue=queue,
+        pods=tuple(item.facts.pod.ref for item in placements),
+        actions=tuple(actions),
+        placements=spots,
+    )
+
+
+def _spot(item: PodPlacement) -> Placement:
+    selectors = [allocation.node_selector for _, allocation in (*item.facts.held, *item.allocated)]
+    pin = not any(named_node(selector) == item.node for selector in selectors)
+    return Placement(pod=item.facts.pod.ref, node=item.node, pin=pin)
+
+
+def waits(
+    workload: ObjectRef,
+    queue: str,
+    pods: Sequence[Pod],
+    verdict: Verdict,
+    now: datetime,
+    replaced: Sequence[Pod] = (),
+) -> Decision:
+    """The decision that a workload waits; `replaced` are pods of it that have to be made anew."""
+    refs = tuple(pod.ref for pod in pods)
+    name = decision_id(now, workload, refs, verdict, [pod.ref for pod in replaced])
+    actions = tuple(Evict(decision=name, pod=pod.ref, verdict=verdict) for pod in replaced)
+    return Decision(id=name, workload=workload, queue=queue, pods=refs, verdict=verdict, actions=actions)
+
+
+def deallocated(claim: ResourceClaim, now: datetime) -> Decision:
+    """The decision to give back what an unused claim holds."""
+    verdict = Verdict(reason=Reason.CLAIM_UNUSED)
+    name = decision_id(now, claim.ref, verdict)
+    action = Deallocate(
+        decision=name,
+        claim=claim.ref,
+        resource_version=claim.metadata.resource_version,
+        verdict=verdict,
+    )
+    return Decision(id=name, workload=claim.ref, queue="", pods=(), verdict=verdict, actions=(action,))

@@ -1,0 +1,156 @@
+"""What has to be put right before anything new is decided: pods beside their devices, claims that hold on.
+
+A gate cannot be put back and an allocation is not moved under a pod that was let go. So a pod that cannot
+bind, or that runs beside its devices, is replaced: its owner makes a new one, gated, with new claims. A pod
+without an owner keeps its place, and the verdict says why it waits.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from aliquot.model.core import Pod
+from aliquot.model.resource import ResourceClaim
+from aliquot.scheduling.affinity import matches_node, named_node, node_fall
+from aliquot.scheduling.claims import claim_keys, live_consumers, owned_by, reserved_for
+from aliquot.scheduling.index import Key, SnapshotIndex, live
+from aliquot.scheduling.verdicts import Fact, Fix, Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """A pod with its verdict. replace: have it replaced; otherwise it keeps its place."""
+
+    pod: Pod
+    verdict: Verdict
+    replace: bool
+
+
+def misplaced(index: SnapshotIndex, pods: Iterable[Pod]) -> Iterator[Repair]:
+    """Bound pods on nodes that a claim of theirs cannot be used from."""
+    for pod in pods:
+        node_name = pod.spec.node_name
+        if not node_name or not pod.spec.resource_claims or not live(pod):
+            continue
+        node = index.nodes.get(node_name)
+        for key in claim_keys(pod):
+            claim = index.claims.get(key)
+            if claim is None or claim.status.allocation is None:
+                continue
+            selector = claim.status.allocation.node_selector
+            if selector is None or named_node(selector) == node_name:
+                continue
+            if node is not None and matches_node(selector, node):
+                continue
+            fact = Fact(
+                test="claimNode",
+                subject=claim.name,
+                wanted=named_node(selector) or "another node",
+                available=node_name,
+            )
+            yield _repair(pod, Reason.CLAIM_ELSEWHERE, fact)
+            break
+
+
+def blocked_by_deletion(index: SnapshotIndex, pods: Iterable[Pod]) -> Iterator[Repair]:
+    """Unbound pods that hold on to a claim that is being deleted: neither can ever go on.
+
+    The claim stays while it is reserved for the pod, and the pod cannot bind with a claim being deleted.
+    """
+    for pod in pods:
+        for key in claim_keys(pod):
+            claim = index.claims.get(key)
+            if (
+                claim is not None
+                and claim.metadata.deletion_timestamp is not None
+                and reserved_for(claim, pod)
+            ):
+                fact = Fact(test="claimDeleting", subject=claim.name)
+                yield _repair(pod, Reason.WAITING_FOR_CLAIMS, fact)
+                break
+
+
+def stuck(
+    index: SnapshotIndex, let_go: Mapping[Key, tuple[Pod, str | None]], now: datetime, patience: int
+) -> Iterator[Repair]:
+    """Pods that were let go to a node that is gone or refuses them, and pods found unschedulable for long.
+
+    let_go: unbound pods with all claims written, and the one node that those claims leave them
+    (None if they leave several). Replacing only helps if the pod's own claims tie it to its node.
+    """
+    for pod, node_name in let_go.values():
+        if not _owns_allocated(index, pod):
+            continue
+        if node_name is not None:
+            node = index.nodes.get(node_name)
+            if node is None:
+                yield _repair(pod, Reason.NODE_UNFIT, Fact(test="nodeGone", subject=node_name))
+                continue
+            fall = node_fall(pod.spec, node)
+            if fall is not None:
+                test, subject = fall
+                fact = Fact(test=test, subject=subject, count=1, unit="nodes", available=node_name)
+                yield _repair(pod, Reason.NODE_UNFIT, fact)
+                continue
+        since = _unschedulable_since(pod)
+        if since is not None and (now - since).total_seconds() > patience:
+            fact = Fact(test="unschedulable", subject=node_name or "", wanted=f"{patience}s")
+            yield _repair(pod, Reason.NODE_UNFIT, fact)
+
+
+def unused(index: SnapshotIndex) -> Iterator[ResourceClaim]:
+    """Allocated claims that nobody has reserved and no live pod names.
+
+    Kubernetes releases a claim when its last reservation goes, and deletes one whose pod is gone; a claim
+    that is allocated but was never reserved is left to nobody else.
+    """
+    idle = [
+        claim
+        for claim in index.snapshot.resource_claims
+        if claim.status.allocation is not None
+        and not claim.status.reserved_for
+        and claim.metadata.deletion_timestamp is None
+    ]
+    if not idle:
+        return
+    users = live_consumers(index.snapshot.pods)
+    for claim in idle:
+        if claim.key not in users and not _owner_alive(index, claim):
+            yield claim
+
+
+def _owner_alive(index: SnapshotIndex, claim: ResourceClaim) -> bool:
+    """Whether the pod that the claim was made for may be about to use it: its status lags the claim."""
+    owners: set[Key] = {
+        (claim.metadata.namespace, owner.name)
+        for owner in claim.metadata.owner_references
+        if owner.kind == "Pod"
+    }
+    if not owners:
+        return False
+    return any(live(pod) and pod.key in owners for pod in index.snapshot.pods)
+
+
+def _owns_allocated(index: SnapshotIndex, pod: Pod) -> bool:
+    for key in claim_keys(pod):
+        claim = index.claims.get(key)
+        if claim is not None and claim.status.allocation is not None and owned_by(claim, pod):
+            return True
+    return False
+
+
+def _unschedulable_since(pod: Pod) -> datetime | None:
+    for condition in pod.status.conditions:
+        if (
+            condition.type == "PodScheduled"
+            and condition.status == "False"
+            and condition.reason == "Unschedulable"
+        ):
+            return condition.last_transition_time
+    return None
+
+
+def _repair(pod: Pod, reason: Reason, fact: Fact) -> Repair:
+    replace = pod.metadata.controller is not None
+    fix = None if replace else Fix(change="replacePod", subject=str(pod.ref))
+    return Repair(pod, Verdict(reason=reason, facts=(fact,), fix=fix), replace)
