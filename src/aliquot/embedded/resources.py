@@ -50,6 +50,8 @@ class Resource:
     selectable: tuple[str, ...] = ()
     #: ``additionalPrinterColumns`` of a CustomResourceDefinition.
     columns: tuple[dict[str, Any], ...] = field(default=(), compare=False, repr=False)
+    #: ``openAPIV3Schema`` of a CustomResourceDefinition.
+    openapi: dict[str, Any] | None = field(default=None, compare=False, repr=False)
     #: How documents look; None where the server keeps whatever it is given.
     schema: ObjectSchema | None = field(default=None, compare=False, repr=False)
 

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from aliquot.embedded.hooks import User
-from aliquot.embedded.http import discovery, paths, reviews
+from aliquot.embedded.http import discovery, openapi, paths, reviews
 from aliquot.embedded.http.tokens import Tokens
 from aliquot.embedded.http.verbs import Call
 from aliquot.embedded.registry import Registry
@@ -100,9 +100,28 @@ class Application:
             return self._found(discovery.group(table, parts[1]))
         if parts[0] == "apis" and len(parts) == 3:
             return self._found(discovery.resources(table, parts[1], parts[2]))
+        if parts[0] == "openapi":
+            return self._openapi(path, parts, accept)
         if path == "/":
             return json_response({"paths": ["/api", "/apis", "/healthz", "/openapi/v3", "/version"]})
         return None
+
+    def _openapi(self, path: str, parts: list[str], accept: str) -> Response:
+        table = self._registry.resources
+        if path == "/openapi/v3":
+            return self._cached((path,), lambda: openapi.index(table))
+        if path == "/openapi/v2":
+            if accept and not any(kind in accept for kind in ("application/json", "*/*")):
+                raise StatusError(
+                    406, "NotAcceptable", "only application/json is served here; use /openapi/v3"
+                )
+            return self._cached((path,), lambda: openapi.swagger(table))
+        group, version = (
+            ("", parts[3]) if len(parts) == 4 else (parts[3], parts[4]) if len(parts) == 5 else ("", "")
+        )
+        if not table.versions().get(group) or version not in table.versions()[group]:
+            raise paths.unknown_path()
+        return self._cached((path,), lambda: openapi.document(table, group, version))
 
     @staticmethod
     def _found(document: dict[str, Any] | None) -> Response:
