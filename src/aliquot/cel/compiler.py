@@ -12,12 +12,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from aliquot.cel import operators as op
+from aliquot.cel.closures import (
+    Closure,
+    Frame,
+    certain,
+    conditional,
+    constant,
+    dispatch,
+    logical,
+    lookup,
+    matches,
+    metered_call,
+    plain_call,
+    presence,
+    put,
+    read_path,
+)
 from aliquot.cel.comprehensions import LoopParts, loop
-from aliquot.cel.declarations import Function, Overload
+from aliquot.cel.declarations import Function
 from aliquot.cel.errors import EvaluationError, Position, Source
-from aliquot.cel.guards import accepts
-from aliquot.cel.metering import LIST_COST, MAP_COST, STRUCT_COST, CostLimitError, call_cost
-from aliquot.cel.patterns import compile_pattern
+from aliquot.cel.metering import LIST_COST, MAP_COST, STRUCT_COST, call_cost
 from aliquot.cel.syntax import (
     Call,
     Comprehension,
@@ -30,13 +44,9 @@ from aliquot.cel.syntax import (
     Select,
     Struct,
 )
-from aliquot.cel.typesystem import Type
-from aliquot.cel.values import NO_SUCH_OVERLOAD, NONE, ObjectValue, Optional, find
+from aliquot.cel.values import NO_SUCH_OVERLOAD, NONE, ObjectValue, Optional
 
-__all__ = ["Closure", "Compiler", "Frame"]
-
-Frame = list[Any]
-Closure = Callable[[Frame], Any]
+__all__ = ["Compiler"]
 
 _SAME_KIND: Final = frozenset({"int", "uint", "double", "string", "bytes", "duration", "timestamp"})
 _DIRECT: Final = {
@@ -69,7 +79,7 @@ class Compiler:
 
     def compile(self, node: Node) -> Closure:
         if isinstance(node, Literal):
-            return _constant(node.value)
+            return constant(node.value)
         if isinstance(node, Ident):
             return self._identifier(node)
         if isinstance(node, Select):
@@ -101,7 +111,7 @@ class Compiler:
 
     def _identifier(self, node: Ident) -> Closure:
         if node.constant is not None:
-            return _constant(node.constant)
+            return constant(node.constant)
         return self._charged(operator.itemgetter(self._slots[node.name.removeprefix(".")]), 1)
 
     def _selection(self, node: Select) -> Closure:
@@ -113,9 +123,9 @@ class Compiler:
                 return path
         operand = self.compile(node.operand)
         if node.test_only:
-            return _presence(operand, node.field, self._position(node.at))
+            return presence(operand, node.field, self._position(node.at))
         return self._charged(
-            _lookup(operand, node.field, self._position(node.at)), self._step_cost(node.operand)
+            lookup(operand, node.field, self._position(node.at)), self._step_cost(node.operand)
         )
 
     def _step_cost(self, operand: Node) -> int:
@@ -146,18 +156,21 @@ class Compiler:
         if node.constant is not None or len(keys) < 2:
             return None
         slot = self._slots[node.name.removeprefix(".")]
-        return _path(slot, tuple(reversed(keys)), [self._position(at) for at in reversed(places)])
+        return read_path(slot, tuple(reversed(keys)), [self._position(at) for at in reversed(places)])
 
     def _call(self, node: Call) -> Closure:
         if node.optional_map is not None:
             return self._optional_map(node.optional_map)
         name = node.function
         if name == "_&&_":
-            return _logical(*map(self.compile, node.args), self._position(node.at), decisive=False)
+            left, right = map(self.compile, node.args)
+            return logical(left, right, self._position(node.at), decisive=False)
         if name == "_||_":
-            return _logical(*map(self.compile, node.args), self._position(node.at), decisive=True)
+            left, right = map(self.compile, node.args)
+            return logical(left, right, self._position(node.at), decisive=True)
         if name == "_?_:_":
-            return _conditional(*map(self.compile, node.args), self._position(node.at))
+            condition, chosen, other = map(self.compile, node.args)
+            return conditional(condition, chosen, other, self._position(node.at))
         if name in ("_[_]", "_[?_]", "_?._"):
             return self._index(node)
         if name in ("or", "orValue") and node.target is not None:
@@ -166,17 +179,17 @@ class Compiler:
             pattern = node.args[-1]
             if isinstance(pattern, Literal) and type(pattern.value) is str:
                 subject = node.target if node.target is not None else node.args[0]
-                return _matches(self.compile(subject), pattern.value, self._position(node.at))
+                return matches(self.compile(subject), pattern.value, self._position(node.at))
         run = self._implementation(node)
         arguments = [self.compile(operand) for operand in node.operands]
         if self._metered:
             overload = node.overloads[0].identifier if len(node.overloads) == 1 else ""
             cost = call_cost(name, overload)
-            return _metered_call(run, arguments, overload, cost, self._position(node.at))
-        closure = _plain_call(run, arguments, self._position(node.at))
+            return metered_call(run, arguments, overload, cost, self._position(node.at))
+        closure = plain_call(run, arguments, self._position(node.at))
         if arguments and all(isinstance(operand, Literal) for operand in node.operands):
             try:
-                return _constant(closure([None]))
+                return constant(closure([None]))
             except EvaluationError:
                 return closure
         return closure
@@ -188,7 +201,7 @@ class Compiler:
                 return path
         operand, key = map(self.compile, node.args)
         step = op.index if node.function == "_[_]" else op.optional_index
-        run = _plain_call(step, [operand, key], self._position(node.at))
+        run = plain_call(step, [operand, key], self._position(node.at))
         return self._charged(run, self._step_cost(node.args[0]))
 
     def _implementation(self, node: Call) -> Callable[..., Any]:
@@ -200,9 +213,9 @@ class Compiler:
         dispatching = self._functions[node.function].implementation
         if dispatching is not None:
             return dispatching
-        if len(node.overloads) == 1 and all(map(_certain, kinds, node.overloads[0].parameters)):
+        if len(node.overloads) == 1 and all(map(certain, kinds, node.overloads[0].parameters)):
             return node.overloads[0].implementation
-        return _dispatch(node.overloads)
+        return dispatch(node.overloads)
 
     def _alternative(self, node: Call) -> Closure:
         assert node.target is not None
@@ -259,7 +272,7 @@ class Compiler:
                 return [element(frame) for element in elements]
 
             if not self._metered and all(isinstance(element, Literal) for element in node.elements):
-                return _constant(tuple(element(()) for element in elements))  # type: ignore[arg-type]
+                return constant(tuple(element(()) for element in elements))  # type: ignore[arg-type]
             return self._charged(build, LIST_COST)
         marked = [(element, at in node.optional) for at, element in enumerate(elements)]
 
@@ -289,7 +302,7 @@ class Compiler:
                 name = key(frame)
                 if not isinstance(name, str | int) or isinstance(name, float):
                     raise EvaluationError("unsupported key type", position)
-                _put(result, name, value(frame), optional, position)
+                put(result, name, value(frame), optional, position)
             return result
 
         return self._charged(build, MAP_COST)
@@ -302,7 +315,7 @@ class Compiler:
         def build(frame: Frame) -> Any:
             result = ObjectValue(type_name)
             for name, value, optional in fields:
-                _put(result, name, value(frame), optional, position)
+                put(result, name, value(frame), optional, position)
             return result
 
         return self._charged(build, STRUCT_COST)
@@ -340,178 +353,3 @@ class Compiler:
             return body(frame)
 
         return bound
-
-
-def _put(result: dict[Any, Any], name: Any, value: Any, optional: bool, position: Position) -> None:
-    if optional:
-        if not isinstance(value, Optional):
-            raise EvaluationError("cannot initialize optional entry from non-optional value", position)
-        if not value.present:
-            return
-        value = value.value
-    if find(result, name).present:
-        raise EvaluationError(f"Failed with repeated key '{op.key_text(name)}'", position)
-    result[name] = value
-
-
-def _certain(given: Type, wanted: Type) -> bool:
-    """Whether a value of a static type needs no look before it is given to an overload."""
-    if wanted.kind in ("dyn", "param"):
-        return True
-    if given.kind != wanted.kind or given.name != wanted.name:
-        return False
-    return all(map(_certain, given.parameters, wanted.parameters))
-
-
-def _dispatch(overloads: tuple[Overload, ...]) -> Callable[..., Any]:
-    guarded = [(tuple(map(accepts, overload.parameters)), overload.implementation) for overload in overloads]
-
-    def dispatch(*values: Any) -> Any:
-        for guards, run in guarded:
-            if all(guard(value) for guard, value in zip(guards, values, strict=True)):
-                return run(*values)
-        raise EvaluationError(NO_SUCH_OVERLOAD)
-
-    return dispatch
-
-
-def _constant(value: Any) -> Closure:
-    return lambda _: value
-
-
-def _path(slot: int, keys: tuple[str, ...], positions: list[Position]) -> Closure:
-    if len(keys) == 3:
-        first, second, third = keys
-
-        def three(frame: Frame) -> Any:
-            try:
-                return frame[slot][first][second][third]
-            except (KeyError, TypeError, IndexError):
-                return step(frame)
-
-    def step(frame: Frame) -> Any:
-        value = frame[slot]
-        for key, position in zip(keys, positions, strict=True):
-            try:
-                value = op.index(value, key)
-            except EvaluationError as error:
-                error.position = position
-                raise
-        return value
-
-    return three if len(keys) == 3 else step
-
-
-def _lookup(operand: Closure, field: str, position: Position) -> Closure:
-    def lookup(frame: Frame) -> Any:
-        value = operand(frame)
-        try:
-            return value[field] if isinstance(value, dict) else op.index(value, field)
-        except KeyError:
-            raise EvaluationError(f"no such key: {field}", position) from None
-        except EvaluationError as error:
-            error.position = error.position or position
-            raise
-
-    return lookup
-
-
-def _presence(operand: Closure, field: str, position: Position) -> Closure:
-    def presence(frame: Frame) -> Any:
-        value = operand(frame)
-        if isinstance(value, Optional):
-            if not value.present:
-                return False
-            value = value.value
-        if isinstance(value, dict):
-            return find(value, field).present
-        raise EvaluationError(NO_SUCH_OVERLOAD, position)
-
-    return presence
-
-
-def _logical(left: Closure, right: Closure, position: Position, *, decisive: bool) -> Closure:
-    """`||` (decisive True) and `&&` (decisive False): the decisive value wins over an error on the other side."""
-
-    def logical(frame: Frame) -> Any:
-        try:
-            value = left(frame)
-            if value is decisive:
-                return decisive
-            if value is not (not decisive):
-                raise EvaluationError(NO_SUCH_OVERLOAD, position)
-        except CostLimitError:
-            raise
-        except EvaluationError:
-            if right(frame) is decisive:
-                return decisive
-            raise
-        value = right(frame)
-        if value is True or value is False:
-            return value
-        raise EvaluationError(NO_SUCH_OVERLOAD, position)
-
-    return logical
-
-
-def _conditional(condition: Closure, chosen: Closure, other: Closure, position: Position) -> Closure:
-    def conditional(frame: Frame) -> Any:
-        value = condition(frame)
-        if value is True:
-            return chosen(frame)
-        if value is False:
-            return other(frame)
-        raise EvaluationError(NO_SUCH_OVERLOAD, position)
-
-    return conditional
-
-
-def _matches(subject: Closure, pattern: str, position: Position) -> Closure:
-    search = compile_pattern(pattern).search
-
-    def matches(frame: Frame) -> Any:
-        text = subject(frame)
-        if type(text) is not str:
-            raise EvaluationError(NO_SUCH_OVERLOAD, position)
-        return search(text) is not None
-
-    return matches
-
-
-def _plain_call(run: Callable[..., Any], arguments: list[Closure], position: Position) -> Closure:
-    if len(arguments) == 2:
-        first, second = arguments
-
-        def two(frame: Frame) -> Any:
-            try:
-                return run(first(frame), second(frame))
-            except EvaluationError as error:
-                error.position = error.position or position
-                raise
-
-        return two
-
-    def several(frame: Frame) -> Any:
-        try:
-            return run(*[argument(frame) for argument in arguments])
-        except EvaluationError as error:
-            error.position = error.position or position
-            raise
-
-    return several
-
-
-def _metered_call(
-    run: Callable[..., Any], arguments: list[Closure], overload: str, cost: Any, position: Position
-) -> Closure:
-    def call(frame: Frame) -> Any:
-        values = [argument(frame) for argument in arguments]
-        try:
-            result = run(*values)
-        except EvaluationError as error:
-            error.position = error.position or position
-            raise
-        frame[0].charge(1 if cost is None else cost(overload, values, result))
-        return result
-
-    return call

@@ -34,7 +34,7 @@ class LoopParts:
     position: Position
 
     def items(self, frame: Frame) -> Iterable[tuple[Any, Any]]:
-        """Pairs of key (or index) and value; with one variable, the value is a list's element or a map's key."""
+        """Pairs of key (or index) and value; with one variable, a map's key counts as the value."""
         value = self.source(frame)
         if isinstance(value, dict):
             return value.items() if self.key_slot else ((None, key) for key in value)

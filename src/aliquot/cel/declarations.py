@@ -1,4 +1,4 @@
-"""How functions are declared: overloads with types, the Python function behind each, and libraries of them."""
+"""How functions are declared: typed overloads, the Python function behind each, and libraries of them."""
 
 from __future__ import annotations
 

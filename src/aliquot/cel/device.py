@@ -47,7 +47,7 @@ class VersionText(str):
 
 
 class _Domains(dict[Any, Any]):
-    """Attributes or capacities by domain: reading an unknown domain gives an empty map, `in` tells the truth."""
+    """Attributes or capacities by domain: an unknown domain reads as an empty map, `in` tells the truth."""
 
     __slots__ = ()
 
@@ -112,7 +112,7 @@ class DeviceView:
             return None
 
     def fault_without(self, *, list_attributes: bool) -> str:
-        """Why selectors fail on the device where list attributes are or are not supported, "" if they do not."""
+        """Why selectors fail on the device, "" if they do not, given whether lists are supported."""
         if self.fault or list_attributes or not self.list_attribute:
             return self.fault
         return f"attribute {self.list_attribute}: unsupported attribute value"
@@ -126,7 +126,7 @@ class DeviceView:
 
 
 def device_fields(*, consumable_capacity: bool, list_attributes: bool) -> dict[str, Type]:
-    """The fields of `device`. Attribute values are of dynamic type, and loops over them need list attributes."""
+    """The fields of `device`. Attributes are of dynamic type; loops over them need list attributes."""
     value = DYN if list_attributes else ANY
     fields = {
         "driver": STRING,

@@ -19,7 +19,8 @@ from aliquot.cel.admission import (
     is_constructible,
 )
 from aliquot.cel.checker import Declarations, check
-from aliquot.cel.compiler import Closure, Compiler
+from aliquot.cel.closures import Closure
+from aliquot.cel.compiler import Compiler
 from aliquot.cel.cost import SizeOf, static_cost
 from aliquot.cel.declarations import Library, merge
 from aliquot.cel.errors import CompileError, EvaluationError, Issue
@@ -225,9 +226,9 @@ def _require(kubernetes: tuple[int, int]) -> None:
 def base_libraries(kubernetes: tuple[int, int]) -> tuple[Library, ...]:
     """The libraries of every environment of a version. `math` and base64 are not among them."""
     libraries = (
-        STANDARD, OPTIONALS, QUANTITY, SEMVER, REGEX, STRINGS, LISTS, LISTS_OF_GO, SETS, NETWORK, URLS, FORMATS,
-        AUTHORIZATION,
-    )  # fmt: skip
+        *(STANDARD, OPTIONALS, QUANTITY, SEMVER, REGEX, STRINGS, LISTS, LISTS_OF_GO, SETS),
+        *(NETWORK, URLS, FORMATS, AUTHORIZATION),
+    )
     return (*libraries, INCLUDES) if kubernetes >= (1, 37) else libraries
 
 

@@ -28,24 +28,18 @@ MAX_EXPRESSION_LENGTH: Final = 10 * 1024
 MAX_NESTING: Final = 100
 """Deepest accepted tree, after macro expansion; cel-go stops at a parser recursion of 250."""
 
+_RELATION: Final = 3
+_SUM: Final = 4
+_PRODUCT: Final = 5
 _BINDING: Final = {
-    "==": 3,
-    "!=": 3,
-    "<": 3,
-    "<=": 3,
-    ">": 3,
-    ">=": 3,
-    "in": 3,
-    "+": 4,
-    "-": 4,
-    "*": 5,
-    "/": 5,
-    "%": 5,
+    **dict.fromkeys(("==", "!=", "<", "<=", ">", ">=", "in"), _RELATION),
+    **dict.fromkeys("+-", _SUM),
+    **dict.fromkeys("*/%", _PRODUCT),
 }
 _AND: Final = 2
 _OR: Final = 1
 _RESERVED: Final = frozenset(
-    [
+    {
         "as",
         "break",
         "const",
@@ -59,15 +53,8 @@ _RESERVED: Final = frozenset(
         "in",
         "let",
         "loop",
-        "namespace",
-        "null",
-        "package",
-        "return",
-        "true",
-        "var",
-        "void",
-        "while",
-    ]
+    }
+    | {"namespace", "null", "package", "return", "true", "var", "void", "while"}
 )
 _FIELD_RESERVED: Final = frozenset({"in", "true", "false", "null"})
 _EXPECTED: Final = (
@@ -77,7 +64,7 @@ _EXPECTED: Final = (
 _INT_MAX: Final = 2**63 - 1
 
 
-class _Failure(Exception):
+class _SyntaxError(Exception):
     def __init__(self, at: int, message: str) -> None:
         super().__init__(at, message)
         self.at = at
@@ -96,7 +83,7 @@ def parse(text: str, *, two_variables: bool = True) -> tuple[Node, Source]:
     source = Source(text)
     try:
         return _Parser(tokenize(text), two_variables=two_variables).parse(), source
-    except (_Failure, LexicalError, MacroError) as failure:
+    except (_SyntaxError, LexicalError, MacroError) as failure:
         raise CompileError((source.issue(failure.at, failure.message),)) from None
 
 
@@ -111,7 +98,7 @@ class _Parser:
         node = self._expression()
         token = self._peek()
         if token.kind != "end":
-            raise _Failure(token.at, f"Syntax error: mismatched input '{token.text}' expecting <EOF>")
+            raise _SyntaxError(token.at, f"Syntax error: mismatched input '{token.text}' expecting <EOF>")
         return node
 
     def _peek(self) -> Token:
@@ -129,18 +116,18 @@ class _Parser:
     def _expect(self, kind: str) -> Token:
         token = self._peek()
         if token.kind != kind:
-            raise _Failure(token.at, f"Syntax error: mismatched input '{token.text}' expecting '{kind}'")
+            raise _SyntaxError(token.at, f"Syntax error: mismatched input '{token.text}' expecting '{kind}'")
         return self._next()
 
     def _bounded(self, node: Node) -> Node:
         if node.depth > MAX_NESTING:
-            raise _Failure(node.at, f"expression recursion limit exceeded: {MAX_NESTING}")
+            raise _SyntaxError(node.at, f"expression recursion limit exceeded: {MAX_NESTING}")
         return node
 
     def _expression(self) -> Node:
         self._nesting += 1
         if self._nesting > MAX_NESTING:
-            raise _Failure(self._peek().at, f"expression recursion limit exceeded: {MAX_NESTING}")
+            raise _SyntaxError(self._peek().at, f"expression recursion limit exceeded: {MAX_NESTING}")
         # A ternary's last branch may be another ternary: collected here, built from the right.
         pending: list[tuple[Token, Node, Node]] = []
         node = self._binary(_OR)
@@ -158,7 +145,7 @@ class _Parser:
         if minimum == _OR:
             return self._logical("||", "_||_", _AND)
         if minimum == _AND:
-            return self._logical("&&", "_&&_", 3)
+            return self._logical("&&", "_&&_", _RELATION)
         left = self._unary()
         while True:
             token = self._peek()
@@ -167,7 +154,7 @@ class _Parser:
             if binding < minimum:
                 return left
             self._next()
-            right = self._binary(binding + 1) if binding < 5 else self._unary()
+            right = self._binary(binding + 1) if binding < _PRODUCT else self._unary()
             name = "@in" if operator == "in" else f"_{operator}_"
             left = self._bounded(Call(token.at, name, [left, right]))
 
@@ -238,7 +225,7 @@ class _Parser:
     def _field_name(self) -> Token:
         token = self._peek()
         if token.kind != "name" or token.text in _FIELD_RESERVED:
-            raise _Failure(token.at, f"Syntax error: no viable alternative at input '.{token.text}'")
+            raise _SyntaxError(token.at, f"Syntax error: no viable alternative at input '.{token.text}'")
         return self._next()
 
     def _arguments(self) -> list[Node]:
@@ -275,14 +262,14 @@ class _Parser:
         reason = f"mismatched input '{token.text}' expecting" if token.kind == "end" else (
             f"extraneous input '{token.text}' expecting"
         )  # fmt: skip
-        raise _Failure(token.at, f"Syntax error: {reason} {_EXPECTED}")
+        raise _SyntaxError(token.at, f"Syntax error: {reason} {_EXPECTED}")
 
     def _number(self, token: Token, *, negative: bool, at: int) -> Node:
         value = token.value
         if token.kind == "integer":
             assert isinstance(value, int)
             if value > _INT_MAX + negative:
-                raise _Failure(at, "Syntax error: invalid int literal")
+                raise _SyntaxError(at, "Syntax error: invalid int literal")
             return Literal(at, -value if negative else value)
         if negative:
             if not isinstance(value, float):
@@ -294,7 +281,7 @@ class _Parser:
         if token.text in ("true", "false", "null"):
             return Literal(token.at, {"true": True, "false": False, "null": None}[token.text])
         if token.text in _RESERVED:
-            raise _Failure(token.at, f"reserved identifier: {token.text}")
+            raise _SyntaxError(token.at, f"reserved identifier: {token.text}")
         opening = self._accept("(")
         if opening is not None:
             args = self._arguments()

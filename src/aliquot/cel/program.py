@@ -13,7 +13,7 @@ from aliquot.cel.typesystem import Type
 from aliquot.cel.values import type_name
 
 if TYPE_CHECKING:
-    from aliquot.cel.compiler import Closure
+    from aliquot.cel.closures import Closure
 
 __all__ = ["DEFAULT_COST_LIMIT", "Program", "Read"]
 
@@ -83,7 +83,7 @@ class Program:
         self._list_attributes = list_attributes
         self._composites = composites or {}
         self._convert = convert
-        self._ceiling = cost + sum(program._ceiling for program in self._composites.values())
+        self._ceiling: int = cost + sum(program._ceiling for program in self._composites.values())
         self._metered: tuple[Closure, int] | None = None
         self._plain: tuple[Closure, int] | None = None
 

@@ -56,12 +56,15 @@ def _is_plain_field(node: Node) -> bool:
 
 
 def _read(node: Node) -> Read | None:
-    """The read that a node as a whole is: `X.name`, `X["name"]`, `has(X.name)`, `"name" in X`, X one domain."""
+    """The read that a node as a whole is: `X.name`, `X["name"]`, `has(X.name)`, `"name" in X`.
+
+    X is one domain of attributes or capacities.
+    """
     if isinstance(node, Call) and node.function == "@in":
-        step = _key(node.args[0]), node.args[1]
+        name: str | None = _key(node.args[0])
+        domain_node: Node | None = node.args[1]
     else:
-        step = _step(node)
-    name, domain_node = step
+        name, domain_node = _step(node)
     if name is None or domain_node is None:
         return None
     domain, kind_node = _step(domain_node)

@@ -34,7 +34,7 @@ class Node:
         self.at = at
         self.type: Type = DYN
         self.checked = False
-        self.depth = 1 + max((child.depth for child in children), default=0)
+        self.depth: int = 1 + max((child.depth for child in children), default=0)
 
 
 class Literal(Node):

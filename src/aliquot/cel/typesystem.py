@@ -115,7 +115,7 @@ def is_dynamic_or_error(kind: Type) -> bool:
 
 
 def parse_type(text: str) -> Type:
-    """The type written as `int`, `list<T>`, `map<K, V>`, `optional<V>`, `type<T>`, or a name of an object type.
+    """The type written as `int`, `list<T>`, `map<K, V>`, `optional<V>`, `type<T>` or an object type's name.
 
     One upper-case letter is a type parameter; a name with a leading `%` is an opaque type.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cmp_to_key
+from itertools import pairwise
 from typing import Any, Final
 
 from aliquot.cel.declarations import Library
@@ -20,7 +21,7 @@ _MAX_ELEMENTS: Final = 1_000_000
 
 
 def _is_sorted(values: list[Any]) -> bool:
-    return not any(greater(first, second) for first, second in zip(values, values[1:], strict=False))
+    return not any(greater(first, second) for first, second in pairwise(values))
 
 
 def _sum(zero: Any) -> Any:

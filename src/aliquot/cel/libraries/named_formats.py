@@ -54,8 +54,8 @@ def _too_long(limit: int) -> str:
 
 _LABEL_MESSAGE: Final = _regex(
     _LABEL,
-    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and "
-    "end with an alphanumeric character",
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
+    "and end with an alphanumeric character",
     "my-name",
     "123-abc",
 )
@@ -102,8 +102,8 @@ def _qualified_name(text: str) -> list[str]:
     elif "/" in name:
         whole = _regex(
             _NAME,
-            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
-            "must start and end with an alphanumeric character",
+            "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
+            "and must start and end with an alphanumeric character",
             "MyName",
         )
         return [f"{whole} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
@@ -123,8 +123,8 @@ def _label_value(text: str) -> list[str]:
     pattern = f"({_NAME})?"
     message = _regex(
         f"({_NAME})?",
-        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
-        "start and end with an alphanumeric character",
+        "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and "
+        "must start and end with an alphanumeric character",
         "MyValue",
         "my_value",
         "12345",

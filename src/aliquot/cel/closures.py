@@ -1,0 +1,194 @@
+"""The closures that compiled nodes become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aliquot.cel import operators as op
+from aliquot.cel.declarations import Overload
+from aliquot.cel.errors import EvaluationError, Position
+from aliquot.cel.guards import accepts
+from aliquot.cel.metering import CostLimitError
+from aliquot.cel.patterns import compile_pattern
+from aliquot.cel.typesystem import Type
+from aliquot.cel.values import NO_SUCH_OVERLOAD, Optional, find
+
+Frame = list[Any]
+Closure = Callable[[Frame], Any]
+"""A node compiled: a function of the frame, which holds the meter at 0 and the variables after it."""
+
+
+def put(result: dict[Any, Any], name: Any, value: Any, optional: bool, position: Position) -> None:
+    if optional:
+        if not isinstance(value, Optional):
+            raise EvaluationError("cannot initialize optional entry from non-optional value", position)
+        if not value.present:
+            return
+        value = value.value
+    if find(result, name).present:
+        raise EvaluationError(f"Failed with repeated key '{op.key_text(name)}'", position)
+    result[name] = value
+
+
+def certain(given: Type, wanted: Type) -> bool:
+    """Whether a value of a static type needs no look before it is given to an overload."""
+    if wanted.kind in ("dyn", "param"):
+        return True
+    if given.kind != wanted.kind or given.name != wanted.name:
+        return False
+    return all(map(certain, given.parameters, wanted.parameters))
+
+
+def dispatch(overloads: tuple[Overload, ...]) -> Callable[..., Any]:
+    guarded = [(tuple(map(accepts, overload.parameters)), overload.implementation) for overload in overloads]
+
+    def dispatch(*values: Any) -> Any:
+        for guards, run in guarded:
+            if all(guard(value) for guard, value in zip(guards, values, strict=True)):
+                return run(*values)
+        raise EvaluationError(NO_SUCH_OVERLOAD)
+
+    return dispatch
+
+
+def constant(value: Any) -> Closure:
+    return lambda _: value
+
+
+def read_path(slot: int, keys: tuple[str, ...], positions: list[Position]) -> Closure:
+    if len(keys) == 3:
+        first, second, third = keys
+
+        def three(frame: Frame) -> Any:
+            try:
+                return frame[slot][first][second][third]
+            except (KeyError, TypeError, IndexError):
+                return step(frame)
+
+    def step(frame: Frame) -> Any:
+        value = frame[slot]
+        for key, position in zip(keys, positions, strict=True):
+            try:
+                value = op.index(value, key)
+            except EvaluationError as error:
+                error.position = position
+                raise
+        return value
+
+    return three if len(keys) == 3 else step
+
+
+def lookup(operand: Closure, field: str, position: Position) -> Closure:
+    def lookup(frame: Frame) -> Any:
+        value = operand(frame)
+        try:
+            return value[field] if isinstance(value, dict) else op.index(value, field)
+        except KeyError:
+            raise EvaluationError(f"no such key: {field}", position) from None
+        except EvaluationError as error:
+            error.position = error.position or position
+            raise
+
+    return lookup
+
+
+def presence(operand: Closure, field: str, position: Position) -> Closure:
+    def presence(frame: Frame) -> Any:
+        value = operand(frame)
+        if isinstance(value, Optional):
+            if not value.present:
+                return False
+            value = value.value
+        if isinstance(value, dict):
+            return find(value, field).present
+        raise EvaluationError(NO_SUCH_OVERLOAD, position)
+
+    return presence
+
+
+def logical(left: Closure, right: Closure, position: Position, *, decisive: bool) -> Closure:
+    """`||` (decisive True) and `&&` (decisive False): the decisive value wins over the other side's error."""
+
+    def logical(frame: Frame) -> Any:
+        try:
+            value = left(frame)
+            if value is decisive:
+                return decisive
+            if value is not (not decisive):
+                raise EvaluationError(NO_SUCH_OVERLOAD, position)
+        except CostLimitError:
+            raise
+        except EvaluationError:
+            if right(frame) is decisive:
+                return decisive
+            raise
+        value = right(frame)
+        if value is True or value is False:
+            return value
+        raise EvaluationError(NO_SUCH_OVERLOAD, position)
+
+    return logical
+
+
+def conditional(condition: Closure, chosen: Closure, other: Closure, position: Position) -> Closure:
+    def conditional(frame: Frame) -> Any:
+        value = condition(frame)
+        if value is True:
+            return chosen(frame)
+        if value is False:
+            return other(frame)
+        raise EvaluationError(NO_SUCH_OVERLOAD, position)
+
+    return conditional
+
+
+def matches(subject: Closure, pattern: str, position: Position) -> Closure:
+    search = compile_pattern(pattern).search
+
+    def matches(frame: Frame) -> Any:
+        text = subject(frame)
+        if type(text) is not str:
+            raise EvaluationError(NO_SUCH_OVERLOAD, position)
+        return search(text) is not None
+
+    return matches
+
+
+def plain_call(run: Callable[..., Any], arguments: list[Closure], position: Position) -> Closure:
+    if len(arguments) == 2:
+        first, second = arguments
+
+        def two(frame: Frame) -> Any:
+            try:
+                return run(first(frame), second(frame))
+            except EvaluationError as error:
+                error.position = error.position or position
+                raise
+
+        return two
+
+    def several(frame: Frame) -> Any:
+        try:
+            return run(*[argument(frame) for argument in arguments])
+        except EvaluationError as error:
+            error.position = error.position or position
+            raise
+
+    return several
+
+
+def metered_call(
+    run: Callable[..., Any], arguments: list[Closure], overload: str, cost: Any, position: Position
+) -> Closure:
+    def call(frame: Frame) -> Any:
+        values = [argument(frame) for argument in arguments]
+        try:
+            result = run(*values)
+        except EvaluationError as error:
+            error.position = error.position or position
+            raise
+        frame[0].charge(1 if cost is None else cost(overload, values, result))
+        return result
+
+    return call
