@@ -1,0 +1,83 @@
+"""The snapshot after a plan: what it would look like once every action is done and pods are bound. Pure."""
+
+from datetime import datetime
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from aliquot.model.core import PLACEMENT_GATE, Pod
+from aliquot.model.meta import KubernetesObject, ObjectRef
+from aliquot.model.resource import DELETE_PROTECTION, ResourceClaim
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.index import Key
+from aliquot.scheduling.plan import Allocate, Deallocate, Evict, Placement, Plan, Reserve
+
+T = TypeVar("T", bound=KubernetesObject)
+
+
+def apply(snapshot: Snapshot, plan: Plan, now: datetime) -> Snapshot:
+    """The snapshot with the plan carried out: claims allocated and reserved, gates lifted, pods on their
+    nodes (pending still: nothing has started), evicted pods gone together with claims made for them.
+
+    Objects that the plan does not touch stay the same Python objects. Actions on objects that are not there
+    are left out.
+    """
+    claims: dict[Key, ResourceClaim] = {}
+    known = {claim.key: claim for claim in snapshot.resource_claims}
+    gone: set[Key] = set()
+    for action in plan.actions:
+        if isinstance(action, Evict):
+            gone.add(_key(action.pod))
+            continue
+        if not isinstance(action, Allocate | Reserve | Deallocate):
+            continue
+        key = _key(action.claim)
+        claim = claims.get(key) or known.get(key)
+        if claim is not None:
+            claims[key] = _changed(claim, action, now)
+    spots = {_key(spot.pod): spot for decision in plan.decisions for spot in decision.placements}
+    pods: list[Pod] = []
+    removed: set[str] = set()
+    for pod in snapshot.pods:
+        if pod.key in gone:
+            removed.add(pod.metadata.uid)
+            continue
+        pods.append(_bound(pod, spots[pod.key]) if pod.key in spots else pod)
+    kept = [
+        _released(claims.get(claim.key, claim), removed)
+        for claim in snapshot.resource_claims
+        if not any(owner.kind == "Pod" and owner.uid in removed for owner in claim.metadata.owner_references)
+    ]
+    return replace(snapshot, pods=tuple(pods), resource_claims=tuple(kept))
+
+
+def _key(reference: ObjectRef) -> Key:
+    return (reference.namespace, reference.name)
+
+
+def _changed(claim: ResourceClaim, action: Allocate | Reserve | Deallocate, now: datetime) -> ResourceClaim:
+    status = claim.status
+    if isinstance(action, Deallocate):
+        return replace(claim, status=replace(status, allocation=None))
+    reserved = (*status.reserved_for, *(item for item in action.consumers if item not in status.reserved_for))
+    if isinstance(action, Reserve):
+        return replace(claim, status=replace(status, reserved_for=reserved))
+    allocation = replace(action.allocation, allocation_timestamp=now)
+    meta = claim.metadata
+    if DELETE_PROTECTION not in meta.finalizers:
+        meta = replace(meta, finalizers=(*meta.finalizers, DELETE_PROTECTION))
+    return replace(claim, metadata=meta, status=replace(status, allocation=allocation, reserved_for=reserved))
+
+
+def _released(claim: ResourceClaim, removed: set[str]) -> ResourceClaim:
+    """The claim without reservations of removed pods; Kubernetes takes the allocation with the last one."""
+    if not removed or not any(item.uid in removed for item in claim.status.reserved_for):
+        return claim
+    left = tuple(item for item in claim.status.reserved_for if item.uid not in removed)
+    allocation = claim.status.allocation if left else None
+    return replace(claim, status=replace(claim.status, reserved_for=left, allocation=allocation))
+
+
+def _bound(pod: Pod, spot: Placement) -> Pod:
+    gates = tuple(gate for gate in pod.spec.scheduling_gates if gate.name != PLACEMENT_GATE)
+    return replace(pod, spec=replace(pod.spec, node_name=spot.node, scheduling_gates=gates))

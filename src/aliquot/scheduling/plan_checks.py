@@ -1,0 +1,144 @@
+"""Proof that a plan is sound: what its snapshot looks like afterwards breaks no rule."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from aliquot.dra.checker import check_cluster
+from aliquot.model.resource import MAX_CONSUMERS
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.accounts import running_usage
+from aliquot.scheduling.affinity import matches_node, node_fall
+from aliquot.scheduling.allocating import DeviceAllocator
+from aliquot.scheduling.apply import apply
+from aliquot.scheduling.claims import claim_keys, consumer
+from aliquot.scheduling.gangs import gangs, group_key
+from aliquot.scheduling.index import Key, SnapshotIndex, live
+from aliquot.scheduling.memory import Memory
+from aliquot.scheduling.nodes import Demand, NodeTable
+from aliquot.scheduling.plan import Placement, Plan
+from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.queues import QueueTree
+
+_LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class Breach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A rule that does not hold after a plan. rule: its name, CamelCase; subject: what breaks it."""
+
+    rule: str
+    subject: str
+    detail: str = ""
+
+
+def check_plan(snapshot: Snapshot, plan: Plan, policy: Policy) -> tuple[Breach, ...]:
+    """Everything that a plan breaks; empty for a sound one.
+
+    Checked from the snapshot alone: devices are given out once (dra.checker), nodes are not filled beyond
+    what they have, pods stand where their labels, taints and claims allow, no gang is placed in part, no
+    queue that was within its limit exceeds it, no claim has too many consumers.
+    """
+    after = apply(snapshot, plan, _LATER)
+    spots = {(spot.pod.namespace, spot.pod.name): spot for item in plan.decisions for spot in item.placements}
+    found = [
+        Breach(rule=item.rule, subject=item.subject, detail=item.detail)
+        for item in check_cluster(after, kubernetes=policy.kubernetes)
+    ]
+    found += _places(after, spots)
+    found += _nodes(snapshot, after, spots)
+    found += _whole_gangs(snapshot, after, spots, policy)
+    found += _limits(snapshot, after, spots, policy)
+    return tuple(found)
+
+
+def _places(after: Snapshot, spots: Mapping[Key, Placement]) -> Iterator[Breach]:
+    index = SnapshotIndex.of(after)
+    for pod in after.pods:
+        if pod.key not in spots:
+            continue
+        node = index.nodes.get(pod.spec.node_name)
+        if node is None:
+            yield Breach(rule="NodeMissing", subject=str(pod.ref), detail=pod.spec.node_name)
+            continue
+        fall = node_fall(pod.spec, node)
+        if fall is not None:
+            yield Breach(rule="NodeRefuses", subject=str(pod.ref), detail=" ".join((node.name, *fall)))
+        for key in claim_keys(pod):
+            claim = index.claims.get(key)
+            if claim is None or claim.status.allocation is None:
+                yield Breach(rule="ClaimNotAllocated", subject=str(pod.ref), detail="/".join(key))
+            elif not matches_node(claim.status.allocation.node_selector, node):
+                yield Breach(rule="ClaimElsewhere", subject=str(pod.ref), detail="/".join(key))
+            elif consumer(pod) not in claim.status.reserved_for:
+                yield Breach(rule="ClaimNotReserved", subject=str(pod.ref), detail="/".join(key))
+    for claim in after.resource_claims:
+        if len(claim.status.reserved_for) > MAX_CONSUMERS:
+            yield Breach(rule="TooManyConsumers", subject=str(claim.ref))
+
+
+def _nodes(before: Snapshot, after: Snapshot, spots: Mapping[Key, Placement]) -> Iterator[Breach]:
+    """Resources that are overdrawn on nodes that got pods, unless they were before."""
+    tables = []
+    for snapshot in (before, after):
+        table = NodeTable(snapshot.nodes)
+        for pod in snapshot.pods:
+            if pod.spec.node_name and not pod.finished:
+                table.occupy(pod.spec.node_name, Demand.of(pod))
+        tables.append(table)
+    old, new = tables
+    for name in sorted({spot.node for spot in spots.values()}):
+        number = new.numbers.get(name)
+        if number is None:
+            continue
+        for resource, left in new.free[number].items():
+            if left < 0 and left < old.free[number].get(resource, 0):
+                yield Breach(rule="NodeOverdrawn", subject=name, detail=f"{resource} {left}")
+        ports = new.ports[number]
+        if len(set(ports)) < len(ports):
+            yield Breach(rule="PortTakenTwice", subject=name)
+
+
+def _whole_gangs(
+    before: Snapshot, after: Snapshot, spots: Mapping[Key, Placement], policy: Policy
+) -> Iterator[Breach]:
+    index = SnapshotIndex.of(before)
+    tree = QueueTree.of(before.queues)
+    keys = {group_key(pod, index) for pod in before.pods if pod.key in spots}
+    grouped = {
+        key: [pod for pod in before.pods if group_key(pod, index) == key] for key in keys if key[0] != "Pod"
+    }
+    gone = {pod.key for pod in before.pods} - {pod.key for pod in after.pods}
+    for gang in gangs(index, tree, grouped, policy.default_queue):
+        running = [
+            pod
+            for pod in gang.members
+            if pod.key in spots or (live(pod) and pod.key not in gone and not pod.gated)
+        ]
+        if len(running) < gang.minimum:
+            detail = f"{len(running)} of {gang.minimum}"
+            yield Breach(rule="GangInPart", subject=str(gang.ref), detail=detail)
+
+
+def _limits(
+    before: Snapshot, after: Snapshot, spots: Mapping[Key, Placement], policy: Policy
+) -> Iterator[Breach]:
+    memory = Memory()
+    usages = []
+    for snapshot in (before, after):
+        index = SnapshotIndex.of(snapshot)
+        tree = QueueTree.of(snapshot.queues)
+        fleet = memory.fleet(snapshot, policy)
+        devices = DeviceAllocator(fleet, memory.usage(fleet, snapshot), policy.search_budget)
+        placed = [
+            (pod, pod.spec.node_name, Demand.of(pod))
+            for pod in snapshot.pods
+            if pod.spec.node_name and not pod.finished
+        ]
+        usages.append(running_usage(index, tree, devices, placed, policy.default_queue)[0])
+    old, new = usages
+    for name in new.tree.paths:
+        for resource, used in new.of(name).items():
+            limit = new.tree.limit(name, resource)
+            if limit is not None and used > limit and used > old.of(name).get(resource, 0):
+                yield Breach(rule="QueueOverLimit", subject=name, detail=f"{resource} {used} of {limit}")
