@@ -81,16 +81,44 @@ class Enactor:
             )
         steps = _steps(decisions)
         now = self._clock.now()
-        releases = [step for found in steps.values() for step in found if isinstance(step.action, Deallocate)]
-        released = await asyncio.gather(*(self._attempt(self._write(step, now)) for step in releases))
-        failed = next((problem for problem in released if problem is not None), None)
-        if failed is not None:
-            _log.info("nothing is given out in this round: %s", failed)
-            return tuple(Outcome(decision, failed) for decision in decisions)
+        unreleased = await self._release(decisions, steps, now)
+        if unreleased:
+            left = [_without(decision, unreleased) for decision in decisions]
+            violations = _new_violations(snapshot, left)
+            if violations:
+                _log.info("nothing is given out in this round: %s", next(iter(unreleased.values())))
+                return tuple(
+                    Outcome(
+                        decision,
+                        unreleased.get(decision.id)
+                        or ConflictError(decision.workload, "needs devices that were not given back"),
+                    )
+                    for decision in decisions
+                )
         done = await asyncio.gather(
-            *(self._attempt(self._enact(decision, steps[decision.id], now)) for decision in decisions)
+            *(
+                self._attempt(self._enact(decision, steps[decision.id], now, unreleased.get(decision.id)))
+                for decision in decisions
+            )
         )
         return tuple(Outcome(decision, problem) for decision, problem in zip(decisions, done, strict=True))
+
+    async def _release(
+        self, decisions: list[Decision], steps: dict[str, list["_Step"]], now: datetime
+    ) -> dict[str, EnactError]:
+        """Carry out every Deallocate; the ids of the decisions for which that failed."""
+        todo = [
+            (decision, step)
+            for decision in decisions
+            for step in steps[decision.id]
+            if isinstance(step.action, Deallocate)
+        ]
+        problems = await asyncio.gather(*(self._attempt(self._write(step, now)) for _, step in todo))
+        return {
+            decision.id: problem
+            for (decision, _), problem in zip(todo, problems, strict=True)
+            if problem is not None
+        }
 
     async def _attempt(self, work: Awaitable[object]) -> EnactError | None:
         try:
@@ -101,7 +129,13 @@ class Enactor:
             return RefusedError(ObjectRef(), str(error))
         return None
 
-    async def _enact(self, decision: Decision, steps: list[_Step], now: datetime) -> None:
+    async def _enact(
+        self, decision: Decision, steps: list[_Step], now: datetime, unreleased: EnactError | None
+    ) -> None:
+        if unreleased is not None:
+            for step in steps:
+                step.resolve(None)
+            raise unreleased
         writes = [step for step in steps if not isinstance(step.action, Deallocate)]
         try:
             problems = await asyncio.gather(*(self._attempt(self._write(step, now)) for step in writes))
@@ -145,6 +179,10 @@ def _steps(decisions: list[Decision]) -> dict[str, list[_Step]]:
                 last[key] = step
                 of_decision.append(step)
     return steps
+
+
+def _without(decision: Decision, unreleased: dict[str, EnactError]) -> Decision:
+    return msgspec.structs.replace(decision, actions=()) if decision.id in unreleased else decision
 
 
 def _new_violations(snapshot: Snapshot, decisions: list[Decision]) -> str:

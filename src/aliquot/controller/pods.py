@@ -82,7 +82,9 @@ class Pods:
             return error
         if any(gate.name == PLACEMENT_GATE for gate in lifted.spec.scheduling_gates):
             stop.set()
-            return RefusedError(pod.ref, "still has its gate: the API server took the patch and kept the gate")
+            return RefusedError(
+                pod.ref, "still has its gate: the API server took the patch and kept the gate"
+            )
         return None
 
     def _hostname(self, node_name: str) -> str:

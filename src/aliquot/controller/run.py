@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from aliquot.controller.enact import Enactor
@@ -21,12 +23,18 @@ from aliquot.kube.mirror import Mirror
 from aliquot.kube.reflector import Failure
 from aliquot.model.core import Pod
 from aliquot.model.resource import ResourceClaim
-from aliquot.scheduling.decide import decide as scheduling_decide
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.decide import decide
+from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.wording import sentence
+from aliquot.scheduling.verdicts import Verdict
 
 _log = logging.getLogger(__name__)
+
+
+def _reason(verdict: Verdict) -> str:
+    return verdict.reason.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +63,7 @@ async def run(
     live: Live | None = None,
     clock: Clock | None = None,
     randomness: random.Random | None = None,
-    decide: Decide = scheduling_decide,
-    describe: Describe = sentence,
+    describe: Describe = _reason,
 ) -> None:
     """Run the controller until `stop` is set. Only the process that holds the lease decides and writes.
 
@@ -83,7 +90,7 @@ async def run(
         writer = Writer(client, mirror, lambda: election.leading, in_flight=config.writes_in_flight)
         loop = Loop(
             mirror=mirror,
-            decide=decide,
+            decide=_remembering(),
             policy=policy,
             enactor=Enactor(writer),
             recorder=journal,
@@ -109,6 +116,18 @@ async def run(
         finally:
             await cancel_and_wait(stopped, *work)
             await election.release()
+
+
+def _remembering() -> Decide:
+    """`decide` with a memory of its own. Calls may come from several threads, one at a time."""
+    memory = Memory()
+    lock = threading.Lock()
+
+    def deciding(snapshot: Snapshot, policy: Policy, now: datetime) -> Plan:
+        with lock:
+            return decide(snapshot, policy, now, memory=memory)
+
+    return deciding
 
 
 async def _lead(
