@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.acceptance.cluster import ROOT, Cluster
 
+from aliquot.scheduling.verdicts import Reason
+
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 STARTS_ITS_OWN = re.compile(r"^(make |git |cd |export KUBECONFIG=)")
 REPORTS_FINDINGS = re.compile(r"^aliquot (plan|explain|replay)\b")
@@ -70,3 +72,9 @@ def test_every_module_folder_that_the_architecture_names_exists() -> None:
     assert named == {
         path.name for path in (ROOT / "src/aliquot").iterdir() if path.is_dir() and path.name != "__pycache__"
     } - {"manifests"}
+
+
+def test_every_reason_to_wait_is_documented_and_no_other() -> None:
+    documented = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/reasons.md").read_text(), re.MULTILINE)
+
+    assert documented == sorted(reason.value for reason in Reason)
