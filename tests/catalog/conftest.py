@@ -1,5 +1,6 @@
 """What the Kubernetes API asks of the objects that the catalogue makes."""
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from aliquot.cel.quantity import Quantity
+from aliquot.model.kinds import decode, encode_json
 
 Json = dict[str, Any]
 
@@ -114,6 +116,9 @@ def check_objects(objects: Iterable[Json], kubernetes: tuple[int, int] = (1, 36)
         key = (made["kind"], metadata["name"])
         assert key not in names
         names.add(key)
+        typed = json.loads(encode_json(decode(made)))
+        if made["kind"] != "Node":
+            assert typed["spec"] == made["spec"]
         assert len(metadata["name"]) <= 253
         assert DNS_SUBDOMAIN.fullmatch(metadata["name"])
         if made["kind"] == "Node":

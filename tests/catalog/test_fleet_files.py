@@ -123,6 +123,9 @@ def test_the_large_fleet_has_five_thousand_nodes() -> None:
         (fleet("{type: dgx-h100, nodesPerRack: 4}"), 4, "nodes[0].nodesPerRack", "there is no rack"),
         (fleet("{type: l40s-pcie-4, nics: true}"), 4, "nodes[0].nics", "are not in the catalogue"),
         (fleet("{type: mi300x-8way, computeDomains: true}"), 4, "nodes[0].computeDomains", "only NVIDIA"),
+        (fleet("{hardware: {count: 2}}"), 4, "nodes[0].hardware.count", "no accelerator to count"),
+        (fleet("{hardware: {cpus: 2}, legacy: true}"), 4, "nodes[0].legacy", "no device plugin"),
+        (fleet("{hardware: {cpus: 2}, mig: {dynamic: true}}"), 4, "nodes[0].mig", "cannot be partitioned"),
         (fleet("{hardware: {accelerator: T5}}"), 4, "nodes[0].hardware.accelerator", "did you mean 'T4'"),
         (
             fleet("{hardware: {accelerator: T4}, type: dgx-h100}"),

@@ -237,6 +237,14 @@ def test_hardware_outside_the_catalogue_is_described_in_the_file() -> None:
     )
 
 
+def test_a_node_without_accelerators_has_only_its_host() -> None:
+    (node,) = objects("{hardware: {cpus: 32, memoryGiB: 128}}")
+
+    assert node["metadata"]["name"] == "cpu-0"
+    assert node["status"]["capacity"]["cpu"] == "32"
+    assert not any("gpu" in label for label in node["metadata"]["labels"])
+
+
 @pytest.mark.parametrize(
     ("amount", "binary", "decimal"),
     [

@@ -11,7 +11,7 @@ from aliquot.catalog.data_files import Sourced, index_by_id, load_document
 
 FILE = "accelerators.yaml"
 
-Vendor = Literal["nvidia", "amd", "intel", "google"]
+Vendor = Literal["nvidia", "amd", "intel", "google", "none"]
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,6 +100,18 @@ class Accelerator(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True
     chips_per_host: tuple[int, ...] = ()
     host: Host | None = None
     measured: Measured | None = None
+
+
+NO_ACCELERATOR = Accelerator(
+    id="none",
+    vendor="none",
+    product_name="",
+    architecture="",
+    memory_gb=0,
+    memory_mib=0,
+    memory_type="",
+)
+"""What a machine without accelerators has."""
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

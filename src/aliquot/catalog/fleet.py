@@ -1,13 +1,30 @@
 """Fleet files: a few lines of YAML that stand for a whole cluster's hardware.
 
-apiVersion: aliquot.dev/v1alpha1
-kind: Fleet
-metadata: {name: demo}
-nodes:
-  - count: 4
-    type: dgx-h100
-    zone: eu-west-1a
-    labels: {team: research}
+    apiVersion: aliquot.dev/v1alpha1
+    kind: Fleet
+    metadata: {name: demo}
+    nodes:
+      - count: 4
+        type: dgx-h100
+        zone: eu-west-1a
+        labels: {team: research}
+
+Fields of an entry, all optional but `type` or `hardware`:
+
+- count: 1 to 20,000; name: prefix of the node names (by default the type).
+- type: a node type of the catalogue. hardware: one that it does not have, as `{accelerator: T4, count: 2,
+  cpus: 16, memoryGiB: 64}`; without an accelerator a node of CPUs only.
+- zone, region (follows from the zone), block, rack, nodesPerRack (numbers the racks), labels,
+  annotations, taints (`[{key, value, effect}]`).
+- mig: `{dynamic: true}`, `{layout: [3g.40gb, 4g.40gb]}` for all GPUs, or
+  `{gpus: {0-3: [...], 7: [...]}}` by GPU.
+- shares: consumable shares of NVIDIA's driver, `memory`, `unlimited` or a number.
+- vgpu: the nodes are guests with this vGPU type on a host of `type`: `A10-12Q` or
+  `{type: A10-12Q, count: 2}`.
+- partitions: AMD, such as `cpx_nps4`, or `dynamic`.
+- topology: of the TPU slice that the nodes form, such as `4x4`.
+- nics: true publishes compute NICs (dra.net). computeDomains: on by default where NVLink spans nodes.
+- legacy: a device plugin instead of a DRA driver: true, or `{replicas: 4, rename: true, strategy: mixed}`.
 """
 
 import re
@@ -156,25 +173,26 @@ def _node_type(entry: Fields) -> NodeType:
 def _custom_type(hardware: Fields) -> NodeType:
     """A machine that the catalogue does not have: a PCIe root per device, half of them per NUMA node."""
     name = hardware.text("accelerator")
-    accelerator = accelerators().get(name)
-    if accelerator is None:
+    if name and name not in accelerators():
         likely = near(name, accelerators())
         fix = f"did you mean {' or '.join(repr(item) for item in likely)}?" if likely else "name a model"
         raise hardware.error("accelerator", f"there is no accelerator {name!r}", fix)
-    gpus = hardware.number("count", 1, MAX_GPUS, 1)
-    vcpus = hardware.number("cpus", 1, 4096, 16 * gpus)
-    ram_gib = hardware.number("memoryGiB", 1, 1 << 20, 64 * gpus)
+    if not name and hardware.has("count"):
+        raise hardware.error("count", "there is no accelerator to count", "add `accelerator: <model>`")
+    count = hardware.number("count", 1, MAX_GPUS, 1) if name else 0
+    vcpus = hardware.number("cpus", 1, 4096, 16 * max(1, count))
+    ram_gib = hardware.number("memoryGiB", 1, 1 << 20, 64 * max(1, count))
     hardware.done()
     slots = tuple(
         DeviceSlot(
-            i,
-            i * 2 // gpus if gpus > 1 else 0,
-            f"0000:{0x11 + 8 * i:02x}:00.0",
-            f"pci0000:{0x10 + 8 * i:02x}",
+            index=index,
+            numa=index * 2 // count if count > 1 else 0,
+            pci_bus=f"0000:{0x11 + 8 * index:02x}:00.0",
+            pcie_root=f"pci0000:{0x10 + 8 * index:02x}",
         )
-        for i in range(gpus)
+        for index in range(count)
     )
-    return NodeType(id=name.lower(), accelerator=name, vcpus=vcpus, ram_gib=ram_gib, gpus=slots)
+    return NodeType(id=(name or "cpu").lower(), accelerator=name, vcpus=vcpus, ram_gib=ram_gib, gpus=slots)
 
 
 def _taints(entry: Fields) -> tuple[Taint, ...]:

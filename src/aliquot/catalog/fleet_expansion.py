@@ -26,7 +26,7 @@ _DRIVERS: Mapping[str, tuple[_Slices, _Classes]] = MappingProxyType(
 def drivers_of(group: NodeGroup) -> tuple[str, ...]:
     """The DRA drivers that run on a group's machines, the accelerators' first."""
     found = []
-    if group.legacy is None:
+    if group.legacy is None and group.node_type.gpus:
         gpu = intel.GAUDI_DRIVER if intel.is_gaudi(group) else intel.GPU_DRIVER
         of_vendor = {"nvidia": nvidia.DRIVER, "amd": amd.DRIVER, "intel": gpu, "google": tpu.DRIVER}
         found.append(of_vendor[group.accelerator.vendor])
@@ -43,7 +43,7 @@ def _labels(group: NodeGroup, number: int) -> dict[str, str]:
         return amd.labels(group)
     if vendor == "intel":
         return intel.labels(group)
-    return tpu.labels(group, number)
+    return tpu.labels(group, number) if vendor == "google" else {}
 
 
 def expand(fleet: Fleet, kubernetes: Version = (1, 36)) -> Iterator[Json]:

@@ -65,6 +65,7 @@ class Document:
 
 def parse_document(text: str, source: str) -> Document:
     """The one document of a text. Raises FleetError."""
+    text = text.removeprefix("\ufeff")
     if len(text) > MAX_BYTES:
         raise FleetError(source, "", f"larger than {MAX_BYTES} bytes", "split it into several fleets")
     try:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from aliquot.catalog.accelerators import Accelerator, accelerators
+from aliquot.catalog.accelerators import NO_ACCELERATOR, Accelerator, accelerators
 from aliquot.catalog.data_files import CatalogError, Sourced, index_by_id, load_document
 
 FILE = "node_types.yaml"
@@ -66,7 +66,7 @@ class Fabric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NodeType(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One kind of machine. vcpus: logical CPUs; ram_gib: GiB.
 
-    accelerator: id in accelerators.yaml. gpus: one slot per device that the operating system sees (an
+    accelerator: id in accelerators.yaml, or "". gpus: one slot per device that the operating system sees (an
     MI250X has two). instance_type: value of node.kubernetes.io/instance-type; machine: DMI product name.
     """
 
@@ -91,8 +91,8 @@ class NodeType(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True):
     host_topology: str = ""
 
     def model(self) -> Accelerator:
-        """The accelerator in it."""
-        return accelerators()[self.accelerator]
+        """The accelerator in it; NO_ACCELERATOR for a machine without any."""
+        return accelerators()[self.accelerator] if self.accelerator else NO_ACCELERATOR
 
 
 class Rack(Sourced, frozen=True, forbid_unknown_fields=True, kw_only=True):
