@@ -155,6 +155,10 @@ class _Checker:
         kind = self._declared.types.get(plain) or _SCALARS.get(plain)
         return (type_of(kind), TypeValue(plain)) if kind is not None else None
 
+    def _is_local(self, name: str) -> bool:
+        """Whether a loop or binding declares the name, which then hides variables such as `name.field`."""
+        return any(name in scope for scope in self._scopes[1:])
+
     def _identifier(self, node: Ident) -> Type:
         found = self._named(node.name)
         if found is None:
@@ -164,7 +168,7 @@ class _Checker:
 
     def _selection(self, node: Select) -> Type:
         dotted = None if node.test_only else _dotted(node)
-        if dotted is not None:
+        if dotted is not None and not self._is_local(dotted.partition(".")[0]):
             found = self._named(dotted)
             if found is not None:
                 qualified = Ident(node.at, dotted)

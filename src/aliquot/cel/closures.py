@@ -18,6 +18,9 @@ Frame = list[Any]
 Closure = Callable[[Frame], Any]
 """A node compiled: a function of the frame, which holds the meter at 0 and the variables after it."""
 
+_MISTYPED = (TypeError, AttributeError)
+"""What a function raises for an input that breaks the declared type of its variable."""
+
 
 def put(result: dict[Any, Any], name: Any, value: Any, optional: bool, position: Position) -> None:
     if optional:
@@ -165,6 +168,8 @@ def plain_call(run: Callable[..., Any], arguments: list[Closure], position: Posi
             except EvaluationError as error:
                 error.position = error.position or position
                 raise
+            except _MISTYPED:
+                raise EvaluationError(NO_SUCH_OVERLOAD, position) from None
 
         return two
 
@@ -174,6 +179,8 @@ def plain_call(run: Callable[..., Any], arguments: list[Closure], position: Posi
         except EvaluationError as error:
             error.position = error.position or position
             raise
+        except _MISTYPED:
+            raise EvaluationError(NO_SUCH_OVERLOAD, position) from None
 
     return several
 
@@ -188,6 +195,8 @@ def metered_call(
         except EvaluationError as error:
             error.position = error.position or position
             raise
+        except _MISTYPED:
+            raise EvaluationError(NO_SUCH_OVERLOAD, position) from None
         frame[0].charge(1 if cost is None else cost(overload, values, result))
         return result
 

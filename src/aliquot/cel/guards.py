@@ -26,13 +26,13 @@ _EXACT: Final[dict[str, type]] = {
 
 
 def accepts(kind: Type) -> Callable[[Any], bool]:
-    """A test for values of a type. Elements of lists are looked at if their type is not dyn."""
+    """A test for values of a type. Elements of lists are looked at if they are of a plain type."""
     exact = _EXACT.get(kind.kind)
     if exact is not None:
         return lambda value: type(value) is exact
     if kind.kind == "list":
         element = kind.parameters[0]
-        if element.kind in ("param", "dyn", "any"):
+        if element.kind in ("param", "dyn", "any", "list", "map"):
             return lambda value: isinstance(value, list | tuple)
         inner = accepts(element)
         return lambda value: isinstance(value, list | tuple) and all(map(inner, value))

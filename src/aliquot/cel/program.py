@@ -128,14 +128,20 @@ class Program:
         """
         # Where no input can reach the limit, nothing needs counting.
         meter = None if self._ceiling <= cost_limit else Meter(cost_limit)
-        value = self.run(values, meter)
-        return self._convert(value) if self._convert is not None else value
+        return self._converted(self.run(values, meter))
 
     def measure(self, values: Mapping[str, Any], cost_limit: int = DEFAULT_COST_LIMIT) -> tuple[Any, int]:
         """The value for an input and what it cost to compute."""
         meter = Meter(cost_limit)
-        value = self.run(values, meter)
-        return (self._convert(value) if self._convert is not None else value), meter.cost
+        return self._converted(self.run(values, meter)), meter.cost
+
+    def _converted(self, value: Any) -> Any:
+        if self._convert is None:
+            return value
+        try:
+            return self._convert(value)
+        except RecursionError:
+            raise EvaluationError("the result is nested too deeply") from None
 
     def matches(self, view: DeviceView, cost_limit: int = DEFAULT_COST_LIMIT) -> bool:
         """Whether a device is selected; raise EvaluationError, also for a result that is no bool."""
