@@ -84,6 +84,8 @@ class Binder(StandIn):
         self._nodes = NodeTable()
         self._waiting: dict[Key, _Waiting] = {}
         self._pinned: dict[str, dict[Key, None]] = {}
+        #: Nodes whose room was offered to a pod that is in the queue now.
+        self._offered: dict[Key, set[str]] = {}
         self._failed: dict[bytes, tuple[int, str]] = {}
         self.view.index("pods", "used claim", _used_claims)
         self.view.on("pods", self._pod_changed)
@@ -115,6 +117,17 @@ class Binder(StandIn):
             self._offer(key.name)
             return
         assert isinstance(key, Key)
+        offered = self._offered.pop(key, set())
+        try:
+            self._look(key)
+        finally:
+            pod = self.view.get(key)
+            place = pod["spec"].get("nodeName") if pod is not None else None
+            for name in offered - {place}:
+                # Room that was kept for this pod and is not taken by it may serve another.
+                self.queue.add(NodeKey(name))
+
+    def _look(self, key: Key) -> None:
         pod = self.view.get(key)
         self._forget(key)
         if pod is None or not _wants_binding(pod):
@@ -264,6 +277,7 @@ class Binder(StandIn):
                 continue
             for resource, amount in waiting.requests.items():
                 taken[resource] = taken.get(resource, 0) + amount
+            self._offered.setdefault(key, set()).add(name)
             self.queue.add(key)
 
 

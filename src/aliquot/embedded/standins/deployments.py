@@ -19,6 +19,7 @@ from aliquot.embedded.standins.standin import (
     controller_user,
     copy,
     key_of,
+    pod_finished,
     set_condition,
     terminating,
 )
@@ -67,6 +68,7 @@ class Deployments(StandIn):
         super().__init__(cluster)
         self.view.on(DEPLOYMENTS, self._deployment_changed)
         self.view.on(REPLICA_SETS, self._set_changed)
+        self.view.on("pods", self._pod_changed)
 
     def _deployment_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
         if after is not None:
@@ -76,6 +78,14 @@ class Deployments(StandIn):
         owner = controller_of(after or before or {"metadata": {}})
         if owner is not None and owner.get("kind") == "Deployment":
             self.queue.add(Key(DEPLOYMENTS, key.namespace, owner["name"]))
+
+    def _pod_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
+        """Recreate goes on when the last old pod is gone."""
+        owner = controller_of(before) if after is None and before is not None else None
+        if owner is not None and owner.get("kind") == "ReplicaSet":
+            one = Key(REPLICA_SETS, key.namespace, owner["name"])
+            if (found := self.view.get(one)) is not None:
+                self._set_changed(one, found, found)
 
     def reconcile(self, key: Hashable) -> None:
         assert isinstance(key, Key)
@@ -88,7 +98,7 @@ class Deployments(StandIn):
         others = [one for one in sets if one is not current]
         if not deployment["spec"].get("paused"):
             recreate = (deployment["spec"].get("strategy") or {}).get("type") == "Recreate"
-            if recreate and any(_count(one, "replicas") or replicas(one) for one in others):
+            if recreate and any(replicas(one) or self._running(one) for one in others):
                 for one in others:
                     self._scale(one, 0)
             elif current is None:
@@ -106,6 +116,10 @@ class Deployments(StandIn):
     def _sets(self, deployment: Object) -> list[Object]:
         found = self.view.controlled_by(deployment["metadata"]["uid"], REPLICA_SETS)
         return sorted((one for one in found if not terminating(one)), key=_revision)
+
+    def _running(self, one: Object) -> bool:
+        pods = self.view.controlled_by(one["metadata"]["uid"], "pods")
+        return any(not pod_finished(pod) for pod in pods)
 
     def _make(self, deployment: Object, wanted_hash: str, sets: list[Object], count: int) -> None:
         meta, spec = deployment["metadata"], deployment["spec"]
