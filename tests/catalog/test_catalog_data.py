@@ -1,5 +1,7 @@
 """The data files agree with themselves and with each other."""
 
+import subprocess
+import sys
 from fractions import Fraction
 
 import msgspec
@@ -30,6 +32,15 @@ def test_the_catalogue_holds_what_its_sources_list() -> None:
     assert len(prices()) == 1057
     assert len(sharing_modes()) == 14
     assert len(dra_drivers()) == 10
+
+
+def test_no_data_file_is_read_before_it_is_needed() -> None:
+    script = """
+import aliquot.catalog.fleet, aliquot.catalog.prices, aliquot.catalog.openb
+from aliquot.catalog.data_files import data_text
+assert data_text.cache_info().currsize == 0
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_every_source_key_is_explained() -> None:

@@ -71,6 +71,18 @@ def test_expansion_is_the_same_every_time() -> None:
     assert list(expand(found)) == list(expand(found))
 
 
+def test_no_two_objects_share_a_part_that_a_caller_might_change() -> None:
+    seen: set[int] = set()
+    made = list(expand(parse_fleet((FLEETS / "vendors.yaml").read_text(), "vendors.yaml")))
+    waiting: list[Any] = list(made)
+    while waiting:
+        part = waiting.pop()
+        assert id(part) not in seen, part
+        seen.add(id(part))
+        inner = part.values() if isinstance(part, dict) else part
+        waiting += [item for item in inner if isinstance(item, (dict, list))]
+
+
 def test_no_two_devices_of_a_fleet_have_the_same_uuid() -> None:
     made = objects("{type: dgx-h100, count: 3}", "{type: dgx-h100, mig: {layout: [1g.10gb, 1g.10gb]}}")
     uuids = [device["attributes"]["uuid"]["string"] for device in devices(made)]

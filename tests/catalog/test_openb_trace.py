@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aliquot.catalog.openb import (
     DRIVER,
@@ -109,6 +111,29 @@ def test_a_node_without_gpus_has_no_slice() -> None:
     (node,) = parse_nodes(NODES + "n,1000,1024,0,\n", "nodes")
 
     assert [made["kind"] for made in node_objects(node)] == ["Node"]
+
+
+ROWS = st.lists(
+    st.one_of(
+        st.tuples(
+            st.sampled_from(["a", "b-1", "-", ""]), *[st.integers(-1, 1200).map(str)] * 4, st.text(max_size=4)
+        ),
+        st.lists(st.text(max_size=5), max_size=7).map(tuple),
+    ),
+    max_size=4,
+)
+
+
+@given(ROWS, st.text(max_size=30))
+def test_no_content_crashes_the_readers(rows: list[tuple[str, ...]], tail: str) -> None:
+    text = "\n".join(",".join(row) for row in rows) + tail
+    for header, reader, expand in ((NODES, parse_nodes, node_objects), (PODS, parse_pods, pod_objects)):
+        for start in (header, ""):
+            try:
+                found = reader(start + text, "f.csv")
+            except OpenbError:
+                continue
+            assert all(expand(item) for item in found)
 
 
 @pytest.mark.parametrize(

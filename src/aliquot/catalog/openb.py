@@ -118,7 +118,7 @@ class _Row:
 
 
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
-_MODEL_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+_WORD_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
 def _rows(text: str, source: str, columns: tuple[str, ...]) -> Iterator[_Row]:
@@ -145,9 +145,9 @@ def _rows(text: str, source: str, columns: tuple[str, ...]) -> Iterator[_Row]:
         raise OpenbError(source, reader.line_num, "", f"not valid CSV: {error}", "check its quotes") from None
 
 
-def _model(row: _Row, column: str, value: str) -> str:
-    if len(value) > 60 or not set(value) <= _MODEL_CHARACTERS:
-        raise row.error(column, f"{value!r} is not a GPU model", "write a name such as V100M32")
+def _word(row: _Row, column: str, value: str) -> str:
+    if len(value) > 60 or not set(value) <= _WORD_CHARACTERS or value.strip("._-") != value:
+        raise row.error(column, f"{value!r} is not a name", "use letters, digits, `-`, `_` and `.`")
     return value
 
 
@@ -161,7 +161,7 @@ def parse_nodes(csv_text: str, source: str) -> list[OpenbNode]:
             raise row.error("sn", f"{name!r} is there twice", "give every node its own name")
         seen.add(name)
         gpus = row.number("gpu", MAX_DEVICES)
-        model = _model(row, "model", row.text("model"))
+        model = _word(row, "model", row.text("model"))
         if gpus and not model:
             raise row.error("model", "is empty", "name the model of the node's GPUs")
         nodes.append(
@@ -195,8 +195,8 @@ def parse_pods(csv_text: str, source: str) -> list[OpenbPod]:
                 memory_mib=row.number("memory_mib"),
                 gpus=gpus,
                 gpu_milli=milli if gpus else 0,
-                models=tuple(_model(row, "gpu_spec", part) for part in spec) if gpus else (),
-                qos=row.text("qos"),
+                models=tuple(_word(row, "gpu_spec", part) for part in spec) if gpus else (),
+                qos=_word(row, "qos", row.text("qos")),
                 creation_time=row.seconds("creation_time"),
                 deletion_time=row.seconds("deletion_time"),
             )
@@ -286,7 +286,7 @@ def pod_objects(pod: OpenbPod, position: int = 0) -> list[Json]:
                 "spec": {"devices": {"requests": [{"name": "gpu", "exactly": _request(pod)}]}},
             }
         )
-    pod_metadata = metadata | ({"labels": {f"{DRIVER}/qos": pod.qos}} if pod.qos.isalnum() else {})
+    pod_metadata = metadata | ({"labels": {f"{DRIVER}/qos": pod.qos}} if pod.qos else {})
     objects.append(
         {
             "apiVersion": "v1",
