@@ -94,6 +94,10 @@ class ObjectSchema(Protocol):
         """
         ...
 
+    def rule_causes(self, obj: Object, old: Object | None) -> list[Cause]:
+        """What the schema's own rules say of an object that is otherwise valid."""
+        ...
+
     @property
     def root(self) -> Any:
         """The :class:`aliquot.embedded.schema.Shape` of the document."""

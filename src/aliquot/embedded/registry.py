@@ -16,6 +16,7 @@ import msgspec
 from aliquot.embedded import defaults, deletion, listing, patching, subresources, versions, writing
 from aliquot.embedded.changes import Change, ChangeLog, ChangeType, Stored, bookmark, initial_events_end
 from aliquot.embedded.collection import Collection
+from aliquot.embedded.customresources import definitions
 from aliquot.embedded.hooks import SYSTEM, AdmissionChain, NoAdmission, Object, User
 from aliquot.embedded.resources import Resource, ResourceTable
 from aliquot.embedded.selectors import field_paths, field_value, parse_field_selector, parse_label_selector
@@ -59,6 +60,7 @@ class Registry:
         self._paths: dict[str, frozenset[str]] = {}
         for row in store.rows():
             self._collection(row.resource).put(self._stored(row))
+        definitions.install(self)
         defaults.install(self)
 
     # Reading

@@ -307,3 +307,6 @@ class KindSchema:
         context = Context(self.kind, self.version, defaults)
         made = self.root.conform(obj, None, context)
         return Conformed(made, context.unknown, context.causes)
+
+    def rule_causes(self, obj: Object, old: Object | None) -> list[Cause]:
+        return []

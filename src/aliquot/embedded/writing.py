@@ -141,6 +141,7 @@ def create(
     new, causes = _admitted(registry, resource, "CREATE", "", new, None, conformed.causes, found, options)
     causes = causes + unresolved
     causes = causes + _validate(resource, behavior, new)
+    causes = causes or _rules(resource, new, None)
     if causes:
         name = new["metadata"].get("name") or ""
         raise invalid(resource.kind, resource.group, name, causes)
@@ -159,6 +160,10 @@ def _find(registry: Registry, plural: str, group: str, namespace: str, name: str
 def _validate(resource: Resource, behavior: Behavior, new: Object) -> list[Cause]:
     rule = metadata.subdomain_error if resource.custom else behavior.name_rule
     return metadata.validate(new["metadata"], rule, resource.namespaced) + behavior.validate(new)
+
+
+def _rules(resource: Resource, new: Object, old: Object | None) -> list[Cause]:
+    return resource.schema.rule_causes(new, old) if resource.schema is not None else []
 
 
 def _admitted(
@@ -237,6 +242,7 @@ def update(
     new["metadata"]["resourceVersion"] = old_meta["resourceVersion"]
     causes = causes + metadata.validate_update(new["metadata"], old_meta) + _validate(resource, behavior, new)
     causes += behavior.validate_update(new, old, subresource)
+    causes = causes or _rules(resource, new, old)
     if causes:
         raise invalid(resource.kind, resource.group, name, causes)
     if resource.generation and _desired(new) != _desired(old):

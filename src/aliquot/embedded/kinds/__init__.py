@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aliquot.embedded.behaviors import Behavior
+from aliquot.embedded.customresources.definitions import DefinitionBehavior
 from aliquot.embedded.kinds import claims, devices, jobs, namespaces, others, pods, workloads
 
 _ROLE = others.RoleBehavior()
@@ -29,6 +30,7 @@ BEHAVIORS: dict[str, Behavior] = {
     "resourceclaims.resource.k8s.io": claims.ClaimBehavior(),
     "resourceclaimtemplates.resource.k8s.io": claims.TemplateBehavior(),
     "resourceslices.resource.k8s.io": devices.SliceBehavior(),
+    "customresourcedefinitions.apiextensions.k8s.io": DefinitionBehavior(),
     "priorityclasses.scheduling.k8s.io": others.PriorityClassBehavior(),
     "workloads.scheduling.k8s.io": _GROUP,
     "podgroups.scheduling.k8s.io": _GROUP,
