@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aliquot.embedded import jsonpatch, strategic, writing
+from aliquot.embedded import applying, jsonpatch, strategic, writing
 from aliquot.embedded.hooks import Object
 from aliquot.embedded.resources import Resource
 from aliquot.embedded.status import StatusError, bad_request
@@ -58,6 +58,8 @@ def patch(
             else (lambda old: strategic.merge(old, document, shape))
         )
         return writing.update(registry, resource, namespace, name, change, options, subresource)
+    if kind == "apply":
+        return applying.apply(registry, resource, namespace, name, body, options, subresource, force)
     raise StatusError(
         415, "UnsupportedMediaType", f"the body of the request was in an unknown format: {patch_type}"
     )

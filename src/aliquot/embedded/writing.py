@@ -114,8 +114,15 @@ def _check_namespace(resource: Resource, name: str, namespace: str, found: Objec
 
 
 def create(
-    registry: Registry, resource: Resource, namespace: str | None, obj: Object, options: Options
+    registry: Registry,
+    resource: Resource,
+    namespace: str | None,
+    obj: Object,
+    options: Options,
+    *,
+    managed: bool = False,
 ) -> Object:
+    """Create ``obj``. ``managed``: its managedFields are those to keep (server-side apply)."""
     conformed = conform(resource, obj, options)
     new = conformed.obj
     meta = new["metadata"]
@@ -147,7 +154,8 @@ def create(
         raise invalid(resource.kind, resource.group, name, causes)
     if registry.collection(resource).get(namespace, new["metadata"]["name"]) is not None:
         raise already_exists(resource.plural, resource.group, new["metadata"]["name"])
-    ownership.record(resource, new, None, options.field_manager, now.text, "")
+    if not managed:
+        ownership.record(resource, new, None, options.field_manager, now.text, "")
     if options.dry_run:
         return new
     return registry.write(resource, new, None)
