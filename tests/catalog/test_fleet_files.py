@@ -191,6 +191,20 @@ def test_the_large_fleet_has_five_thousand_nodes() -> None:
             "no consumable shares",
         ),
         (fleet("{type: mi300x-8way, shares: memory}"), 4, "nodes[0].shares", "has no consumable shares"),
+        (fleet("{type: a10-pcie-2, vgpu: {type: A10-12Q, count: 5}}"), 4, "nodes[0].vgpu.type", "a host of"),
+        (
+            fleet("{type: dgx-h100, vgpu: H100XM-80C, nics: true}"),
+            4,
+            "nodes[0].nics",
+            "are not in its guests",
+        ),
+        (fleet("{type: dgx-h100, vgpu: H100XM-80C, mig: {dynamic: true}}"), 4, "nodes[0].mig", "vGPU guest"),
+        (
+            fleet("{type: mi300x-8way, legacy: true, partitions: dynamic}"),
+            4,
+            "nodes[0].partitions",
+            "not valid",
+        ),
         (fleet("{type: a10-pcie-2, vgpu: A10-13Q}"), 4, "nodes[0].vgpu", "'A10-12Q'"),
         (
             fleet("{type: a10-pcie-2, vgpu: {type: A10-12Q, count: 0}}"),

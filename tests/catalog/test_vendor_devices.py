@@ -257,6 +257,16 @@ def test_a_device_plugin_node_has_resources_instead_of_slices(
 
 
 def test_amd_device_plugin_nodes_have_amd_resources() -> None:
-    (node,) = objects("{type: mi300x-8way, legacy: true}")
+    whole, cut = objects(
+        "{type: mi300x-8way, legacy: true}", "{type: mi300x-8way, legacy: true, partitions: cpx_nps1}"
+    )
 
-    assert node["status"]["capacity"]["amd.com/gpu"] == "8"
+    assert whole["status"]["capacity"]["amd.com/gpu"] == "8"
+    assert cut["status"]["capacity"]["amd.com/gpu"] == "64"
+
+
+def test_combinations_that_auto_partition_does_not_offer_can_be_set_up_beforehand() -> None:
+    found = devices(objects("{type: mi355x-8way, partitions: qpx_nps1}"), "gpu.amd.com")
+
+    assert len(found) == 32
+    assert found[0]["capacity"]["simdUnits"] == {"value": "256"}

@@ -115,7 +115,7 @@ def _group(entry: Fields, used: dict[str, int]) -> NodeGroup:
         raise entry.error("nics", f"the NICs of {node_type.id} are not in the catalogue", "remove it")
     legacy = read_legacy(entry, accelerator)
     mig = read_mig(entry, node_type, accelerator, legacy)
-    vgpu, guest_devices = read_vgpu(entry, accelerator)
+    vgpu, guest_devices = read_vgpu(entry, node_type, accelerator)
     group = NodeGroup(
         count=count,
         first=first,
@@ -134,12 +134,14 @@ def _group(entry: Fields, used: dict[str, int]) -> NodeGroup:
         shares=read_shares(entry, accelerator, legacy),
         vgpu=vgpu,
         guest_devices=guest_devices,
-        partitions=read_partitions(entry, accelerator),
+        partitions=read_partitions(entry, accelerator, legacy),
         topology=_tpu_topology(entry, node_type),
         nics=nics,
         compute_domains=compute_domains and legacy is None,
         legacy=legacy,
     )
+    if vgpu is not None and nics:
+        raise entry.error("nics", "the NICs of a vGPU host are not in its guests", "remove `nics` or `vgpu`")
     if vgpu is not None and mig is not None:
         raise entry.error("mig", "a vGPU guest cannot be partitioned", "remove `mig` or `vgpu`")
     if group.topology and (group.count % hosts_per_slice(group) or group.first % hosts_per_slice(group)):

@@ -3,7 +3,7 @@
 import re
 
 from aliquot.catalog.accelerators import Accelerator
-from aliquot.catalog.drivers.amd import PARTITION_PROFILES, partition_profiles
+from aliquot.catalog.drivers.amd import DYNAMIC, PARTITION_PROFILES, partition_profiles
 from aliquot.catalog.drivers.device_plugin import RESOURCES
 from aliquot.catalog.drivers.nvidia_mig import dynamic_problem
 from aliquot.catalog.drivers.tpu import UNSUPPORTED
@@ -148,7 +148,7 @@ def read_shares(entry: Fields, accelerator: Accelerator, legacy: Legacy | None) 
     raise entry.error("shares", f"{value!r} is no sharing mode", "write `memory`, `unlimited` or a number")
 
 
-def read_vgpu(entry: Fields, accelerator: Accelerator) -> tuple[VgpuType | None, int]:
+def read_vgpu(entry: Fields, node_type: NodeType, accelerator: Accelerator) -> tuple[VgpuType | None, int]:
     """`vgpu: A10-12Q`, or `vgpu: {type: A10-12Q, count: 2}`: the nodes are guests with such vGPUs."""
     value = entry.value("vgpu")
     if value is None:
@@ -169,10 +169,13 @@ def read_vgpu(entry: Fields, accelerator: Accelerator) -> tuple[VgpuType | None,
         likely = near(str(name), types) or list(types)[:3]
         fix = f"write a type such as {' or '.join(repr(item) for item in likely)}"
         raise entry.error(place, f"{name!r} is not a vGPU type of {accelerator.id}", fix)
+    most = kind.max_per_gpu * len(node_type.gpus)
+    if count > most:
+        raise entry.error(place, f"{count} of {name} in one guest", f"a host of {node_type.id} has {most}")
     return kind, count
 
 
-def read_partitions(entry: Fields, accelerator: Accelerator) -> str:
+def read_partitions(entry: Fields, accelerator: Accelerator, legacy: Legacy | None) -> str:
     """`partitions: cpx_nps4`, or `partitions: dynamic` (AutoPartition)."""
     value = entry.text("partitions")
     if not value:
@@ -181,7 +184,7 @@ def read_partitions(entry: Fields, accelerator: Accelerator) -> str:
     modes = partition_profiles(accelerator)
     if not modes:
         raise entry.error("partitions", f"{accelerator.id} cannot be partitioned", "remove it")
-    allowed = [*modes, "dynamic"]
+    allowed = modes if legacy else [*modes, DYNAMIC]
     if value not in allowed:
         known = "" if value not in PARTITION_PROFILES else f" on {accelerator.id}"
         raise entry.error(

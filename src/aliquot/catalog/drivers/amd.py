@@ -4,7 +4,7 @@ Source: ROCm/k8s-gpu-dra-driver docs/driver-attributes.md and cmd/gpu-kubeletplu
 combinations of compute and memory partitions from data/sharing_modes.yaml (amd-compute-partition).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aliquot.catalog.accelerators import Accelerator
 from aliquot.catalog.drivers.publication import (
@@ -46,21 +46,28 @@ AUTO_PARTITION_SINCE = (1, 36)
 
 PARTITION_PROFILES = {
     WHOLE: 1,
+    "dpx_nps1": 2,
     "dpx_nps2": 2,
+    "qpx_nps1": 4,
     "cpx_nps1": 8,
     "cpx_nps4": 8,
 }
-"""Valid combinations, with the number of partitions of an eight-XCD GPU."""
+"""Combinations that can be set up beforehand, with the number of partitions of an eight-XCD GPU."""
+
+AUTO_PARTITION_PROFILES = (WHOLE, "dpx_nps2", "cpx_nps1", "cpx_nps4")
+"""Combinations that AutoPartition offers."""
 
 
-def partition_profiles(accelerator: Accelerator) -> list[str]:
-    """The combinations that a model has; empty for one that cannot be partitioned."""
+def partition_profiles(
+    accelerator: Accelerator, among: Iterable[str] = tuple(PARTITION_PROFILES)
+) -> list[str]:
+    """Those of the combinations that a model has; empty for one that cannot be partitioned."""
     modes = accelerator.partition_modes
     if modes is None:
         return []
     return [
         profile
-        for profile in PARTITION_PROFILES
+        for profile in among
         if profile[:3].upper() in modes.compute and profile[4:].upper() in modes.memory
     ]
 
@@ -148,7 +155,7 @@ def _auto_partition(group: NodeGroup, gpus: Sequence[DeviceSlot]) -> list[Slice]
     for index, slot in enumerate(gpus):
         mutex = f"gpu-{index}-mutex"
         sets.append({"name": mutex, "counters": {"partition-mode": {"value": "1"}}})
-        for profile in partition_profiles(group.accelerator):
+        for profile in partition_profiles(group.accelerator, AUTO_PARTITION_PROFILES):
             devices.append(_combination(group.accelerator, slot, index, profile, mutex))
     return [Slice(shared_counters=sets), *chunks(sorted(devices, key=_name), MAX_DEVICES_WITH_COUNTERS)]
 

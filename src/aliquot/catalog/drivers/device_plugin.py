@@ -6,6 +6,7 @@ ROCm/k8s-device-plugin; Google Kubernetes Engine for google.com/tpu.
 
 from collections import Counter
 
+from aliquot.catalog.drivers.amd import PARTITION_PROFILES
 from aliquot.catalog.node_groups import NodeGroup
 
 RESOURCES = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu", "google": "google.com/tpu"}
@@ -40,7 +41,8 @@ def resources(group: NodeGroup) -> dict[str, str]:
     if legacy is None:
         return {}
     if group.accelerator.vendor != "nvidia":
-        return {RESOURCES[group.accelerator.vendor]: str(len(group.node_type.gpus))}
+        parts = PARTITION_PROFILES.get(group.partitions, 1)
+        return {RESOURCES[group.accelerator.vendor]: str(len(group.node_type.gpus) * parts)}
     whole = whole_gpus(group)
     counts = mig_counts(group)
     if legacy.strategy == "single" and counts:
