@@ -1,4 +1,6 @@
-"""Server-side apply: merge what a manager declares, take back what it no longer does, refuse to overwrite others.
+"""Server-side apply.
+
+Merges what a manager declares, takes back what it no longer does, and refuses to overwrite others.
 
 Source: Kubernetes documentation, "Server-Side Apply"; KEP-555.
 """

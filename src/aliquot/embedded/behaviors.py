@@ -1,4 +1,4 @@
-"""What is particular to one kind: defaults that depend on other fields, validation, what an update may change."""
+"""What is particular to one kind: computed defaults, validation, what an update may change."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class Behavior:
     returns_deleted = False
 
     def default(self, obj: Object) -> None:
-        """Fill in what follows from other fields; runs on every create and update, before admission and after."""
+        """Fill in what follows from other fields.
+
+        Runs on every create and update, before admission and after.
+        """
 
     def resolve(self, obj: Object, find: Find) -> list[Cause]:
         """Fill in and check what follows from other objects; runs on create, after :meth:`default`.

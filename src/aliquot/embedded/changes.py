@@ -1,7 +1,7 @@
 """The log of changes that watches read: bounded, one per resource.
 
-A watcher holds only a position in the log, so a slow one costs no memory; when the log has dropped what it still
-has to read, it ends with 410 Expired and its client lists anew.
+A watcher holds only a position in the log, so a slow one costs no memory; when the log has dropped what
+it still has to read, it ends with 410 Expired and its client lists anew.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ WINDOW = 8192
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One version of one object as stored: its JSON and what selectors look at. Never changed, only replaced."""
+    """One version of one object as stored: its JSON and what selectors look at.
+
+    Never changed, only replaced.
+    """
 
     namespace: str
     name: str

@@ -35,7 +35,10 @@ class Collection:
             del self._keys[bisect_left(self._keys, key)]
 
     def items(self, namespace: str | None = None, after: Key | None = None) -> Iterator[Stored]:
-        """The objects of a namespace (None: of all), those behind the key ``after`` only; not while it changes."""
+        """The objects of a namespace (None: of all), those behind the key ``after`` only.
+
+        Not while it changes.
+        """
         start, end = 0, len(self._keys)
         if namespace is not None:
             start = bisect_left(self._keys, (namespace, ""))

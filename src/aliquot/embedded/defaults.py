@@ -15,11 +15,11 @@ NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _PRIORITIES = {
     "system-cluster-critical": (
         2_000_000_000,
-        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        "Pods without which the cluster does not work, on whichever node.",
     ),
     "system-node-critical": (
         2_000_001_000,
-        "Used for system critical pods that must not be moved from their current node.",
+        "Pods without which their node does not work.",
     ),
 }
 

@@ -75,7 +75,8 @@ def _check(resource: Resource, name: str, meta: dict[str, Any], request: Request
             raise conflict(resource.plural, resource.group, name, why)
     if request.propagation not in (None, "Background", "Foreground", "Orphan"):
         raise bad_request(
-            f'invalid propagationPolicy "{request.propagation}": supported are "Background", "Foreground", "Orphan"'
+            f'invalid propagationPolicy "{request.propagation}": supported are "Background", '
+            '"Foreground", "Orphan"'
         )
     if request.grace_period is not None and request.grace_period < 0:
         raise bad_request("gracePeriodSeconds must be greater than or equal to 0")

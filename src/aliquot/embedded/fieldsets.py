@@ -1,7 +1,8 @@
 """Sets of fields, as ``metadata.managedFields`` keeps them (FieldsV1).
 
-A path is a tuple of steps: ``f:NAME`` a field, ``k:{"name":"a"}`` the list item with these keys, ``v:VALUE`` a
-value of a set. Source: Kubernetes documentation, "Server-Side Apply"; FieldsV1 in the API reference.
+A path is a tuple of steps: ``f:NAME`` a field, ``k:{"name":"a"}`` the list item with these keys,
+``v:VALUE`` a value of a set. Source: Kubernetes documentation, "Server-Side Apply"; FieldsV1 in the API
+reference.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ _MAX_DEPTH = 60
 
 
 def item_step(item: Any, one: Field) -> str:
-    """The step to a list item: by its keys, those it lacks taken from the schema's defaults; or by its value."""
+    """The step to a list item: by its keys, those it lacks taken from the schema's defaults.
+
+    Or by its value.
+    """
     if one.list_type == "set":
         return "v:" + _encode(item).decode()
     inner = one.shape.item if isinstance(one.shape, ListOf) else None

@@ -30,11 +30,11 @@ SYSTEM = User("system:apiserver", ("system:masters", "system:authenticated"))
 class AdmissionChain(Protocol):
     """Looks at every write before it is validated and stored.
 
-    ``operation``: CREATE, UPDATE (patches too), DELETE, or CONNECT. ``subresource`` is ``""`` for the object itself.
-    ``obj`` is the object as it would be stored, with defaults (for ``pods/binding`` and ``pods/eviction`` the Binding
-    or Eviction; None for DELETE); ``old`` is the stored one (None for CREATE). ``namespace_object`` is the Namespace
-    of a namespaced object. Returns the object to store, which may be ``obj`` itself, changed in place; raises
-    StatusError to refuse.
+    ``operation``: CREATE, UPDATE (patches too), DELETE, or CONNECT. ``subresource`` is ``""`` for the
+    object itself. ``obj`` is the object as it would be stored, with defaults (for ``pods/binding`` and
+    ``pods/eviction`` the Binding or Eviction; None for DELETE); ``old`` is the stored one (None for
+    CREATE). ``namespace_object`` is the Namespace of a namespaced object. Returns the object to store,
+    which may be ``obj`` itself, changed in place; raises StatusError to refuse.
     """
 
     def admit(
@@ -75,8 +75,8 @@ class NoAdmission:
 class Conformed:
     """A document brought into the form its schema describes; it shares no container with the input.
 
-    ``unknown``: paths of fields the schema does not have (dropped). ``causes``: values that are missing or not
-    allowed, for a 422.
+    ``unknown``: paths of fields the schema does not have (dropped). ``causes``: values that are missing
+    or not allowed, for a 422.
     """
 
     obj: Object

@@ -51,8 +51,8 @@ def page(
 ) -> Page:
     """Objects in order of namespace and name.
 
-    A later page shows the objects as they are when it is asked for but keeps the resourceVersion of the first page,
-    so that a watch from there reports again what changed in between.
+    A later page shows the objects as they are when it is asked for but keeps the resourceVersion of the
+    first page, so that a watch from there reports again what changed in between.
     """
     collection = registry.collection(resource)
     after = None
@@ -61,8 +61,8 @@ def page(
         token = _decode(continue_)
         if token.version < registry.log(resource).compacted:
             raise expired(
-                "The provided continue parameter is too old to display a consistent list result. You can start a new "
-                "list without the continue parameter."
+                "The provided continue parameter is too old to display a consistent list result. You can "
+                "start a new list without the continue parameter."
             )
         after, version = (token.namespace, token.name), token.version
     candidates = collection.items(selected.namespace, after)

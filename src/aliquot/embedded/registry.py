@@ -204,7 +204,10 @@ class Registry:
         field_validation: str = "Ignore",
         warnings: Warnings | None = None,
     ) -> Object:
-        """Create an object and return it as stored. Raises StatusError 400, 403, 404 (namespace), 409, 422."""
+        """Create an object and return it as stored.
+
+        Raises StatusError 400, 403, 404 (namespace), 409, 422.
+        """
         options = writing.Options(user, dry_run, field_manager, field_validation, warnings)
         return writing.create(self, resource, namespace, obj, options)
 
@@ -247,8 +250,9 @@ class Registry:
     ) -> Object:
         """Change an object by a patch, decoded from JSON.
 
-        ``patch_type``: ``json`` (RFC 6902), ``merge`` (RFC 7386), ``strategic`` or ``apply``, or their media types.
-        ``force`` takes fields over from other managers (``apply`` only, which also creates what does not exist).
+        ``patch_type``: ``json`` (RFC 6902), ``merge`` (RFC 7386), ``strategic`` or ``apply``, or their
+        media types. ``force`` takes fields over from other managers (``apply`` only, which also creates
+        what does not exist).
         """
         options = writing.Options(user, dry_run, field_manager, field_validation, warnings)
         return patching.patch(
@@ -270,8 +274,8 @@ class Registry:
         """Delete an object: at once, or by setting ``deletionTimestamp`` where finalizers or grace hold it.
 
         ``preconditions``: ``uid`` and ``resourceVersion`` that must be those stored (409 otherwise).
-        ``propagation``: ``Background``, ``Foreground`` or ``Orphan``. Returns the object where it still exists (and
-        for some kinds always), else a Status.
+        ``propagation``: ``Background``, ``Foreground`` or ``Orphan``. Returns the object where it still
+        exists (and for some kinds always), else a Status.
         """
         request = deletion.Request(user, preconditions or {}, propagation, grace_period, dry_run)
         return deletion.delete(self, resource, namespace, name, request)

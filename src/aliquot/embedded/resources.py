@@ -42,7 +42,8 @@ class Resource:
     generation: bool = False
     #: True for kinds that a CustomResourceDefinition added.
     custom: bool = False
-    #: The key of the resource that keeps the objects, where that is another one (events.k8s.io keeps core Events).
+    #: The key of the resource that keeps the objects, where that is another one (events.k8s.io keeps
+    #: core Events).
     stored_as: str = ""
     #: ``apiVersion`` of stored documents, where it differs from that of this resource.
     stored_version: str = ""

@@ -79,7 +79,10 @@ def parse_label_selector(text: str | None) -> LabelSelector | None:
 
 
 def label_selector_of(selector: Mapping[str, Any]) -> LabelSelector:
-    """A ``metav1.LabelSelector`` (matchLabels, matchExpressions) as terms; an empty one matches everything."""
+    """A ``metav1.LabelSelector`` (matchLabels, matchExpressions) as terms.
+
+    An empty one matches everything.
+    """
     terms = [
         LabelTerm(key, "=", frozenset((value,))) for key, value in (selector.get("matchLabels") or {}).items()
     ]
@@ -115,7 +118,8 @@ class FieldSelector:
 def parse_field_selector(text: str | None, supported: frozenset[str], what: str) -> FieldSelector | None:
     """``status.phase!=Running,spec.nodeName=n1``; ``supported`` are the paths this kind knows.
 
-    Raises StatusError 400 for other paths, with the wording of the API server. ``what`` names the resource in it.
+    Raises StatusError 400 for other paths, with the wording of the API server. ``what`` names the
+    resource in it.
     """
     if text is None or not text.strip():
         return None

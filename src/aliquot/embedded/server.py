@@ -43,8 +43,8 @@ class _Uvicorn(uvicorn.Server):
 class EmbeddedServer:
     """One API server with its state in ``directory`` (made if missing).
 
-    Files there: ``state.db`` (SQLite), ``kubeconfig`` (people), ``controller.kubeconfig``, ``tokens.json``, the
-    certificates, and ``port``, all readable by their owner only.
+    Files there: ``state.db`` (SQLite), ``kubeconfig`` (people), ``controller.kubeconfig``,
+    ``tokens.json``, the certificates, and ``port``, all readable by their owner only.
     """
 
     def __init__(

@@ -24,6 +24,22 @@ Path: TypeAlias = "tuple[Any, str | int] | None"
 
 _MISSING: Any = object()
 _INT_LIMITS = {"int32": 2**31, "int64": 2**63}
+#: ``raw`` and ``any`` are whatever JSON; the others have a type and a canonical form.
+SCALARS = (
+    "string",
+    "bool",
+    "int32",
+    "int64",
+    "number",
+    "quantity",
+    "intorstring",
+    "time",
+    "microtime",
+    "duration",
+    "bytes",
+    "raw",
+    "any",
+)
 _DURATION = re.compile(r"-?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+|0")
 
 
@@ -53,8 +69,8 @@ class Context:
         )
         keys = path_of(keys_of(path))
         return bad_request(
-            f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}: json: cannot unmarshal '
-            f"{found} into Go struct field {self.kind}.{keys} of type {wanted}"
+            f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}: json: '
+            f"cannot unmarshal {found} into Go struct field {self.kind}.{keys} of type {wanted}"
         )
 
     def unreadable(self, path: Path, why: str) -> StatusError:
@@ -103,7 +119,7 @@ def copy_json(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Scalar(Shape):
-    """string, bool, int32, int64, number, quantity, intorstring, time, microtime, duration, bytes, raw or any."""
+    """One of the types without parts that :data:`SCALARS` names."""
 
     name: str
 
@@ -202,8 +218,9 @@ class MapOf(Shape):
 class Field:
     """One field of a struct.
 
-    ``list_type`` and ``keys``: how server-side apply merges a list. ``merge``: how a strategic merge patch does,
-    by this key (``*``: a list of plain values; ``""``: it replaces). ``retain``: ``$retainKeys`` matters.
+    ``list_type`` and ``keys``: how server-side apply merges a list. ``merge``: how a strategic merge
+    patch does, by this key (``*``: a list of plain values; ``""``: it replaces). ``retain``:
+    ``$retainKeys`` matters.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Errors of the Kubernetes API, in the form of its Status object.
 
-Source of codes, reasons and messages: Kubernetes API conventions ("Response Status Kind") and what an API server
-answers; clients such as kubectl match on ``reason`` and show ``message``.
+Source of codes, reasons and messages: Kubernetes API conventions ("Response Status Kind") and what an
+API server answers; clients such as kubectl match on ``reason`` and show ``message``.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ def too_long(field: str, limit: int) -> Cause:
 
 
 class StatusError(Exception):
-    """An error that the API answers with a Status: HTTP ``code``, CamelCase ``reason``, ``message``, ``details``."""
+    """An error that the API answers with a Status.
+
+    ``code`` is that of HTTP, ``reason`` a CamelCase word, ``details`` names the object and the causes.
+    """
 
     def __init__(
         self,

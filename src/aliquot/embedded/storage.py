@@ -51,8 +51,8 @@ class StoreFormatError(Exception):
 class Store:
     """Objects and the resourceVersion counter, durable after each call (or at the end of :meth:`bulk`).
 
-    ``path`` None keeps everything in memory. A process that is killed loses nothing that was written; a machine
-    that loses power may lose the last moments (SQLite WAL with synchronous=NORMAL).
+    ``path`` None keeps everything in memory. A process that is killed loses nothing that was written; a
+    machine that loses power may lose the last moments (SQLite WAL with synchronous=NORMAL).
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -78,7 +78,7 @@ class Store:
         return self._version
 
     def rows(self) -> Iterator[Row]:
-        query = "SELECT resource, namespace, name, version, document FROM object ORDER BY resource, namespace, name"
+        query = "SELECT * FROM object ORDER BY resource, namespace, name"
         for resource, namespace, name, version, document in self._connection.execute(query):
             yield Row(resource, namespace, name, version, document)
 
@@ -121,9 +121,9 @@ class Store:
 
     @contextlib.contextmanager
     def bulk(self) -> Iterator[None]:
-        """Many writes in one transaction; what was written inside becomes durable at the end, also after an error.
+        """Many writes in one transaction, durable at the end, also after an error.
 
-        The registry's memory already shows each write, so a failed one in the middle must not undo the others.
+        The registry's memory already shows each write, so a failed one must not undo the others.
         """
         if self._bulk:
             yield

@@ -1,4 +1,4 @@
-"""Strategic merge patch: lists merge by the key that the kind's schema names, and directives say what to delete.
+"""Strategic merge patch: lists merge by the key that the kind's schema names.
 
 Source: Kubernetes documentation, "Update API Objects in Place Using kubectl patch", and
 contributors/devel/sig-api-machinery/strategic-merge-patch.md (directives).

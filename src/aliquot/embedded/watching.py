@@ -35,7 +35,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An object's change (``stored`` set), or a bookmark at ``version``; ``initial`` marks the end of the state."""
+    """An object's change (``stored`` set), or a bookmark at ``version``.
+
+    ``initial`` marks the end of the state.
+    """
 
     type: ChangeType | None
     version: int
@@ -55,8 +58,9 @@ def seen_through(change: Change, selected: Filter) -> Item | None:
 class Watch:
     """One watch of one resource; iterate :meth:`batches`.
 
-    ``state`` holds the objects to report as ADDED first; ``position`` is where in ``log`` the changes begin and
-    ``version`` the newest version that ``state`` shows. The watch ends when ``closed()`` says so.
+    ``state`` holds the objects to report as ADDED first; ``position`` is where in ``log`` the changes
+    begin and ``version`` the newest version that ``state`` shows. The watch ends when ``closed()`` says
+    so.
     """
 
     def __init__(

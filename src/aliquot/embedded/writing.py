@@ -263,7 +263,10 @@ def update(
 def commit(
     registry: Registry, resource: Resource, new: Object, old: Object, stored: Stored, dry_run: bool
 ) -> Object:
-    """Store a changed object; one that is being deleted goes when its last finalizer and its grace are gone."""
+    """Store a changed object.
+
+    One that is being deleted goes when its last finalizer and its grace are gone.
+    """
     if _without_times(new) == _without_times(old):
         return old
     if dry_run:

@@ -229,9 +229,9 @@ def _serve(registry: Registry, definition: Object) -> None:
     spec = definition["spec"]
     versions = {resource.version for resource in wanted}
     for resource in registry.resources:
-        if (resource.group, resource.plural) == (spec["group"], spec["names"]["plural"]):
-            if resource.version not in versions:
-                registry.resources.remove(resource.group, resource.version, resource.plural)
+        same = (resource.group, resource.plural) == (spec["group"], spec["names"]["plural"])
+        if same and resource.version not in versions:
+            registry.resources.remove(resource.group, resource.version, resource.plural)
     for resource in wanted:
         registry.resources.add(resource)
         registry.selectable_fields(resource.key, resource.selectable)

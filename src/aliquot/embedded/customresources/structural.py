@@ -20,7 +20,10 @@ def _keeps_unknown(schema: Schema) -> bool:
 
 
 class StructuralSchema:
-    """The schema of one version of a custom kind; ``schema`` is its openAPIV3Schema (None keeps everything)."""
+    """The schema of one version of a custom kind.
+
+    ``schema`` is its openAPIV3Schema (None keeps everything).
+    """
 
     def __init__(self, kind: str, version: str, schema: Schema | None) -> None:
         self.kind = kind

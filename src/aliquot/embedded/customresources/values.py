@@ -1,7 +1,7 @@
 """Checks of single values against a structural schema, in the words of the API server.
 
-Source: Kubernetes documentation, "Extend the Kubernetes API with CustomResourceDefinitions" (structural schemas);
-JSON Schema validation keywords.
+Source: Kubernetes documentation, "Extend the Kubernetes API with CustomResourceDefinitions" (structural
+schemas); JSON Schema validation keywords.
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""The Kubernetes API over HTTP: paths, bodies, representations, streams. Everything it does, the registry does."""
+"""The Kubernetes API over HTTP: paths, bodies, representations, streams.
+
+Everything it does, the registry does.
+"""

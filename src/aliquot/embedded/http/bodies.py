@@ -130,7 +130,7 @@ def _from_yaml(body: bytes) -> Any:
         for event in yaml.parse(body, Loader=yaml.CSafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise bad_request("YAML aliases are not accepted in a request body; write the value out")
-        return _text_keys(yaml.load(body, Loader=_Loader))  # noqa: S506
+        return _text_keys(yaml.load(body, Loader=_Loader))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise bad_request(f"error decoding YAML: {error}") from None
 

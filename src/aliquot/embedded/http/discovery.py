@@ -1,6 +1,7 @@
 """Which groups, versions and resources are served: the legacy documents and the aggregated ones.
 
-Source: Kubernetes documentation, "The Kubernetes API", section "Discovery API"; KEP-3352 (aggregated discovery).
+Source: Kubernetes documentation, "The Kubernetes API", section "Discovery API"; KEP-3352 (aggregated
+discovery).
 """
 
 from __future__ import annotations

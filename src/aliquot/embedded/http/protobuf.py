@@ -1,4 +1,4 @@
-"""Protobuf request bodies, which kubectl's typed commands send (``create configmap``, ``auth can-i``, ``drain``).
+"""Protobuf request bodies, as kubectl's typed commands send them (``create configmap``, ``drain``).
 
 Source: Kubernetes documentation, "Kubernetes Protobuf encoding" (the envelope), and the protobuf wire format.
 Answers are JSON, which the same clients accept.

@@ -1,4 +1,4 @@
-"""A certificate authority and a server certificate for loopback, made once and kept in the state directory."""
+"""A certificate authority and a server certificate for loopback, kept in the state directory."""
 
 from __future__ import annotations
 

@@ -107,7 +107,10 @@ def _ask(one: Object, path: str) -> list[Cause]:
 
 
 def _references(one: Object, path: str, names: set[str]) -> list[Cause]:
-    why = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+    why = (
+        "must be the name of a request in the claim or the name of a request and a subrequest "
+        "separated by '/'"
+    )
     return [
         invalid_value(f"{path}.requests[{index}]", name, why)
         for index, name in enumerate(one.get("requests") or ())

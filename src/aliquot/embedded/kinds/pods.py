@@ -57,8 +57,8 @@ class PodBehavior(Behavior):
         value = found.get("value", 0)
         if spec.get("priority", value) != value:
             why = (
-                f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority "
-                f"admission controller computed {value} from the given PriorityClass name"
+                f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; "
+                f"priority admission controller computed {value} from the given PriorityClass name"
             )
             raise forbidden("pods", "", pod, why)
         spec["priority"] = value

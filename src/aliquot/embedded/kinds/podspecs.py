@@ -55,7 +55,10 @@ def default(spec: Object) -> None:
 
 
 def quality_of_service(spec: Object) -> str:
-    """Guaranteed: every container limits cpu and memory to what it requests; BestEffort: none asks for any."""
+    """Guaranteed: every container limits cpu and memory to what it requests.
+
+    BestEffort: none asks for any.
+    """
     asks, guaranteed = False, True
     for part in ("initContainers", "containers"):
         for one in spec.get(part) or ():

@@ -1,10 +1,12 @@
 """The shapes of the built-in kinds, read from the tables beside this file.
 
-A table names types and their fields: ``NUMBER NAME[*][?] TYPE [options]``. NUMBER is the field's in protobuf, ``*``
-marks a required field, ``?`` one whose empty value differs from its absence, ``[]T`` a list, ``{}T`` a map with text keys, ``<T>`` a message whose fields JSON shows in the outer object. Options:
-``map=KEYS`` and ``set`` (how server-side apply merges a list; otherwise it replaces), ``atomic``, ``merge[=KEY]`` and
-``retain`` (strategic merge patch), ``enum=A|B``. A type of another table has that table's name before it.
-``defaults.txt`` holds the values of absent fields. Facts from the API reference of Kubernetes 1.36.
+A table names types and their fields: ``NUMBER NAME[*][?] TYPE [options]``. NUMBER is the field's in
+protobuf, ``*`` marks a required field, ``?`` one whose empty value differs from its absence, ``[]T`` a
+list, ``{}T`` a map with text keys, ``<T>`` a message whose fields JSON shows in the outer object.
+Options: ``map=KEYS`` and ``set`` (how server-side apply merges a list; otherwise it replaces),
+``atomic``, ``merge[=KEY]`` and ``retain`` (strategic merge patch), ``enum=A|B``. A type of another
+table has that table's name before it. ``defaults.txt`` holds the values of absent fields. Facts from
+the API reference of Kubernetes 1.36.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from importlib import resources
 
 import msgspec
 
-from aliquot.embedded.shapes import Field, KindSchema, ListOf, MapOf, Scalar, Shape, Struct
+from aliquot.embedded.shapes import SCALARS, Field, KindSchema, ListOf, MapOf, Scalar, Shape, Struct
 
 #: Group and version to the table that holds their kinds.
 TABLES = {
@@ -36,24 +38,7 @@ TABLES = {
     ("autoscaling", "v1"): "autoscaling",
 }
 
-_SCALARS = {
-    name: Scalar(name)
-    for name in (
-        "string",
-        "bool",
-        "int32",
-        "int64",
-        "number",
-        "quantity",
-        "intorstring",
-        "time",
-        "microtime",
-        "duration",
-        "bytes",
-        "raw",
-        "any",
-    )
-}
+_SCALARS = {name: Scalar(name) for name in SCALARS}
 
 
 def _lines(name: str) -> list[str]:

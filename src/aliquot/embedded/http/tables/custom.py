@@ -19,7 +19,10 @@ _STEP = re.compile(
 
 
 def steps(path: str) -> list[re.Match[str]] | None:
-    """The parts of a JSON path such as ``.status.conditions[?(@.type=="Ready")].status``; None if unreadable."""
+    """The parts of a JSON path such as ``.status.conditions[?(@.type=="Ready")].status``.
+
+    None if unreadable.
+    """
     text = path.strip().removeprefix("{").removesuffix("}").removeprefix("$")
     found, at = [], 0
     while at < len(text):
