@@ -120,6 +120,14 @@ def test_the_large_fleet_has_five_thousand_nodes() -> None:
             "nodes[0].taints[0].effect",
             "is not known",
         ),
+        (
+            fleet(
+                "{type: dgx-h100, taints: [{key: a, effect: NoExecute}, {key: a, effect: NoExecute, value: b}]}"
+            ),
+            4,
+            "nodes[0].taints[1].key",
+            "is there twice",
+        ),
         (fleet("{type: dgx-h100, nodesPerRack: 4}"), 4, "nodes[0].nodesPerRack", "there is no rack"),
         (fleet("{type: l40s-pcie-4, nics: true}"), 4, "nodes[0].nics", "are not in the catalogue"),
         (fleet("{type: mi300x-8way, computeDomains: true}"), 4, "nodes[0].computeDomains", "only NVIDIA"),

@@ -209,6 +209,8 @@ def _taints(entry: Fields) -> tuple[Taint, ...]:
         fields.done()
         if not effect:
             raise fields.error("effect", "is missing", f"write one of {', '.join(effects)}")
+        if any((taint.key, taint.effect) == (key, effect) for taint in found):
+            raise fields.error("key", f"{key!r} with {effect} is there twice", "keep one of them")
         found.append(Taint(key, effect, value))
     return tuple(found)
 
