@@ -304,10 +304,22 @@ def test_two_pods_that_share_a_new_claim_are_placed_where_both_fit():
         )
     )
 
-    places = nodes_of(plan)
-    assert places["a"] == "n1"
-    assert "b" not in places
-    assert verdict_on(plan, "b").reason is Reason.CLAIM_IN_USE
+    assert nodes_of(plan) == {"a": "n2", "b": "n2"}
+    assert reserved(plan) == {"c": ["b"]}
+
+
+def test_a_pod_whose_claim_is_tied_to_a_full_node_waits_for_that_claim():
+    plan = decided(
+        cluster(
+            gpu_node("n1", 1, cpu=3),
+            claim("c"),
+            pod("a", claims=["c"], cpu=2, created=0),
+            pod("b", claims=["c"], cpu=2, created=1),
+        )
+    )
+
+    assert nodes_of(plan) == {"a": "n1"}
+    assert verdict_on(plan, "b").reason is Reason.NODE_UNFIT
 
 
 def test_a_node_that_is_not_ready_takes_nothing():

@@ -25,7 +25,7 @@ from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import NodeTable
 from aliquot.scheduling.observer import Observer
-from aliquot.scheduling.pending import Board, members_by_gang, sort_out
+from aliquot.scheduling.pending import Board, members_by_gang, sort_out, users_of_new_claims
 from aliquot.scheduling.placing import Failure, Placer
 from aliquot.scheduling.plan import Decision, Plan
 from aliquot.scheduling.policy import Policy
@@ -68,6 +68,7 @@ class _Deciding:
         self._decisions: list[Decision] = []
         self._failed: dict[tuple[object, ...], Verdict] = {}
         self._blocking: dict[str, ObjectRef] = {}
+        self._users: dict[Key, list[PodFacts]] = {}
 
     def plan(self) -> Plan:
         policy, memory, index = self._policy, self._memory, self._index
@@ -77,6 +78,7 @@ class _Deciding:
         if board.todo:
             ordered = self._ordered(board)
             state, holdings = self._state(board)
+            self._users = users_of_new_claims(board)
             placer = Placer(state, memory.static_fits(index.snapshot.nodes), policy.gang_search)
             explainer = Explainer(placer, holdings, self._observer)
             for gang, facts in ordered:
@@ -184,13 +186,27 @@ class _Deciding:
             known = self._failed.get(key)
             if known is not None:
                 return known
-        found = placer.place(pods, gang.queue)
+        found = placer.place(pods, gang.queue, self._meeting_point(pods, placer))
         if not isinstance(found, Failure):
             return found
         verdict = explainer.explain(gang, pods, found)
         if keys:
             self._failed[keys[1] if verdict.reason is Reason.OVER_LIMIT else keys[0]] = verdict
         return verdict
+
+    def _meeting_point(self, pods: Sequence[PodFacts], placer: Placer) -> int | None:
+        """Where to start a pod whose new claim other waiting pods share, so that they find room beside it."""
+        if len(pods) != 1 or pods[0].claims_shape is not None or not pods[0].wanted:
+            return None
+        own = pods[0]
+        sharers: dict[Key, PodFacts] = {}
+        for claim in own.wanted:
+            if placer.state.claims.allocation(claim) is not None:
+                continue
+            for other in self._users.get(claim.key, ()):
+                if other.pod.key != own.pod.key and not other.gated_by_others:
+                    sharers[other.pod.key] = other
+        return placer.meeting_point([own, *sharers.values()]) if sharers else None
 
     def _wait(self, gang: Gang, todo: Sequence[PodFacts], verdict: Verdict) -> None:
         """Record that pods of a workload wait.

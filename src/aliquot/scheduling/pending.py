@@ -82,6 +82,17 @@ def _to_decide(facts: PodFacts, managed: Callable[[ResourceClaim], bool], every_
     return every_pod and not facts.held
 
 
+def users_of_new_claims(board: Board) -> dict[Key, list[PodFacts]]:
+    """For each claim without allocation that several pods wait for, those pods."""
+    found: dict[Key, list[PodFacts]] = {}
+    for facts in board.todo.values():
+        for item in facts:
+            if item.claims_shape is None and item.claims.problem is None:
+                for claim in item.wanted:
+                    found.setdefault(claim.key, []).append(item)
+    return found
+
+
 def fixed_node(facts: PodFacts, index: SnapshotIndex) -> str | None:
     """The one node that is left to an unbound pod by its claims and its required affinity, if it is one."""
     own = named_node(required_nodes(facts.pod.spec.affinity))

@@ -7,6 +7,7 @@ fit without any move. Moving a pod of the same shape cannot help, so a gang of e
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
@@ -79,9 +80,15 @@ class Placer:
             known = self._static[key] = StaticFit.of(facts, self.state.table.nodes)
         return known
 
-    def place(self, pods: Sequence[PodFacts], queue: str) -> list[PodPlacement] | Failure:
-        """Place all of the pods or none. What is placed is taken in the state."""
+    def place(
+        self, pods: Sequence[PodFacts], queue: str, first: int | None = None
+    ) -> list[PodPlacement] | Failure:
+        """Place all of the pods or none. What is placed is taken in the state.
+
+        first: the number of the node to try before all others for the first pod.
+        """
         start = self.state.mark()
+        self.state.settle()
         placed: list[PodPlacement] = []
         options: list[Iterator[PodPlacement]] = []
         points = []
@@ -94,7 +101,7 @@ class Placer:
             if len(options) == depth:
                 points.append(self.state.mark())
                 failures.append(Failure(facts))
-                options.append(self._options(facts, queue, failures[depth]))
+                options.append(self._options(facts, queue, failures[depth], None if depth else first))
             option = next(options[depth], None)
             if option is not None:
                 self.state.take(option, queue)
@@ -117,7 +124,19 @@ class Placer:
             del placed[keep - 1 :], options[keep:], points[keep:], failures[keep:]
         return placed
 
-    def _options(self, facts: PodFacts, queue: str, failure: Failure) -> Iterator[PodPlacement]:
+    def meeting_point(self, pods: Sequence[PodFacts]) -> int | None:
+        """A node for the first of the pods such that all of them find a place; None if there is none.
+
+        The state is left as it is, and limits of queues are not looked at.
+        """
+        start = self.state.mark()
+        found = self.place(pods, "")
+        self.state.undo(start)
+        return None if isinstance(found, Failure) else found[0].number
+
+    def _options(
+        self, facts: PodFacts, queue: str, failure: Failure, first: int | None
+    ) -> Iterator[PodPlacement]:
         """Places for a pod in the present state, the best first. What is in the way goes into `failure`."""
         state = self.state
         held = list(facts.held)
@@ -136,6 +155,8 @@ class Placer:
                 return
         ranking = self._ranking(facts) if facts.claims_shape is not None else None
         numbers = ranking.numbers() if ranking is not None else self._ranked_alone(facts, tuple(wanted))
+        if first is not None:
+            numbers = chain((first,), (number for number in numbers if number != first))
         refused = 0
         for number in numbers:
             node = state.table.nodes[number]
@@ -196,12 +217,14 @@ class Placer:
         key = (facts.traits.constraints, facts.claims_shape)
         known = self._rankings.get(key)
         if known is None:
+            state = self.state
             numbers = self.static_fit(facts).numbers
+            known = self._rankings[key] = Ranking(self._rank_key(facts.wanted), numbers, state.table.changes)
             if facts.wanted:
-                numbers = self.state.devices.candidates(facts.wanted, numbers, self.state.table)
-            known = self._rankings[key] = Ranking(
-                self._rank_key(facts.wanted), numbers, self.state.table.changes
-            )
+                for number in set(numbers).difference(
+                    state.devices.candidates(facts.wanted, numbers, state.table)
+                ):
+                    state.drop(known, number)
         return known
 
     def _rank_key(self, wanted: tuple[ResourceClaim, ...]) -> Callable[[int], RankKey]:

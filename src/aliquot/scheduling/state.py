@@ -61,6 +61,7 @@ class ClusterState:
         self.claims = ClaimBook()
         self.room = DeviceRoom(devices.fleet, devices.usage, table)
         self._drops: list[tuple[Ranking, int]] = []
+        self._settled = 0
 
     def mark(self) -> Point:
         return Point(
@@ -83,10 +84,15 @@ class ClusterState:
             ranking, number = self._drops.pop()
             ranking.restore(number)
 
+    def settle(self) -> None:
+        """What has been taken so far stays: what is found out before more is taken need not be undone."""
+        self._settled = self.table.mark()
+
     def drop(self, ranking: Ranking, number: int) -> None:
-        """Note that a node does not take the ranking's pods, until undone."""
+        """Note that a node does not take the ranking's pods, until something taken is given back."""
         ranking.drop(number)
-        self._drops.append((ranking, number))
+        if self.table.mark() > self._settled:
+            self._drops.append((ranking, number))
 
     def take(self, placement: PodPlacement, queue: str) -> None:
         """Give the pod its place."""
