@@ -269,7 +269,9 @@ async def test_only_the_gate_of_aliquot_is_lifted(client: Client, mirror: Mirror
     assert [gate.name for gate in stored.spec.scheduling_gates] == ["other.example.com/gate"]
 
 
-async def test_a_new_pod_of_the_same_name_is_not_let_go(client: Client, mirror: Mirror, writer: Writer) -> None:
+async def test_a_new_pod_of_the_same_name_is_not_let_go(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
     pod = await add_pod(client, "p")
     await seen(mirror, pod)
     await client.delete(PODS, "p", "default", grace_seconds=0)

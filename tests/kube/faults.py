@@ -63,9 +63,7 @@ class FaultyProxy:
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         port = self._runner.addresses[0][1]
-        self.connection = Connection(
-            server=f"http://127.0.0.1:{port}", credentials=self._target.credentials
-        )
+        self.connection = Connection(server=f"http://127.0.0.1:{port}", credentials=self._target.credentials)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -107,7 +105,8 @@ class FaultyProxy:
         if fault.lose_answer:
             return self._hang_up(request)
         response = web.StreamResponse(
-            status=answer.status, headers={"Content-Type": "application/json", "Content-Length": str(len(content))}
+            status=answer.status,
+            headers={"Content-Type": "application/json", "Content-Length": str(len(content))},
         )
         await response.prepare(request)
         if fault.cut is not None:

@@ -187,7 +187,9 @@ async def test_repeated_events_change_nothing(client: Client, faulty: Client, pr
         assert mirror.snapshot().pods[0] is before
 
 
-async def test_a_server_that_lost_its_newest_state_is_believed(client: Client, server: EmbeddedServer) -> None:
+async def test_a_server_that_lost_its_newest_state_is_believed(
+    client: Client, server: EmbeddedServer
+) -> None:
     async with running(Mirror(client)) as mirror:
         await client.create(PODS, pod("a"), "default")
         await until(mirror, lambda: names(mirror) == ["a"])
@@ -203,7 +205,9 @@ async def test_a_server_that_lost_its_newest_state_is_believed(client: Client, s
         assert names(mirror) == ["a"]
 
 
-async def test_refresh_knows_everything_written_before_it(client: Client, faulty: Client, proxy: FaultyProxy) -> None:
+async def test_refresh_knows_everything_written_before_it(
+    client: Client, faulty: Client, proxy: FaultyProxy
+) -> None:
     async with running(Mirror(faulty)) as mirror:
         proxy.plan = lambda method, path, query: Fault(status=503) if "watch" in query else None
         proxy.break_watches()
