@@ -14,6 +14,7 @@ from fractions import Fraction
 from aliquot.cel.quantity import Quantity
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.pools import Pool, PoolKey
+from aliquot.dra.shares import share_of_device
 from aliquot.model.resource import Device, DeviceAttribute
 
 PCI_ADDRESS = "resource.kubernetes.io/pciBusID"
@@ -172,20 +173,13 @@ def _part(pool: Pool, number: int) -> Part:
         kind=_text(device, "type") or "device",
         profile=_first_text(device, _PROFILE),
         memory=_memory(device),
-        share=drawn(pool, number),
+        share=min(share_of_device(pool, number), Fraction(1)),
         shareable=bool(device.allow_multiple_allocations),
         capacities={name: capacity.value.nano for name, capacity in device.capacity.items()}
         if device.allow_multiple_allocations
         else {},
         start=_start(device),
     )
-
-
-def drawn(pool: Pool, number: int) -> Fraction:
-    """The largest ratio that a device draws of any one counter; 1 for a device that draws on none."""
-    draws = pool.draws[number] if pool.draws else ()
-    ratios = [Fraction(taken, pool.counters[counter]) for counter, taken in draws if pool.counters[counter]]
-    return min(max(ratios, default=Fraction(1)), Fraction(1))
 
 
 def _with_shares(pool: Pool, parts: tuple[Part, ...]) -> tuple[Part, ...]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from aliquot.inventory.devices import DeviceTable
+from aliquot.dra.fleet import Fleet
+from aliquot.dra.shares import share_of_result
 from aliquot.inventory.owners import Owners
 from aliquot.inventory.workloads import Status, WorkloadTable
 from aliquot.model.snapshot import Snapshot
@@ -71,12 +72,12 @@ class _Counts:
 
 
 def queue_usage(
-    snapshot: Snapshot, index: SnapshotIndex, tree: QueueTree, owners: Owners, devices: DeviceTable
+    snapshot: Snapshot, index: SnapshotIndex, tree: QueueTree, owners: Owners, fleet: Fleet
 ) -> tuple[QueueUsage, dict[str, Amount]]:
     """What every queue uses, and what is used outside of queues.
 
-    A pod counts once it has a node, a claim once it is allocated; a claim that pods of several queues share
-    counts for the first of them.
+    As `decide` counts: a pod once it has a node, a claim once it is allocated, in the queue of the first of
+    its consumers that is there.
     """
     usage = QueueUsage(tree)
     outside: dict[str, Amount] = {}
@@ -88,21 +89,18 @@ def queue_usage(
         for resource, amount in charge.items():
             outside[resource] = exact(outside.get(resource, 0) + amount)
 
-    queue_of_claim: dict[tuple[str, str], str] = {}
-    for state in devices.devices:
-        if not state.board.accelerator:
-            continue
-        for holder in state.holders:
-            if holder.admin or holder.claim is None:
-                continue
-            queue_of_claim[holder.claim.namespace, holder.claim.name] = holder.queue
-            add(holder.queue, {GPU: exact(holder.share * UNIT)})
     for claim in snapshot.resource_claims:
         allocation = claim.status.allocation
-        if allocation is not None:
-            counts = class_counts(claim, allocation)
-            queue = queue_of_claim.get(claim.key, OUTSIDE)
-            add(queue, {name: number * UNIT for name, number in counts.items()})
+        if allocation is None:
+            continue
+        keys = [(claim.namespace, item.name) for item in claim.status.reserved_for if item.resource == "pods"]
+        queue = next((owners.of_pod[key].queue for key in keys if key in owners.of_pod), OUTSIDE)
+        charge: dict[str, Amount] = {
+            name: number * UNIT for name, number in class_counts(claim, allocation).items()
+        }
+        share = sum((share_of_result(fleet, result) for result in allocation.devices.results), Fraction(0))
+        charge[GPU] = exact(share * UNIT)
+        add(queue, charge)
     for group in owners.groups:
         for pod in group.pods:
             if pod.spec.node_name and live(pod):

@@ -51,6 +51,6 @@ class Report:
         owners = Owners.of(index, tree, policy.default_queue)
         devices = device_table(snapshot, layout, owners)
         workloads = workload_table(owners, devices, plan)
-        usage, outside = queue_usage(snapshot, index, tree, owners, devices)
+        usage, outside = queue_usage(snapshot, index, tree, owners, fleet)
         queues = queue_table(tree, usage, outside, workloads)
         return Report(snapshot, plan, fleet, layout, devices, workloads, queues)

@@ -1,0 +1,101 @@
+"""The page's HTTP application."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from aliquot.scheduling.policy import Policy
+from aliquot.store.journal import Journal
+from aliquot.web.details import device_rows, workload_details
+from aliquot.web.feed import Feed, Live
+from aliquot.web.security import LOOPBACK_NAMES, Guard
+
+STATIC = Path(__file__).with_name("static")
+MAX_READERS = 64
+MAX_ROWS = 200
+
+
+def create_app(
+    live: Live,
+    journal: Journal | None = None,
+    policy: Policy | None = None,
+    *,
+    hosts: Iterable[str] = LOOPBACK_NAMES,
+) -> Starlette:
+    """The dashboard of a controller.
+
+    live: what the controller knows. journal: where decisions are taken from (in this process: new ones are
+    heard as they are recorded). hosts: names in the Host header under which the page answers.
+    """
+    feed = Feed(live, journal, policy or Policy())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        running = asyncio.create_task(feed.run(), name="page feed")
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def page(request: Request) -> Response:
+        return FileResponse(STATIC / "index.html", media_type="text/html; charset=utf-8")
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def events(request: Request) -> Response:
+        if feed.readers >= MAX_READERS:
+            return PlainTextResponse("Too many pages are open.\n", status_code=503)
+        return StreamingResponse(feed.events(), media_type="text/event-stream")
+
+    async def devices(request: Request) -> Response:
+        query = request.query_params
+        report, _ = await feed.current()
+        offset = _number(query.get("offset", ""), 0, 10_000_000)
+        limit = _number(query.get("limit", ""), 50, MAX_ROWS)
+        found = device_rows(
+            report, node=query.get("node", ""), text=query.get("text", "")[:200], offset=offset, limit=limit
+        )
+        return _json(found)
+
+    async def workload(request: Request) -> Response:
+        query = request.query_params
+        report, _ = await feed.current()
+        found = workload_details(
+            report, journal, query.get("kind", ""), query.get("namespace", ""), query.get("name", "")
+        )
+        return _json(found) if found is not None else _json({"error": "there is no such workload"}, 404)
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/healthz", healthz),
+            Route("/events", events),
+            Route("/api/devices", devices),
+            Route("/api/workload", workload),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[Middleware(Guard, hosts=tuple(hosts))],
+        lifespan=lifespan,
+    )
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")
+
+
+def _number(text: str, default: int, most: int) -> int:
+    """A number from the query; anything else is the default."""
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        return default
+    return min(int(text), most)

@@ -1,0 +1,188 @@
+"""The stream of events that keeps pages current.
+
+The view is computed only while somebody looks, once for everybody, in a thread, and not more often than it
+takes four times over. A page that reads too slowly loses its place and is told everything anew.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from aliquot.inventory.decisions import told
+from aliquot.inventory.report import Report
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.plan import Plan
+from aliquot.scheduling.policy import Policy
+from aliquot.store.entries import Entry
+from aliquot.store.journal import Journal
+from aliquot.web.changes import Event, changes, everything
+from aliquot.web.view import NO_QUEUE, View, number_queues, verdict_texts, view
+
+MIN_PAUSE_S = 0.2
+HEARTBEAT_S = 15.0
+BACKLOG = 64
+"""So many events may wait for one page."""
+
+MAX_DECISIONS = 200
+
+
+class Live(Protocol):
+    """The newest snapshot and plan; version grows with each."""
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def version(self) -> int: ...
+    async def wait(self, since: int) -> int:
+        """The version, once it is greater than `since`."""
+        ...
+
+
+def encode(event: Event) -> bytes:
+    """An event as text/event-stream writes it."""
+    name, data = event
+    return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
+
+
+class _Page:
+    """What one page has yet to be told. None in the queue: everything anew."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG)
+
+    def put(self, event: bytes) -> None:
+        try:
+            self.queue.put_nowait(event)
+        except asyncio.QueueFull:
+            while not self.queue.empty():
+                self.queue.get_nowait()
+            self.queue.put_nowait(None)
+
+
+class Feed:
+    """Keeps the report and the view current while there are readers. Lives in one event loop."""
+
+    def __init__(self, live: Live, journal: Journal | None, policy: Policy) -> None:
+        self._live = live
+        self._journal = journal
+        self._policy = policy
+        self._pages: set[_Page] = set()
+        self._report: Report | None = None
+        self._view: View | None = None
+        self._version = -1
+        self._numbers: dict[str, int] = {"": NO_QUEUE}
+        self._decisions: deque[dict[str, object]] = deque(maxlen=MAX_DECISIONS)
+        self._wanted = asyncio.Event()
+        self._refreshing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Until cancelled: follow the journal and, while there are pages, the cluster."""
+        leave: Callable[[], None] | None = None
+        if self._journal is not None:
+            loop = asyncio.get_running_loop()
+
+            def heard(entries: tuple[Entry, ...]) -> None:
+                loop.call_soon_threadsafe(self._decided, entries)
+
+            leave = self._journal.subscribe(heard)
+            self._decided(await asyncio.to_thread(self._journal.entries, limit=MAX_DECISIONS))
+        try:
+            while True:
+                await self._wanted.wait()
+                await self._live.wait(self._version)
+                pause = await self._advance()
+                await asyncio.sleep(pause)
+        finally:
+            if leave is not None:
+                leave()
+
+    async def _advance(self) -> float:
+        """Bring the view up to date and tell the pages what changed; the seconds to pause after it."""
+        started = time.monotonic()
+        before = self._view
+        await self.current()
+        after = self._view
+        if before is not None and after is not None and before is not after:
+            for event in await asyncio.to_thread(_encoded, before, after):
+                for page in self._pages:
+                    page.put(event)
+        return max(MIN_PAUSE_S, 4 * (time.monotonic() - started))
+
+    async def current(self) -> tuple[Report, View]:
+        """The report and view of the newest snapshot."""
+        async with self._refreshing:
+            version = self._live.version
+            if self._report is None or self._view is None or version != self._version:
+                snapshot, plan = self._live.snapshot, self._live.plan
+                report, numbers, shown = await asyncio.to_thread(self._compute, snapshot, plan, version)
+                self._report, self._numbers, self._view, self._version = report, numbers, shown, version
+            return self._report, self._view
+
+    def _compute(self, snapshot: Snapshot, plan: Plan, version: int) -> tuple[Report, dict[str, int], View]:
+        report = Report.of(snapshot, plan, self._policy, previous=self._report)
+        numbers = number_queues(report, self._numbers)
+        return report, numbers, view(report, version, numbers)
+
+    def _decided(self, entries: Iterable[Entry]) -> None:
+        new = [self._decision(entry) for entry in entries]
+        self._decisions.extend(new)
+        if new:
+            event = encode(("decisions", {"all": False, "new": new[-MAX_DECISIONS:]}))
+            for page in self._pages:
+                page.put(event)
+
+    def _decision(self, entry: Entry) -> dict[str, object]:
+        decision = entry.decision
+        outcome, text = told(decision)
+        return {
+            "id": decision.id,
+            "entry": entry.id,
+            "time": entry.time.isoformat(),
+            "namespace": decision.workload.namespace,
+            "name": f"{decision.workload.kind.lower()}/{decision.workload.name}",
+            "queue": decision.queue,
+            "number": self._numbers.get(decision.queue, NO_QUEUE),
+            "outcome": outcome,
+            "text": text,
+            **verdict_texts(decision.verdict),
+        }
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """Everything, then what changes, and a comment now and then to keep the connection alive."""
+        page = _Page()
+        self._pages.add(page)
+        self._wanted.set()
+        page.queue.put_nowait(None)
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(HEARTBEAT_S):
+                        event = await page.queue.get()
+                except TimeoutError:
+                    yield b": alive\n\n"
+                    continue
+                if event is not None:
+                    yield event
+                    continue
+                _, shown = await self.current()
+                for whole in everything(shown):
+                    yield encode(whole)
+                yield encode(("decisions", {"all": True, "new": list(self._decisions)}))
+        finally:
+            self._pages.discard(page)
+            if not self._pages:
+                self._wanted.clear()
+
+    @property
+    def readers(self) -> int:
+        return len(self._pages)
+
+
+def _encoded(before: View, after: View) -> list[bytes]:
+    return [encode(event) for event in changes(before, after)]

@@ -1,0 +1,186 @@
+"""A real Chromium without a window, driven over the DevTools protocol."""
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--hide-scrollbars",
+    "--remote-debugging-port=0",
+)
+TIMEOUT_S = 30.0
+
+
+def chromium_path() -> str:
+    """Where Chromium is; without it tests are skipped on a laptop and fail in CI."""
+    for name in ("chromium", "chromium-browser", "google-chrome", "chrome"):
+        if found := shutil.which(name):
+            return found
+    if os.environ.get("CI"):
+        pytest.fail("chromium is not installed")
+    pytest.skip("chromium is not installed")
+
+
+class Page:
+    """One tab. `problems` collects exceptions, console errors and refusals of the content security policy."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._session = ""
+        self.problems: list[str] = []
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for message in self._socket:
+            event = json.loads(message.data)
+            if "id" in event:
+                self._answers.pop(event["id"]).set_result(event)
+            elif event["method"] == "Runtime.exceptionThrown":
+                self.problems.append(json.dumps(event["params"]["exceptionDetails"])[:500])
+            elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
+                self.problems.append(event["params"]["entry"]["text"])
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        number = next(self._numbers)
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[number] = answer
+        message = {"id": number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        await self._socket.send_json(message)
+        async with asyncio.timeout(TIMEOUT_S):
+            found = await answer
+        assert "error" not in found, found["error"]
+        result: dict[str, Any] = found["result"]
+        return result
+
+    async def start(self) -> None:
+        target = await self.call("Target.createTarget", url="about:blank")
+        attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            await self.call(f"{domain}.enable")
+
+    async def size(self, width: int, height: int) -> None:
+        await self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    async def media(self, **features: str) -> None:
+        """Emulate media features, such as prefers_color_scheme="dark"."""
+        values = [{"name": name.replace("_", "-"), "value": value} for name, value in features.items()]
+        await self.call("Emulation.setEmulatedMedia", features=values)
+
+    async def go(self, url: str) -> None:
+        await self.call("Page.navigate", url=url)
+
+    async def run(self, script: str) -> Any:
+        """The value of a JavaScript expression; promises are waited for."""
+        found = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in found, found["exceptionDetails"]
+        return found["result"].get("value")
+
+    async def until(self, script: str, timeout_s: float = TIMEOUT_S) -> Any:
+        """The first true value of an expression, looked at on every frame of the page."""
+        watch = (
+            "new Promise((done, late) => { const end = Date.now() + %d; const look = () => {"
+            " let found; try { found = (%s); } catch (error) { found = null; }"
+            " if (found) done(found); else if (Date.now() > end) late(new Error('not in time'));"
+            " else setTimeout(look, 20); }; look(); })"
+        )
+        for _ in range(3):
+            try:
+                return await self.run(watch % (timeout_s * 1000, script))
+            except AssertionError as error:
+                # The page was replaced by the one that is being loaded; look there.
+                if "navigat" not in str(error) and "destroyed" not in str(error):
+                    raise AssertionError(f"never true: {script}; {self.problems}") from error
+        raise AssertionError(f"the page kept being replaced: {script}")
+
+    async def key(self, name: str, text: str = "") -> None:
+        for kind in ("keyDown", "keyUp"):
+            parameters: dict[str, Any] = {"type": kind, "key": name, "code": name}
+            if kind == "keyDown" and text:
+                parameters["text"] = text
+            await self.call("Input.dispatchKeyEvent", **parameters)
+
+    async def click(self, x: float, y: float) -> None:
+        for kind in ("mousePressed", "mouseReleased"):
+            await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    async def move(self, x: float, y: float) -> None:
+        await self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    async def screenshot(self) -> bytes:
+        return base64.b64decode((await self.call("Page.captureScreenshot", format="png"))["data"])
+
+
+@contextlib.asynccontextmanager
+async def browser() -> AsyncIterator[Page]:
+    """A fresh browser with one empty tab."""
+    path = chromium_path()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        process = await asyncio.create_subprocess_exec(
+            path,
+            *FLAGS,
+            f"--user-data-dir={profile}",
+            "about:blank",
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        assert process.stderr is not None
+        drain = None
+        try:
+            address = ""
+            async with asyncio.timeout(TIMEOUT_S):
+                while not address:
+                    line = (await process.stderr.readline()).decode()
+                    assert line, "chromium ended at once"
+                    if found := re.search(r"ws://\S+", line):
+                        address = found.group(0)
+            drain = asyncio.create_task(process.stderr.read())
+            async with (
+                aiohttp.ClientSession() as session,
+                session.ws_connect(address, max_msg_size=64 << 20) as socket,
+            ):
+                page = Page(socket)
+                await page.start()
+                yield page
+                page._reader.cancel()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                async with asyncio.timeout(10):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+            if drain is not None:
+                await drain
