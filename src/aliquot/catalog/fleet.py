@@ -198,7 +198,7 @@ def _custom_type(hardware: Fields) -> NodeType:
 
 
 def _taints(entry: Fields) -> tuple[Taint, ...]:
-    found = []
+    found: list[Taint] = []
     for fields in entry.each("taints", "write a list: `- {key: gpu, effect: NoSchedule}`"):
         key = fields.text("key")
         if not is_label_key(key):
