@@ -6,35 +6,26 @@ methods, so both see the same errors. Objects handed out are fresh copies; objec
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
-from aliquot.embedded import defaults, deletion, listing, patching, subresources, versions, writing
-from aliquot.embedded.changes import Change, ChangeLog, ChangeType, Stored, bookmark, initial_events_end
-from aliquot.embedded.collection import Collection
+from aliquot.embedded import defaults, deletion, listing, patching, subresources, writing
+from aliquot.embedded.changes import Stored, bookmark, initial_events_end
 from aliquot.embedded.customresources import definitions
 from aliquot.embedded.hooks import SYSTEM, AdmissionChain, NoAdmission, Object, User
-from aliquot.embedded.resources import Resource, ResourceTable
-from aliquot.embedded.selectors import field_paths, field_value, parse_field_selector, parse_label_selector
-from aliquot.embedded.status import not_found
-from aliquot.embedded.storage import Row, Store
-from aliquot.embedded.watching import Filter, Item, Watch, too_old
+from aliquot.embedded.resources import Resource
+from aliquot.embedded.state import State
+from aliquot.embedded.storage import Store
+from aliquot.embedded.watching import Item, Watch, too_old
 
 __all__ = ["SYSTEM", "Registry", "User"]
 
 Objects = list[Object]
 Warnings = list[str]
-Observer = Callable[[ChangeType, Object], None]
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder().decode
 
 
-class Registry:
+class Registry(State):
     """The objects, their history and their rules.
 
     ``clock`` gives the time for timestamps, ``uid`` a new unique id (a UUID as text) at each call.
@@ -47,19 +38,8 @@ class Registry:
         uid: Callable[[], str],
         admission: AdmissionChain | None = None,
     ) -> None:
-        self.store = store
-        self.clock = clock
-        self.uid = uid
+        super().__init__(store, clock, uid)
         self.admission: AdmissionChain = admission or NoAdmission()
-        self.resources = ResourceTable()
-        self._collections: dict[str, Collection] = {}
-        self._logs: dict[str, ChangeLog] = {}
-        self._observers: dict[str, list[Observer]] = {}
-        self._loaded_version = store.version
-        self._closed = False
-        self._paths: dict[str, frozenset[str]] = {}
-        for row in store.rows():
-            self._collection(row.resource).put(self._stored(row))
         definitions.install(self)
         defaults.install(self)
 
@@ -67,18 +47,12 @@ class Registry:
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """The object. Raises StatusError 404."""
-        return self._decode(resource, self.stored(resource, namespace, name))
-
-    def stored(self, resource: Resource, namespace: str | None, name: str) -> Stored:
-        found = self.collection(resource).get(namespace or "" if resource.namespaced else "", name)
-        if found is None:
-            raise not_found(resource.plural, resource.group, name)
-        return found
+        return self.decode(resource, self.stored(resource, namespace, name))
 
     def find(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
         """The object, or None where there is none."""
         found = self.collection(resource).get(namespace or "" if resource.namespaced else "", name)
-        return None if found is None else self._decode(resource, found)
+        return None if found is None else self.decode(resource, found)
 
     def list(
         self,
@@ -99,7 +73,7 @@ class Registry:
             limit=limit,
             continue_=continue_,
         )
-        return [self._decode(resource, one) for one in page.items], str(page.version), page.continue_
+        return [self.decode(resource, one) for one in page.items], str(page.version), page.continue_
 
     def page(
         self,
@@ -186,7 +160,7 @@ class Registry:
 
     def event(self, resource: Resource, item: Item) -> Object:
         if item.stored is not None:
-            return {"type": item.type, "object": self._decode(resource, item.stored)}
+            return {"type": item.type, "object": self.decode(resource, item.stored)}
         make = initial_events_end if item.initial else bookmark
         return make(resource.api_version, resource.kind, item.version)
 
@@ -298,7 +272,7 @@ class Registry:
         request = deletion.Request(user, {}, propagation, grace_period, dry_run)
         for one in found:
             deletion.delete(self, resource, one.namespace, one.name, request)
-        return [self._decode(resource, one) for one in found]
+        return [self.decode(resource, one) for one in found]
 
     def create_subresource(
         self,
@@ -319,124 +293,3 @@ class Registry:
     ) -> Object:
         """``status`` (the object) or ``scale`` (a Scale)."""
         return subresources.get(self, resource, namespace, name, subresource)
-
-    @contextlib.contextmanager
-    def bulk(self) -> Iterator[None]:
-        """Many writes in one transaction of the store; for loading a fleet."""
-        with self.store.bulk():
-            yield
-
-    # State and observers, for the modules of this package
-
-    @property
-    def version(self) -> int:
-        """The newest resourceVersion given out."""
-        return self.store.version
-
-    def observe(self, resource: Resource, observer: Observer) -> None:
-        """Call ``observer`` after each change of this resource, synchronously, with a copy of the object."""
-        self._observers.setdefault(resource.key, []).append(observer)
-
-    def _collection(self, key: str) -> Collection:
-        found = self._collections.get(key)
-        if found is None:
-            found = self._collections[key] = Collection()
-        return found
-
-    def collection(self, resource: Resource) -> Collection:
-        return self._collection(resource.key)
-
-    def log(self, resource: Resource) -> ChangeLog:
-        found = self._logs.get(resource.key)
-        if found is None:
-            found = self._logs[resource.key] = ChangeLog(self._loaded_version)
-        return found
-
-    def filter(
-        self,
-        resource: Resource,
-        namespace: str | None,
-        label_selector: str | None,
-        field_selector: str | None,
-    ) -> Filter:
-        what = f"{resource.api_version}, Resource={resource.plural}"
-        return Filter(
-            namespace or None if resource.namespaced else None,
-            parse_label_selector(label_selector),
-            parse_field_selector(field_selector, field_paths(resource.key, resource.selectable), what),
-        )
-
-    def _stored(self, row: Row, obj: Object | None = None) -> Stored:
-        if obj is None:
-            obj = _decode(row.document)
-        paths = self._paths.get(row.resource)
-        if paths is None:
-            paths = self._paths[row.resource] = field_paths(row.resource)
-        labels = obj["metadata"].get("labels") or {}
-        fields = {path: field_value(obj, path) for path in paths}
-        return Stored(row.namespace, row.name, row.version, row.document, labels, fields)
-
-    def selectable_fields(self, key: str, extra: tuple[str, ...]) -> None:
-        """Let selectors of this resource name further paths; objects already stored are looked at again."""
-        paths = field_paths(key, extra)
-        if self._paths.get(key) == paths:
-            return
-        self._paths[key] = paths
-        collection = self._collection(key)
-        for one in list(collection.items()):
-            collection.put(self._stored(Row(key, one.namespace, one.name, one.version, one.document)))
-
-    def _decode(self, resource: Resource, stored: Stored) -> Object:
-        obj: Object = _decode(stored.document)
-        return versions.from_stored(resource, obj) if resource.stored_version else obj
-
-    def document(self, resource: Resource, stored: Stored) -> bytes:
-        """The JSON of an object in the version of ``resource``."""
-        return _encode(self._decode(resource, stored)) if resource.stored_version else stored.document
-
-    def decode(self, resource: Resource, stored: Stored) -> Object:
-        return self._decode(resource, stored)
-
-    def write(self, resource: Resource, obj: Object, before: Stored | None) -> Object:
-        """Store ``obj`` under the next version; returns it (with the version) as the caller's to keep."""
-        version = self.store.next_version()
-        meta = obj["metadata"]
-        meta["resourceVersion"] = str(version)
-        kept = versions.to_stored(resource, obj) if resource.stored_version else obj
-        row = Row(resource.key, meta.get("namespace") or "", meta["name"], version, _encode(kept))
-        self.store.put(row)
-        stored = self._stored(row, kept)
-        self._collection(row.resource).put(stored)
-        kind: ChangeType = "MODIFIED" if before is not None else "ADDED"
-        self.log(resource).append(Change(kind, version, stored, before))
-        self._notify(resource, kind, stored)
-        return obj
-
-    def erase(self, resource: Resource, obj: Object, before: Stored) -> Object:
-        """Remove an object; ``obj`` is its last state, returned with the version of the deletion."""
-        version = self.store.next_version()
-        obj["metadata"]["resourceVersion"] = str(version)
-        kept = versions.to_stored(resource, obj) if resource.stored_version else obj
-        self.store.remove(resource.key, before.namespace, before.name, version)
-        self._collection(resource.key).remove(before.namespace, before.name)
-        row = Row(resource.key, before.namespace, before.name, version, _encode(kept))
-        stored = self._stored(row, kept)
-        self.log(resource).append(Change("DELETED", version, stored, before))
-        self._notify(resource, "DELETED", stored)
-        return obj
-
-    def _notify(self, resource: Resource, kind: ChangeType, stored: Stored) -> None:
-        for observer in self._observers.get(resource.key, ()):
-            observer(kind, _decode(stored.document))
-
-    def compact(self) -> None:
-        """Forget the history: watches from older versions get 410 Expired."""
-        for log in self._logs.values():
-            log.compact()
-        self._loaded_version = self.version
-
-    def close(self) -> None:
-        """End all watches. The store stays the caller's to close."""
-        self._closed = True
-        for log in self._logs.values():
-            log.wake()
