@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from aliquot.cel.errors import CompileError, Issue, Source
@@ -28,6 +29,9 @@ MAX_EXPRESSION_LENGTH: Final = 10 * 1024
 MAX_NESTING: Final = 100
 """Deepest accepted tree, after macro expansion; cel-go stops at a parser recursion of 250."""
 
+MAX_BRACKETS: Final = 50
+"""Brackets of any kind within one another: each costs the parser several Python frames."""
+
 _RELATION: Final = 3
 _SUM: Final = 4
 _PRODUCT: Final = 5
@@ -36,8 +40,6 @@ _BINDING: Final = {
     **dict.fromkeys("+-", _SUM),
     **dict.fromkeys("*/%", _PRODUCT),
 }
-_AND: Final = 2
-_OR: Final = 1
 _RESERVED: Final = frozenset(
     {
         "as",
@@ -126,26 +128,36 @@ class _Parser:
 
     def _expression(self) -> Node:
         self._nesting += 1
-        if self._nesting > MAX_NESTING:
-            raise _SyntaxError(self._peek().at, f"expression recursion limit exceeded: {MAX_NESTING}")
+        if self._nesting > MAX_BRACKETS:
+            raise _SyntaxError(self._peek().at, f"expression recursion limit exceeded: {MAX_BRACKETS}")
         # A ternary's last branch may be another ternary: collected here, built from the right.
         pending: list[tuple[Token, Node, Node]] = []
-        node = self._binary(_OR)
+        node = self._disjunction()
         while (question := self._accept("?")) is not None:
-            chosen = self._binary(_OR)
+            chosen = self._disjunction()
             self._expect(":")
             pending.append((question, node, chosen))
-            node = self._binary(_OR)
+            node = self._disjunction()
         for question, condition, chosen in reversed(pending):
             node = self._bounded(Call(question.at, "_?_:_", [condition, chosen, node]))
         self._nesting -= 1
         return node
 
-    def _binary(self, minimum: int) -> Node:
-        if minimum == _OR:
-            return self._logical("||", "_||_", _AND)
-        if minimum == _AND:
-            return self._logical("&&", "_&&_", _RELATION)
+    def _disjunction(self) -> Node:
+        return self._chain("||", "_||_", self._conjunction)
+
+    def _conjunction(self) -> Node:
+        return self._chain("&&", "_&&_", self._binary)
+
+    def _chain(self, operator: str, function: str, term: Callable[[], Node]) -> Node:
+        terms = [term()]
+        places: list[int] = []
+        while (token := self._accept(operator)) is not None:
+            places.append(token.at)
+            terms.append(term())
+        return self._bounded(self._balanced(function, terms, places, 0, len(places) - 1))
+
+    def _binary(self, minimum: int = _RELATION) -> Node:
         left = self._unary()
         while True:
             token = self._peek()
@@ -157,14 +169,6 @@ class _Parser:
             right = self._binary(binding + 1) if binding < _PRODUCT else self._unary()
             name = "@in" if operator == "in" else f"_{operator}_"
             left = self._bounded(Call(token.at, name, [left, right]))
-
-    def _logical(self, operator: str, function: str, inner: int) -> Node:
-        terms = [self._binary(inner)]
-        places: list[int] = []
-        while (token := self._accept(operator)) is not None:
-            places.append(token.at)
-            terms.append(self._binary(inner))
-        return self._bounded(self._balanced(function, terms, places, 0, len(places) - 1))
 
     def _balanced(self, function: str, terms: list[Node], places: list[int], low: int, high: int) -> Node:
         """A tree over terms[low..high+1], shallow however long the chain is."""

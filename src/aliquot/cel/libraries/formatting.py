@@ -16,6 +16,7 @@ __all__ = ["format_text"]
 
 _DEFAULT_PRECISION: Final = 6
 _MAX_PRECISION: Final = 1000
+_RAISED: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def format_text(template: str, args: list[Any]) -> str:
@@ -135,12 +136,23 @@ def _double(verb: str, value: Any) -> float:
 
 def _fixed(value: Any, precision: int) -> str:
     number = _double("fixed-point", value)
-    return f"{number:.{precision}f}" if math.isfinite(number) else _special(number)
+    return f"{number:,.{precision}f}" if math.isfinite(number) else _localized(number)
 
 
 def _scientific(value: Any, precision: int) -> str:
     number = _double("scientific", value)
-    return f"{number:.{precision}e}" if math.isfinite(number) else _special(number)
+    if not math.isfinite(number):
+        return _localized(number)
+    mantissa, _, exponent = f"{number:.{precision}e}".partition("e")
+    raised = exponent.removeprefix("+").translate(_RAISED)
+    return f"{mantissa}\u202f×\u202f10{raised}"
+
+
+def _localized(value: float) -> str:
+    """Not a number and the infinities in the locale en_US, which Kubernetes formats with."""
+    if math.isnan(value):
+        return "NaN"
+    return "∞" if value > 0 else "-∞"
 
 
 def _binary(value: Any, _: int) -> str:
