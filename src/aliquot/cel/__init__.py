@@ -7,13 +7,17 @@ admission policies; a compiled `Program` is evaluated any number of times. Depen
 from aliquot.cel.device import DeviceView, VersionText
 from aliquot.cel.environment import Environment
 from aliquot.cel.errors import CompileError, EvaluationError, Issue, Position
+from aliquot.cel.libraries.authorization import AuthorizationQuery, Authorizer, Decision, ResourceCheck
 from aliquot.cel.program import DEFAULT_COST_LIMIT, Program
 from aliquot.cel.quantity import Quantity, QuantityError, QuantityFormat
 from aliquot.cel.semver import Semver, SemverError
 
 __all__ = [
     "DEFAULT_COST_LIMIT",
+    "AuthorizationQuery",
+    "Authorizer",
     "CompileError",
+    "Decision",
     "DeviceView",
     "Environment",
     "EvaluationError",
@@ -23,6 +27,7 @@ __all__ = [
     "Quantity",
     "QuantityError",
     "QuantityFormat",
+    "ResourceCheck",
     "Semver",
     "SemverError",
     "VersionText",

@@ -244,7 +244,7 @@ def _url(text: str) -> URL:
         hostname, port = _host_and_port(host)
     except ValueError as error:
         raise _invalid(text, str(error)) from None
-    if _found(_BAD_ESCAPE, split.path):
+    if _found(_BAD_ESCAPE, split.path) or _found(_BAD_ESCAPE, host):
         raise _invalid(text, "invalid URL escape")
     path = _escaped(split.path)
     return URL(text, scheme.lower(), _unescaped(host), _unescaped(hostname), port, path, split.query)
