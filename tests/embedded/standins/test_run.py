@@ -57,10 +57,16 @@ async def test_an_object_that_breaks_a_stand_in_does_not_stop_the_others(
     monkeypatch.setattr(world.standins._parts[-3], "reconcile", fail)
     world.pod("bad")
     world.pod("good")
+    bound = asyncio.Event()
+
+    def look(change: str, obj: Object) -> None:
+        if obj["metadata"]["name"] == "good" and obj["status"].get("phase") == "Running":
+            bound.set()
+
+    world.registry.observe(world.registry.resources.named("pods"), look)
     task = asyncio.create_task(world.standins.run())
     async with asyncio.timeout(10):
-        while world.phase("good") != "Running":
-            await asyncio.sleep(0)
+        await bound.wait()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
@@ -109,7 +115,7 @@ def test_interrupted_at_any_point_the_work_is_finished_by_the_next(tmp_path: Pat
     parts = world.standins._parts
     steps = 0
     world.standins._view.fill()
-    while steps < stop_after and any([part.work() for part in parts]):
+    while steps < stop_after and sum(part.work() for part in parts):
         steps += 1
     world.restart()
     world.settle()

@@ -170,7 +170,7 @@ class World:
     def allocate(
         self, claim: str, node: str, *pods: str, namespace: str = "default", device: str = "gpu-0"
     ) -> None:
-        """What Aliquot's controller does: finalizer, then allocation and reservations; node "" is any node."""
+        """What Aliquot's controller does: finalizer, allocation, reservations; node "" is any node."""
         plural = "resourceclaims.resource.k8s.io"
 
         def protect(obj: Object) -> None:

@@ -68,6 +68,10 @@ class PodDefaults:
                 raise request.forbidden(f"no PriorityClass with name {name} was found")
         else:
             found = self._default_class()
+            # The kind fills in what holds without any class; a default class goes before that.
+            if found is not None and spec.get("priority") == 0:
+                spec.pop("priority")
+                spec.pop("preemptionPolicy", None)
         value, policy = 0, PREEMPTS
         if found is not None:
             value = int(found.get("value") or 0)
