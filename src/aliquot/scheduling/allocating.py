@@ -1,20 +1,22 @@
 """Asking the device allocator for one node, and what an answer means for a decision."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from uuid import UUID, uuid5
 
 from aliquot.dra.allocator import allocate
+from aliquot.dra.candidates import NodeIndex
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.nodeselection import NodeSelectorError
 from aliquot.dra.outcome import Allocated, BudgetExceeded, Invalid, Unallocatable
-from aliquot.dra.requests import Request, blueprint
+from aliquot.dra.requests import blueprint
+from aliquot.dra.shares import share_of_result
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.scheduling.holdings import class_counts
-from aliquot.scheduling.nodes import NodeTable
+from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.queues import GPU, UNIT, Amount, Charge, exact
 
 
@@ -32,39 +34,23 @@ class DeviceFall:
 class DeviceAllocator:
     """The fleet and what is taken of it, as one decision changes it."""
 
-    def __init__(self, fleet: Fleet, usage: Usage, budget: int) -> None:
+    def __init__(self, fleet: Fleet, usage: Usage, policy: Policy, nodes: Sequence[Node]) -> None:
+        """nodes: sorted by name; a node's number is its place among them."""
         self.fleet = fleet
         self.usage = usage
-        self._budget = budget
-
-    def candidates(
-        self, claims: Sequence[ResourceClaim], numbers: Iterable[int], table: NodeTable
-    ) -> tuple[int, ...]:
-        """Those of the nodes on which each request, taken by itself, finds enough free devices."""
-        requests = [request for claim in claims for request in blueprint(self.fleet, claim).requests]
-        return tuple(number for number in numbers if self._might_serve(table.nodes[number], requests))
-
-    def _might_serve(self, node: Node, requests: Sequence[Request]) -> bool:
+        self._budget = policy.search_budget
+        self._uncounted = policy.uncounted_drivers
+        self._everything: int = (1 << len(nodes)) - 1
+        self._index: NodeIndex | None
         try:
-            reach = self.fleet.reach(node)
+            self._index = NodeIndex(fleet, usage, nodes)
         except NodeSelectorError:
-            return True
-        for request in requests:
-            for alternative in request.alternatives:
-                wanted = alternative.count
-                if wanted is None:
-                    break
-                free = 0
-                for pool, devices in reach:
-                    if devices:
-                        free += (
-                            alternative.demand.free(pool, self.usage.of_pool(pool)) & devices
-                        ).bit_count()
-                if free >= wanted:
-                    break
-            else:
-                return not request.alternatives
-        return True
+            # Some slice's node selector is not valid: the allocator says so, node by node.
+            self._index = None
+
+    def possible(self, claims: Sequence[ResourceClaim]) -> int:
+        """The nodes (bit i: node number i) that might serve the claims; the others cannot."""
+        return self._everything if self._index is None else self._index.possible(claims)
 
     def allocate(
         self, node: Node, claims: Sequence[ResourceClaim], *, explain: bool = False
@@ -90,13 +76,13 @@ class DeviceAllocator:
         charge: dict[str, Amount] = {
             name: number * UNIT for name, number in class_counts(claim, allocation).items()
         }
-        devices = sum((self._share(result) for result in allocation.devices.results), Fraction(0))
+        devices = Fraction(0)
+        for result in allocation.devices.results:
+            if result.driver not in self._uncounted:
+                devices += share_of_result(self.fleet, result)
         if devices:
             charge[GPU] = exact(devices * UNIT)
         return charge
-
-    def _share(self, result: object) -> Fraction:
-        return Fraction(1)
 
 
 _SHARES = UUID("0bf6f0ab-0f0b-5d0a-9d0e-5f2d1f5e7c52")

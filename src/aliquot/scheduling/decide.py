@@ -89,8 +89,8 @@ class _Deciding:
         index = self._index
         fleet = self._memory.fleet(index.snapshot, self._policy)
         usage = self._memory.usage(fleet, index.snapshot)
-        devices = DeviceAllocator(fleet, usage, self._policy.search_budget)
         table = NodeTable(index.snapshot.nodes)
+        devices = DeviceAllocator(fleet, usage, self._policy, table.nodes)
         placed = []
         for pod, node, demand in board.placed:
             table.occupy(node, demand)

@@ -158,7 +158,12 @@ class Placer:
         if first is not None:
             numbers = chain((first,), (number for number in numbers if number != first))
         refused = 0
+        possible = state.devices.possible(wanted) if wanted else -1
         for number in numbers:
+            if not possible >> number & 1:
+                if ranking is not None:
+                    state.drop(ranking, number)
+                continue
             node = state.table.nodes[number]
             if not self._takes(facts, number, node, held):
                 continue
@@ -220,11 +225,6 @@ class Placer:
             state = self.state
             numbers = self.static_fit(facts).numbers
             known = self._rankings[key] = Ranking(self._rank_key(facts.wanted), numbers, state.table.changes)
-            if facts.wanted:
-                for number in set(numbers).difference(
-                    state.devices.candidates(facts.wanted, numbers, state.table)
-                ):
-                    state.drop(known, number)
         return known
 
     def _rank_key(self, wanted: tuple[ResourceClaim, ...]) -> Callable[[int], RankKey]:
@@ -236,8 +236,6 @@ class Placer:
 
     def _ranked_alone(self, facts: PodFacts, wanted: tuple[ResourceClaim, ...]) -> Iterator[int]:
         numbers = self.static_fit(facts).numbers
-        if wanted:
-            numbers = self.state.devices.candidates(wanted, numbers, self.state.table)
         key = self._rank_key(wanted)
         return iter(sorted(numbers, key=key))
 

@@ -129,7 +129,7 @@ def _limits(
         index = SnapshotIndex.of(snapshot)
         tree = QueueTree.of(snapshot.queues)
         fleet = memory.fleet(snapshot, policy)
-        devices = DeviceAllocator(fleet, memory.usage(fleet, snapshot), policy.search_budget)
+        devices = DeviceAllocator(fleet, memory.usage(fleet, snapshot), policy, snapshot.nodes)
         placed = [
             (pod, pod.spec.node_name, Demand.of(pod))
             for pod in snapshot.pods

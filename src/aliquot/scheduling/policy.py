@@ -2,6 +2,18 @@
 
 import msgspec
 
+NO_ACCELERATORS = frozenset(
+    {
+        "compute-domain.nvidia.com",
+        "dra.cpu",
+        "dra.memory",
+        "dra.net",
+        "qat.intel.com",
+        "sriovnetwork.k8snetworkplumbingwg.io",
+    }
+)
+"""Drivers known to publish something else than accelerators: IMEX channels, CPUs, memory, NICs, crypto."""
+
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How to decide.
@@ -14,7 +26,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     claims too, which otherwise are the scheduler's own. gang_search: how many times the placement of one
     gang may be taken back to try another node for an earlier member. bind_patience_seconds: how long a pod
     that was let go may be found unschedulable before it is replaced. kubernetes: (major, minor) of the
-    cluster, which says which parts of Dynamic Resource Allocation it knows.
+    cluster, which says which parts of Dynamic Resource Allocation it knows. uncounted_drivers: DRA drivers
+    whose devices are no accelerators (network cards, channels, CPUs) and do not count as "gpu" in queues.
     """
 
     managed_drivers: frozenset[str] = frozenset()
@@ -25,3 +38,4 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     gang_search: int = 200
     bind_patience_seconds: int = 60
     kubernetes: tuple[int, int] = (1, 36)
+    uncounted_drivers: frozenset[str] = NO_ACCELERATORS
