@@ -24,6 +24,7 @@ from aliquot.catalog.drivers.publication import (
     mebibytes,
     string,
 )
+from aliquot.model.core import PLACEMENT_GATE
 
 DRIVER = "openb.aliquot.dev"
 NAMESPACE = "openb"
@@ -273,7 +274,12 @@ def pod_objects(pod: OpenbPod, position: int = 0) -> list[Json]:
     metadata = {"name": pod.name, "namespace": NAMESPACE, "creationTimestamp": created}
     requests = {"cpu": f"{pod.cpu_milli}m", "memory": mebibytes(pod.memory_mib)}
     container: Json = {"name": "main", "image": "openb", "resources": {"requests": requests}}
-    spec: Json = {"containers": [container], "restartPolicy": "Never"}
+    # Gated as in a managed namespace, so that the pods without GPUs are placed by the same decision.
+    spec: Json = {
+        "containers": [container],
+        "restartPolicy": "Never",
+        "schedulingGates": [{"name": PLACEMENT_GATE}],
+    }
     objects: list[Json] = []
     if pod.gpus:
         container["resources"]["claims"] = [{"name": "gpu"}]
