@@ -11,6 +11,7 @@ from aliquot.dra.outcome import Allocated, BudgetExceeded, Invalid, Outcome, Una
 from aliquot.dra.requests import Blueprint, blueprint
 from aliquot.dra.results import ShareId, allocation, share_id
 from aliquot.dra.search import BudgetError, Observer, Search, View
+from aliquot.dra.strict.search import allocate_strictly
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node
 from aliquot.model.resource import ResourceClaim
@@ -40,6 +41,8 @@ def allocate(
     solution whenever there is one, and a good one by the objective; `strict` gives what kube-scheduler's
     allocator gives. budget: in devices tried. explain: fill in what fell where if there is no solution.
     """
+    if mode == "strict":
+        return allocate_strictly(fleet, usage, node, claims, budget=budget, new_share_id=new_share_id)
     blueprints = []
     for claim in claims:
         ready = blueprint(fleet, claim)

@@ -5,7 +5,7 @@ as the slices are the same Python objects, so that preparing a changed fleet cos
 for what changed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from operator import is_
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,7 @@ class Fleet:
         self.network: tuple[Pool, ...] = ()
         self._local: dict[str, tuple[Pool, ...]] = {}
         self._reach: dict[str, tuple[Node, Reach]] = {}
+        self._by_node: dict[str, list[tuple[int, ResourceSlice]]] | None = None
         self._appraisals: dict[tuple[Pool, Objective], Appraisal] = {}
         self._taints: dict[PoolKey, Mapping[int, tuple[DeviceTaint, ...]]] = {}
         self.blueprints: dict[bytes, Blueprint] = {}
@@ -150,6 +151,17 @@ class Fleet:
         """The pools with slices or devices for exactly this node, usable or not."""
         return self._local.get(node_name, ())
 
+    def slices_for(self, node_name: str) -> Iterator[ResourceSlice]:
+        """The slices that name this node and those that name none, in the order they were given."""
+        if self._by_node is None:
+            self._by_node = {}
+            for position, item in enumerate(self.slices):
+                self._by_node.setdefault(item.spec.node_name or "", []).append((position, item))
+        named = self._by_node.get(node_name, []) if node_name else []
+        unnamed = self._by_node.get("", [])
+        for _, item in sorted(named + unnamed, key=_position) if unnamed else named:
+            yield item
+
     def reach(self, node: Node) -> Reach:
         """The pools that the node sees, unusable ones included, and their devices usable on it.
 
@@ -223,6 +235,10 @@ def _with_rules(pool: Pool, rules: Iterable[DeviceTaintRule]) -> Mapping[int, tu
         for index in chosen:
             taints[index] = (*taints.get(index, ()), rule.spec.taint)
     return taints
+
+
+def _position(entry: tuple[int, ResourceSlice]) -> int:
+    return entry[0]
 
 
 def _pool_key(pool: Pool) -> PoolKey:

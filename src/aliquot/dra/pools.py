@@ -99,8 +99,13 @@ class Pool:
         "values",
     )
 
-    def __init__(self, source: Sequence[ResourceSlice], features: Features) -> None:
-        """The pool that all slices of one driver and pool name, of any generation, make up."""
+    def __init__(
+        self, source: Sequence[ResourceSlice], features: Features, *, assume_complete: bool = False
+    ) -> None:
+        """The pool that all slices of one driver and pool name, of any generation, make up.
+
+        assume_complete: take the pool as complete whatever its slices announce.
+        """
         first = source[0].spec
         self.source = tuple(source)
         self.driver = first.driver
@@ -110,7 +115,7 @@ class Pool:
         current = [item for item in source if item.spec.pool.generation == self.generation]
         self.slices = tuple(sorted(current, key=_slice_name))
         announced = current[0].spec.pool.resource_slice_count
-        self.complete = len(current) == announced
+        self.complete = assume_complete or len(current) == announced
         self.problem = ""
         self.devices: tuple[Device, ...] = ()
         self.starts: tuple[int, ...] = ()

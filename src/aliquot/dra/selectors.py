@@ -13,6 +13,7 @@ from aliquot.cel.environment import Environment
 from aliquot.cel.errors import CompileError, EvaluationError
 from aliquot.cel.program import Program, Read
 from aliquot.cel.semver import Semver, SemverError
+from aliquot.dra.attributes import value_of
 from aliquot.dra.features import Features, KubernetesVersion
 from aliquot.dra.pools import Devices, Pool
 from aliquot.model.resource import Device, DeviceAttribute
@@ -132,6 +133,12 @@ class Matcher:
         return tuple(shape)
 
     def _test(self, driver: str, device: Device) -> bool | SelectorFault:
+        for name, attribute in device.attributes.items():
+            if value_of(attribute) is None:
+                _, of_class, number = self._programs[0]
+                return SelectorFault(
+                    of_class, number, False, f"attribute {name}: unsupported attribute value"
+                )
         view = view_of(driver, device)
         for program, of_class, number in self._programs:
             if isinstance(program, SelectorFault):

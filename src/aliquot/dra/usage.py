@@ -4,7 +4,7 @@ Devices allocated with adminAccess are not in use by that (KEP-5018). A device d
 once, however many claims share it (KEP-4815, KEP-5075).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NewType, TypeAlias
 
 from aliquot.dra.fleet import Fleet
@@ -247,6 +247,13 @@ class Usage:
         else:
             usage.release(index, claim, result)
         self.changes.append((pool, index))
+
+    def results_of(self, key: PoolKey) -> Iterator[DeviceRequestAllocationResult]:
+        """What the claims hold of a pool, devices that it no longer has included."""
+        for claim in self._claims.get(key, ()):
+            for result in self.holdings[claim].devices.results:
+                if (result.driver, result.pool) == key and not result.admin_access:
+                    yield result
 
     def state(self) -> Mapping[object, object]:
         """All that is taken as plain data, for comparison."""
