@@ -109,3 +109,13 @@ def test_a_queue_that_makes_no_sense_is_refused(cluster: Cluster, spec: Object) 
     with pytest.raises(StatusError) as refused:
         cluster.create(queue("self", **spec))
     assert refused.value.code in (400, 422)
+
+
+def test_a_quota_above_its_limit_is_told_with_the_resource(cluster: Cluster) -> None:
+    cluster.install()
+    resources = [
+        {"name": "gpu", "quota": 2, "limit": "4"},
+        {"name": "memory", "quota": "2Gi", "limit": "2G"},
+    ]
+    with pytest.raises(StatusError, match="denied request: quota exceeds limit for memory"):
+        cluster.create(queue("team", resources=resources))
