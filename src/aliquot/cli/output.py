@@ -15,10 +15,11 @@ import click
 import msgspec
 import yaml
 
+from aliquot.inventory.amounts import NONE
+
 API_VERSION = "aliquot.dev/v1alpha1"
 """The version of the JSON that commands print; fields are added to it, never changed or taken away."""
 
-NONE = "<none>"
 FORMS = ("table", "wide", "json", "yaml", "csv", "name")
 
 _COLOURS = {

@@ -8,7 +8,7 @@ PCI address, else when one names the other's UUID as its parent's.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
 from aliquot.cel.quantity import Quantity
@@ -24,6 +24,7 @@ _PROFILE = ("profile", "vgpuType", "vgpuProfile", "partitionProfile", "computePa
 _SUFFIXES = ("-counter-set", "-mutex", "-counters")
 _DIGITS = re.compile(r"([0-9]+)")
 _MEMORY_SLICES = 8
+_SLOT = re.compile(r"memory-?slice-?([0-9]+)", re.IGNORECASE)
 _CHANNELS = frozenset({"channel", "daemon"})
 
 
@@ -128,7 +129,6 @@ def _boards(pool: Pool) -> Iterable[Board]:
         parts = tuple(
             sorted((_part(pool, number) for number in numbers), key=lambda part: natural(part.name))
         )
-        parts = _with_shares(pool, parts)
         largest = max(parts, key=lambda part: part.share)
         device = pool.devices[largest.number]
         yield Board(
@@ -167,46 +167,47 @@ def _board_name(key: str, parts: tuple[Part, ...], largest: Part) -> str:
 
 def _part(pool: Pool, number: int) -> Part:
     device = pool.devices[number]
+    share, start = _share_and_start(pool, number)
     return Part(
         name=device.name,
         number=number,
         kind=_text(device, "type") or "device",
         profile=_first_text(device, _PROFILE),
         memory=_memory(device),
-        share=min(share_of_device(pool, number), Fraction(1)),
+        share=share,
         shareable=bool(device.allow_multiple_allocations),
         capacities={name: capacity.value.nano for name, capacity in device.capacity.items()}
         if device.allow_multiple_allocations
         else {},
-        start=_start(device),
+        start=start,
     )
 
 
-def _with_shares(pool: Pool, parts: tuple[Part, ...]) -> tuple[Part, ...]:
-    """Parts that lie side by side without counters: each counts by its memory slices."""
-    if len(parts) == 1 or any(pool.devices[part.number].consumes_counters for part in parts):
-        return parts
-    slices = [_slice_count(pool.devices[part.number]) for part in parts]
-    if not all(slices):
-        return parts
-    return tuple(
-        replace(part, share=min(Fraction(count, _MEMORY_SLICES), Fraction(1)))
-        for part, count in zip(parts, slices, strict=True)
-    )
+def _share_and_start(pool: Pool, number: int) -> tuple[Fraction, Fraction | None]:
+    """How much of its board a device is, and where on it it lies.
+
+    A device that takes numbered memory slices is so many of the board's, from the first of them on: slices
+    cannot overlap, so devices side by side add up to 1 at most. Any other device is the largest ratio that it
+    draws of a counter.
+    """
+    draws = pool.draws[number] if pool.draws else ()
+    taken = [_slot(pool.counter_names[counter][1]) for counter, amount in draws if amount]
+    own = {pool.counter_names[counter][0] for counter, _ in draws}
+    there = [_slot(name) for counter_set, name in pool.counter_names if counter_set in own]
+    slots = [slot for slot in taken if slot is not None]
+    board = len([slot for slot in there if slot is not None])
+    if not draws:
+        names = pool.devices[number].capacity
+        slots = [slot for name in names if (slot := _slot(name.rpartition("/")[2])) is not None]
+        board = _MEMORY_SLICES
+    if slots and board:
+        return Fraction(len(slots), board), Fraction(min(slots), board)
+    return min(share_of_device(pool, number), Fraction(1)), None
 
 
-def _slice_count(device: Device) -> int:
-    return sum(1 for name in device.capacity if "memorySlice" in name)
-
-
-def _start(device: Device) -> Fraction | None:
-    """Where a MIG instance lies: its first memory slice of eight. The driver publishes memorySlice<i>."""
-    slices = [
-        int(name.rpartition("memorySlice")[2])
-        for name in device.capacity
-        if "memorySlice" in name and name.rpartition("memorySlice")[2].isdigit()
-    ]
-    return Fraction(min(slices), _MEMORY_SLICES) if slices else None
+def _slot(name: str) -> int | None:
+    found = _SLOT.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def _memory(device: Device) -> Quantity | None:

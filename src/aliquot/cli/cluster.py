@@ -1,0 +1,93 @@
+"""Reading a cluster for commands that show it: options that name it, one Snapshot, and changes to it."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import msgspec
+
+from aliquot.cli.failures import Failure
+from aliquot.kube.client import Client
+from aliquot.kube.config import ConfigError, Connection, default_paths, in_cluster, load_kubeconfig
+from aliquot.kube.errors import ApiError, TransportError
+from aliquot.kube.mirror import Mirror
+from aliquot.model.snapshot import Snapshot
+
+SYNC_SECONDS = 60.0
+
+Command = TypeVar("Command", bound=Callable[..., object])
+
+
+class Target(msgspec.Struct, frozen=True):
+    """Which cluster: kubeconfig file ("": as kubectl finds it) and context ("": the current one)."""
+
+    kubeconfig: str = ""
+    context: str = ""
+
+    def connection(self) -> Connection:
+        """How to reach it. Raises Failure."""
+        paths: Sequence[Path] = [Path(self.kubeconfig)] if self.kubeconfig else default_paths(os.environ)
+        try:
+            if not self.kubeconfig and not self.context and "KUBERNETES_SERVICE_HOST" in os.environ:
+                return in_cluster(os.environ)
+            return load_kubeconfig(paths, context=self.context)
+        except ConfigError as error:
+            raise Failure(f"{error}; give --kubeconfig or set KUBECONFIG (`aliquot up` prints how)") from None
+
+
+def target_options(command: Command) -> Command:
+    """The options --kubeconfig and --context."""
+    command = click.option("--context", default="", help="The kubeconfig's context to use.")(command)
+    return click.option(
+        "--kubeconfig", default="", type=click.Path(dir_okay=False), help="Path of the kubeconfig file."
+    )(command)
+
+
+@asynccontextmanager
+async def mirrored(target: Target) -> AsyncIterator[Mirror]:
+    """A mirror of the cluster, once everything was listed. Raises Failure."""
+    connection = target.connection()
+    async with Client(connection) as client:
+        try:
+            mirror = Mirror(client)
+            running = asyncio.ensure_future(mirror.run())
+            try:
+                synced = asyncio.ensure_future(mirror.wait_synced())
+                done, _ = await asyncio.wait(
+                    {running, synced}, timeout=SYNC_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    raise Failure(
+                        f"{connection.server} did not answer within {SYNC_SECONDS:.0f} s; is the cluster up?"
+                    )
+                for task in done:
+                    task.result()
+                _report(mirror, connection)
+                yield mirror
+            finally:
+                running.cancel()
+                synced.cancel()
+                await asyncio.gather(running, synced, return_exceptions=True)
+        except (ApiError, TransportError) as error:
+            raise Failure(f"{connection.server}: {error}") from None
+
+
+def _report(mirror: Mirror, connection: Connection) -> None:
+    """Kinds that could not be read: all of them is a failure, some are worth a note."""
+    problems = mirror.problems
+    whole = [problem for problem in problems if not problem.subject]
+    if whole and not any(mirror.snapshot().objects()):
+        raise Failure(f"{connection.server}: {whole[0].message}; is the cluster up, and may you read it?")
+    for problem in problems:
+        subject = f"{problem.kind} {problem.subject}".strip()
+        click.echo(f"note: {subject} could not be read: {problem.message}", err=True)
+
+
+async def snapshot(target: Target) -> Snapshot:
+    """The cluster's objects now. Raises Failure."""
+    async with mirrored(target) as mirror:
+        return mirror.snapshot()

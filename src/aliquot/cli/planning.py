@@ -1,0 +1,197 @@
+"""A plan as a table, a document and a summary."""
+
+from collections import Counter
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+
+from aliquot.cli.output import API_VERSION, Column, Row, Table
+from aliquot.cli.tables import joined, reference
+from aliquot.dra.fleet import Fleet
+from aliquot.dra.shares import share_of_result
+from aliquot.inventory import amounts
+from aliquot.inventory.amounts import NONE
+from aliquot.inventory.decisions import nodes_of, told
+from aliquot.inventory.report import Report
+from aliquot.model.kinds import plain
+from aliquot.scheduling.plan import Allocate, Decision
+from aliquot.scheduling.wording import fix_sentence, sentence
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan in figures. devices: accelerators; allocated: of them once the plan is done, and before it.
+
+    pods: those that the plan decides about; running: those that had their node before.
+    """
+
+    nodes: int
+    devices: int
+    allocated_before: Fraction
+    allocated: Fraction
+    pods: int
+    placed: int
+    waiting: int
+    running: int
+    reasons: Mapping[str, int]
+
+
+def summarize(before: Report, after: Report) -> Summary:
+    """before: the report of the input, with the plan made from it; after: that of what the plan leads to."""
+    placed = waiting = 0
+    reasons: Counter[str] = Counter()
+    for decision in before.plan.decisions:
+        if decision.verdict is not None:
+            waiting += len(decision.pods)
+            if decision.pods:
+                reasons[decision.verdict.reason.value] += len(decision.pods)
+        else:
+            placed += sum(nodes_of(decision).values())
+    running = sum(1 for pod in before.snapshot.pods if pod.spec.node_name and not pod.finished)
+    return Summary(
+        nodes=len(before.snapshot.nodes),
+        devices=before.devices.total.total,
+        allocated_before=before.devices.total.allocated,
+        allocated=after.devices.total.allocated,
+        pods=placed + waiting,
+        placed=placed,
+        waiting=waiting,
+        running=running,
+        reasons=dict(reasons.most_common()),
+    )
+
+
+def summary_document(summary: Summary) -> dict[str, Any]:
+    """Numbers as JSON has them; `gpusAllocatedExact` is exact."""
+    return {
+        "nodes": summary.nodes,
+        "devices": summary.devices,
+        "gpusAllocated": _number(summary.allocated),
+        "gpusAllocatedExact": str(summary.allocated),
+        "gpusAllocatedBefore": _number(summary.allocated_before),
+        "percentAllocated": _number(Fraction(round(10000 * summary.allocated / summary.devices), 100))
+        if summary.devices
+        else 0,
+        "pods": summary.pods,
+        "placed": summary.placed,
+        "waiting": summary.waiting,
+        "running": summary.running,
+        "reasons": dict(summary.reasons),
+    }
+
+
+def _number(value: Fraction) -> int | float:
+    return value.numerator if value.denominator == 1 else float(value)
+
+
+def summary_lines(summary: Summary) -> list[str]:
+    """The summary for people."""
+    used = amounts.used_of(summary.allocated, summary.devices)
+    before = f", before {amounts.fraction(summary.allocated_before)}" if summary.allocated_before else ""
+    share = amounts.percent(summary.placed, summary.pods)
+    lines = [
+        f"nodes      {summary.nodes}",
+        f"devices    {used} allocated{before}",
+        f"pods       {summary.placed}/{summary.pods} placed ({share})",
+    ]
+    if summary.waiting:
+        lines.append(f"waiting    {summary.waiting}")
+        width = max(len(str(count)) for count in summary.reasons.values()) if summary.reasons else 0
+        lines += [f"  {count:>{width}} {reason}" for reason, count in summary.reasons.items()]
+    return lines
+
+
+_COLUMNS = (
+    Column(title="NAMESPACE", key="namespace"),
+    Column(title="WORKLOAD", key="workload"),
+    Column(title="QUEUE", key="queue"),
+    Column(title="RESULT", key="result"),
+    Column(title="PODS", key="pods", right=True),
+    Column(title="DEVICES", key="devices", right=True),
+    Column(title="NODES", key="nodes"),
+    Column(title="REASON", key="reason"),
+    Column(title="MESSAGE", key="message", wide=True),
+    Column(title="FIX", key="fix", wide=True),
+)
+
+
+def plan_table(report: Report) -> Table:
+    """One row for each decision, in the order of the plan."""
+    return Table(
+        kind="Plan",
+        columns=_COLUMNS,
+        rows=tuple(_row(decision, report.fleet) for decision in report.plan.decisions),
+    )
+
+
+def _row(decision: Decision, fleet: Fleet) -> Row:
+    verdict = decision.verdict
+    outcome, text = told(decision)
+    workload = decision.workload
+    name = f"{workload.kind.lower()}/{workload.name}"
+    nodes = nodes_of(decision)
+    shown = [f"{node} (x{count})" if count > 1 else node for node, count in nodes.items()]
+    cells = (
+        workload.namespace,
+        name,
+        decision.queue,
+        outcome,
+        str(len(decision.pods)),
+        amounts.fraction(_devices(decision, fleet)),
+        joined(shown),
+        verdict.reason.value if verdict is not None else NONE,
+        text,
+        fix_sentence(verdict.fix) if verdict is not None and verdict.fix is not None else NONE,
+    )
+    return Row(cells=cells, item=_item(decision, outcome), name=name)
+
+
+def _devices(decision: Decision, fleet: Fleet) -> Fraction:
+    return sum(
+        (
+            share_of_result(fleet, result)
+            for action in decision.actions
+            if isinstance(action, Allocate)
+            for result in action.allocation.devices.results
+        ),
+        Fraction(0),
+    )
+
+
+def _item(decision: Decision, outcome: str) -> dict[str, Any]:
+    verdict = decision.verdict
+    return {
+        "id": decision.id,
+        "workload": reference(decision.workload),
+        "queue": decision.queue,
+        "result": outcome,
+        "position": decision.position,
+        "pods": [pod.name for pod in decision.pods],
+        "placements": [
+            {"pod": placement.pod.name, "node": placement.node} for placement in decision.placements
+        ],
+        "allocations": [
+            {
+                "claim": action.claim.name,
+                "devices": [
+                    {"driver": result.driver, "pool": result.pool, "device": result.device}
+                    for result in action.allocation.devices.results
+                ],
+            }
+            for action in decision.actions
+            if isinstance(action, Allocate)
+        ],
+        "verdict": plain(verdict) if verdict is not None else None,
+        "message": sentence(verdict) if verdict is not None else "",
+    }
+
+
+def plan_document(report: Report, summary: Summary) -> dict[str, Any]:
+    """The plan for programs."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Plan",
+        "summary": summary_document(summary),
+        "items": [_item(decision, told(decision)[0]) for decision in report.plan.decisions],
+    }

@@ -1,0 +1,363 @@
+"""The tables of the inventory with their columns, for output in any form."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+from aliquot.cli.output import Column, Row, Table
+from aliquot.inventory import amounts
+from aliquot.inventory.amounts import NONE
+from aliquot.inventory.devices import Amounts, DeviceState, DeviceTable, Holder
+from aliquot.inventory.owners import workload_name
+from aliquot.inventory.queues import QueueState, QueueTable, ResourceState
+from aliquot.inventory.workloads import Status, WorkloadState, WorkloadTable
+from aliquot.model.kinds import plain
+from aliquot.model.meta import ObjectRef
+from aliquot.scheduling.queues import GPU, UNIT, Amount
+from aliquot.scheduling.wording import sentence
+
+TOTAL = "*"
+
+_DEVICE_COLUMNS = (
+    Column(title="NODE", key="node"),
+    Column(title="DEVICE", key="device"),
+    Column(title="PRODUCT", key="product"),
+    Column(title="MEMORY", key="memory", right=True),
+    Column(title="MODE", key="mode"),
+    Column(title="USED/TOTAL", key="used"),
+    Column(title="QUEUE", key="queue"),
+    Column(title="WORKLOAD", key="workload"),
+    Column(title="CLAIM", key="claim", wide=True),
+    Column(title="PODS", key="pods", wide=True),
+    Column(title="DRIVER", key="driver", wide=True),
+    Column(title="POOL", key="pool", wide=True),
+    Column(title="STATUS", key="status"),
+)
+
+
+def devices(table: DeviceTable, keep: Callable[[DeviceState], bool] = lambda state: True) -> Table:
+    """One row for each physical device, and below it one for each part if it is split; then totals."""
+    rows: list[Row] = []
+    kept = [state for state in table.devices if keep(state)]
+    for state in kept:
+        rows.extend(_device_rows(state))
+    total = Amounts.of(kept)
+    if total.total:
+        cells = [TOTAL] + [""] * (len(_DEVICE_COLUMNS) - 1)
+        cells[1] = str(total.total)
+        cells[5] = amounts.used_of(total.allocated, total.total)
+        rows.append(Row(cells=tuple(cells), item={}, name=TOTAL, total=True))
+    return Table(kind="DeviceTable", columns=_DEVICE_COLUMNS, rows=tuple(rows), summary=_amounts(total, kept))
+
+
+def _amounts(total: Amounts, states: Iterable[DeviceState]) -> dict[str, Any]:
+    nodes: dict[str, list[DeviceState]] = {}
+    for state in states:
+        nodes.setdefault(state.board.node, []).append(state)
+    return {
+        "devices": total.total,
+        "usable": total.usable,
+        "allocated": str(total.allocated),
+        "nodes": [
+            {"node": node, "devices": found.total, "allocated": str(found.allocated)}
+            for node, own in nodes.items()
+            if (found := Amounts.of(own)).total
+        ],
+    }
+
+
+def _device_rows(state: DeviceState) -> Iterable[Row]:
+    board = state.board
+    split = [part for part in state.parts if not part.part.whole]
+    holders = () if split else state.holders
+    cells = (
+        board.node or "<several>",
+        board.name,
+        board.product,
+        amounts.memory(board.memory),
+        state.mode,
+        amounts.used_of(state.allocated, 1),
+        *_holder_cells(holders),
+        board.driver,
+        board.pool,
+        state.problem or ("InUse" if state.allocated else "Free"),
+    )
+    yield Row(cells=cells, item=_device_item(state), name=f"device/{board.pool}/{board.name}")
+    for part in split:
+        cells = (
+            board.node or "<several>",
+            f"  {part.part.name}",
+            part.part.profile,
+            amounts.memory(part.part.memory),
+            state.mode,
+            amounts.fraction(part.part.share),
+            *_holder_cells(part.holders),
+            board.driver,
+            board.pool,
+            state.problem or ("InUse" if part.held else "Free"),
+        )
+        # Programs find parts inside their device; a row of its own would be counted twice.
+        yield Row(cells=cells, item={}, name=f"device/{board.pool}/{part.part.name}", total=True)
+
+
+def _holder_cells(holders: Iterable[Holder]) -> tuple[str, str, str, str]:
+    holders = tuple(holders)
+    queues = dict.fromkeys(holder.queue for holder in holders if holder.queue)
+    workloads = dict.fromkeys(
+        f"{holder.workload.namespace}/{workload_name(holder.workload)}"
+        for holder in holders
+        if holder.workload is not None
+    )
+    claims = dict.fromkeys(
+        f"{holder.claim.namespace}/{holder.claim.name}" for holder in holders if holder.claim is not None
+    )
+    pods = dict.fromkeys(pod.name for holder in holders for pod in holder.pods)
+    return (joined(queues), joined(workloads), joined(claims), joined(pods))
+
+
+def joined(names: Iterable[str], most: int = 3) -> str:
+    """Names with commas; beyond `most` only how many more there are."""
+    found = list(names)
+    if len(found) > most:
+        return f"{','.join(found[:most])},+{len(found) - most}"
+    return ",".join(found) or NONE
+
+
+def _device_item(state: DeviceState) -> dict[str, Any]:
+    board = state.board
+    return {
+        "node": board.node,
+        "driver": board.driver,
+        "pool": board.pool,
+        "device": board.name,
+        "product": board.product,
+        "memory": str(board.memory) if board.memory is not None else None,
+        "accelerator": board.accelerator,
+        "mode": state.mode,
+        "allocated": str(state.allocated),
+        "free": str(state.free),
+        "problem": state.problem,
+        "parts": [
+            {
+                "device": part.part.name,
+                "kind": part.part.kind,
+                "profile": part.part.profile,
+                "memory": str(part.part.memory) if part.part.memory is not None else None,
+                "share": str(part.part.share),
+                "holders": [_holder_item(holder) for holder in part.holders],
+            }
+            for part in state.parts
+        ],
+    }
+
+
+def _holder_item(holder: Holder) -> dict[str, Any]:
+    return {
+        "claim": reference(holder.claim),
+        "pods": [reference(pod) for pod in holder.pods],
+        "workload": reference(holder.workload),
+        "queue": holder.queue,
+        "share": str(holder.share),
+        "adminAccess": holder.admin,
+    }
+
+
+def reference(ref: ObjectRef | None) -> dict[str, str] | None:
+    """An object by kind, namespace and name."""
+    return {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name} if ref is not None else None
+
+
+_WORKLOAD_COLUMNS = (
+    Column(title="NAMESPACE", key="namespace"),
+    Column(title="NAME", key="name"),
+    Column(title="QUEUE", key="queue"),
+    Column(title="PRIORITY", key="priority", wide=True, right=True),
+    Column(title="PODS", key="pods"),
+    Column(title="DEVICES", key="devices", right=True),
+    Column(title="STATUS", key="status"),
+    Column(title="POSITION", key="position", right=True),
+    Column(title="REASON", key="reason"),
+    Column(title="NODES", key="nodes"),
+    Column(title="MESSAGE", key="message", wide=True),
+    Column(title="AGE", key="age"),
+)
+
+
+def workloads(
+    table: WorkloadTable,
+    now: datetime,
+    keep: Callable[[WorkloadState], bool] = lambda state: True,
+    *,
+    with_namespace: bool = True,
+) -> Table:
+    """One row for each workload; those that wait first."""
+    kept = [state for state in table.workloads if keep(state)]
+    start = 0 if with_namespace else 1
+    rows = tuple(
+        Row(
+            cells=_workload_cells(state, now)[start:],
+            item=_workload_item(state),
+            name=workload_name(state.ref),
+        )
+        for state in kept
+    )
+    counts = {status.value: sum(1 for state in kept if state.status is status) for status in Status}
+    return Table(
+        kind="WorkloadTable",
+        columns=_WORKLOAD_COLUMNS[start:],
+        rows=rows,
+        summary={"workloads": len(kept), **{key.lower(): count for key, count in counts.items()}},
+    )
+
+
+def _workload_cells(state: WorkloadState, now: datetime) -> tuple[str, ...]:
+    waits = state.status is Status.WAITING
+    verdict = state.verdict if waits else None
+    return (
+        state.ref.namespace,
+        workload_name(state.ref),
+        state.queue,
+        str(state.priority),
+        f"{state.ready}/{state.total}",
+        amounts.fraction(state.devices),
+        state.status.value,
+        str(state.position) if state.position else NONE,
+        verdict.reason.value if verdict is not None else NONE,
+        joined(state.nodes),
+        sentence(verdict) if verdict is not None else NONE,
+        amounts.age(state.created, now),
+    )
+
+
+def _workload_item(state: WorkloadState) -> dict[str, Any]:
+    return {
+        "kind": state.ref.kind,
+        "namespace": state.ref.namespace,
+        "name": state.ref.name,
+        "queue": state.queue,
+        "priority": state.priority,
+        "created": state.created.isoformat(),
+        "status": state.status.value,
+        "podsReady": state.ready,
+        "podsTotal": state.total,
+        "devices": str(state.devices),
+        "nodes": list(state.nodes),
+        "pods": [pod.name for pod in state.pods],
+        "claims": [claim.name for claim in state.claims],
+        "position": state.position,
+        "decision": state.decision,
+        "verdict": plain(state.verdict) if state.verdict is not None else None,
+        "message": sentence(state.verdict) if state.verdict is not None else "",
+    }
+
+
+_QUEUE_COLUMNS = (
+    Column(title="NAME", key="name"),
+    Column(title="RESOURCE", key="resource", wide=True),
+    Column(title="PRIORITY", key="priority", wide=True, right=True),
+    Column(title="QUOTA", key="quota", right=True),
+    Column(title="LIMIT", key="limit", right=True),
+    Column(title="USED", key="used", right=True),
+    Column(title="USED/LIMIT", key="share"),
+    Column(title="WEIGHT", key="weight", wide=True, right=True),
+    Column(title="RUNNING", key="running", right=True),
+    Column(title="WAITING", key="waiting", right=True),
+    Column(title="STATUS", key="status"),
+)
+
+
+def queues(
+    table: QueueTable,
+    capacity: Mapping[str, Amount],
+    *,
+    wide: bool,
+    keep: Callable[[QueueState], bool] = lambda state: True,
+) -> Table:
+    """The tree, indented; GPUs only, or with `wide` a row for every resource that has terms; then totals.
+
+    The totals are those of the whole tree, also when only some queues are kept. capacity: what the cluster
+    has of a resource, in billionths; it stands in for a limit that is not set.
+    """
+    rows: list[Row] = []
+    for queue in filter(keep, table.queues):
+        shown = queue.resources if wide else queue.resources[:1]
+        for number, resource in enumerate(shown):
+            rows.append(_queue_row(queue, resource, capacity, first=not number))
+    tops = [queue.resource(GPU) for queue in table.queues if not queue.depth and not queue.problem]
+    if table.outside.resources or table.outside.running or table.outside.waiting:
+        rows.append(_queue_row(table.outside, table.outside.resource(GPU), capacity, first=True))
+    if tops:
+        used: Amount = sum((resource.used for resource in tops), table.outside.resource(GPU).used)
+        total = ResourceState(GPU, used)
+        sums = QueueState(
+            name=TOTAL,
+            parent="",
+            depth=0,
+            priority=0,
+            resources=(total,),
+            waiting=sum(q.waiting for q in table.queues if not q.depth) + table.outside.waiting,
+            running=sum(q.running for q in table.queues if not q.depth) + table.outside.running,
+        )
+        rows.append(_queue_row(sums, total, capacity, first=True))
+    return Table(kind="QueueTable", columns=_QUEUE_COLUMNS, rows=tuple(rows))
+
+
+def _queue_row(
+    queue: QueueState, resource: ResourceState, capacity: Mapping[str, Amount], *, first: bool
+) -> Row:
+    whole = resource.limit if resource.limit is not None else capacity.get(resource.name)
+    name = "  " * queue.depth + (queue.name or "<no queue>")
+    used = f"{amounts.amount(resource.used)}/{amounts.amount(whole)}" if whole is not None else NONE
+    if whole is not None:
+        used += f" ({amounts.percent(Fraction(resource.used), Fraction(whole))})"
+    cells = (
+        name if first else "",
+        resource.name,
+        str(queue.priority) if first and queue.name not in ("", TOTAL) else NONE,
+        amounts.amount(resource.quota),
+        amounts.amount(resource.limit),
+        amounts.amount(resource.used),
+        used,
+        str(resource.weight) if queue.name not in ("", TOTAL) else NONE,
+        str(queue.running),
+        str(queue.waiting),
+        f"Broken: {queue.problem}" if queue.problem else ("OverQuota" if _over(queue, resource) else "Ready"),
+    )
+    special = queue.name in ("", TOTAL) or not first
+    return Row(
+        cells=cells,
+        item={} if special else _queue_item(queue),
+        name=f"queue/{queue.name}",
+        total=special,
+    )
+
+
+def _over(queue: QueueState, resource: ResourceState) -> bool:
+    return queue.name not in ("", TOTAL) and resource.quota is not None and resource.over_quota
+
+
+def _queue_item(queue: QueueState) -> dict[str, Any]:
+    return {
+        "name": queue.name,
+        "parent": queue.parent,
+        "priority": queue.priority,
+        "running": queue.running,
+        "waiting": queue.waiting,
+        "problem": queue.problem,
+        "resources": [
+            {
+                "name": resource.name,
+                "quota": _text(resource.quota),
+                "limit": _text(resource.limit),
+                "used": _text(resource.used),
+                "overQuotaWeight": resource.weight,
+            }
+            for resource in queue.resources
+        ],
+    }
+
+
+def _text(value: Amount | None) -> str | None:
+    """An amount for programs: exact, without a suffix."""
+    return None if value is None else str(Fraction(value) / UNIT)
