@@ -115,14 +115,19 @@ class Operand:
         return Operand(None, self.type.parameters[0], path, None, self.size_of)
 
 
-def static_cost(root: Node, size_of: SizeOf) -> int:
-    """The worst-case cost of a checked tree; UNBOUNDED if an input's size is."""
-    return _Estimator(size_of).cost(root).high
+def static_cost(root: Node, size_of: SizeOf, *, strict: bool = False) -> int:
+    """The worst-case cost of a checked tree; UNBOUNDED if an input's size is.
+
+    Kubernetes' estimate counts no fields of dynamic values, although evaluation does. With `strict`
+    they are counted, and the result is never below what an evaluation costs.
+    """
+    return _Estimator(size_of, strict=strict).cost(root).high
 
 
 class _Estimator:
-    def __init__(self, size_of: SizeOf) -> None:
+    def __init__(self, size_of: SizeOf, *, strict: bool) -> None:
         self._size_of = size_of
+        self._step = Range(2, 2) if strict else NOTHING
         self._costs: dict[Node, Range] = {}
         self._paths: dict[Node, Path] = {}
         self._sizes: dict[Node, Range] = {}
@@ -181,6 +186,7 @@ class _Estimator:
             return cost
         if node.operand.type.kind in ("map", "struct", "param"):
             cost += ONE
+        cost += self._step
         self._paths[node] = (*self._path(node.operand), node.field)
         return cost
 
@@ -266,7 +272,7 @@ class _Estimator:
                 result = self._size(node)
         if result is not None:
             self._sizes[node] = result
-        return total + call
+        return total + call + self._step
 
     def _join(self, node: Node, left: Node, right: Node) -> None:
         first, second = self._entry_sizes(left), self._entry_sizes(right)

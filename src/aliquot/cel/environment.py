@@ -85,8 +85,11 @@ class Environment:
         functions of features that are off. Without it, the environment is that of validation on create.
         """
         _require(kubernetes)
+        # From 1.37 on lists are readable whatever the feature says; it only guards new expressions.
+        readable_lists = list_attributes or kubernetes >= (1, 37)
         fields = dra.device_fields(
-            consumable_capacity=consumable_capacity or stored, list_attributes=list_attributes
+            consumable_capacity=consumable_capacity or stored,
+            list_attributes=list_attributes or (stored and readable_lists),
         )
         libraries = base_libraries(kubernetes)
         if kubernetes == (1, 36) and (list_attributes or stored):
@@ -96,7 +99,7 @@ class Environment:
             variables={"device": dra.DEVICE},
             fields={dra.DEVICE.name: fields},
             size_of=_device_sizes(),
-            list_attributes=list_attributes,
+            list_attributes=readable_lists,
             accept=_selector_result,
         )
 
@@ -151,6 +154,7 @@ class Environment:
             text,
             output=output,
             cost=static_cost(root, self._size_of),
+            ceiling=static_cost(root, self._size_of, strict=True),
             reads=device_reads(root) if "device" in names else None,
             variables=names,
             build=build,

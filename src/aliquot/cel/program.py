@@ -55,8 +55,9 @@ class Variables(dict[str, Any]):
 class Program:
     """An expression that can be evaluated any number of times, from any thread.
 
-    `output` is the type of the result. `cost` is the worst-case cost over all inputs within Kubernetes'
-    limits (2**64 - 1 if unbounded). `reads` are the attributes and capacities that decide the result
+    `output` is the type of the result. `cost` is Kubernetes' estimate of the worst-case cost over all inputs
+    within its limits (2**64 - 1 if unbounded); `ceiling` is what no evaluation of such an input exceeds,
+    variables of the policy included. `reads` are the attributes and capacities that decide the result
     together with the device's driver and allowMultipleAllocations; None if it may depend on others.
     """
 
@@ -66,6 +67,7 @@ class Program:
         *,
         output: Type,
         cost: int,
+        ceiling: int,
         reads: frozenset[Read] | None,
         variables: tuple[str, ...],
         build: Callable[[bool], tuple[Closure, int]],
@@ -83,7 +85,7 @@ class Program:
         self._list_attributes = list_attributes
         self._composites = composites or {}
         self._convert = convert
-        self._ceiling: int = cost + sum(program._ceiling for program in self._composites.values())
+        self.ceiling: int = ceiling + sum(program.ceiling for program in self._composites.values())
         self._metered: tuple[Closure, int] | None = None
         self._plain: tuple[Closure, int] | None = None
 
@@ -127,7 +129,7 @@ class Program:
         Programs of admission policies give plain JSON values, others the values of `aliquot.cel.values`.
         """
         # Where no input can reach the limit, nothing needs counting.
-        meter = None if self._ceiling <= cost_limit else Meter(cost_limit)
+        meter = None if self.ceiling <= cost_limit else Meter(cost_limit)
         return self._converted(self.run(values, meter))
 
     def measure(self, values: Mapping[str, Any], cost_limit: int = DEFAULT_COST_LIMIT) -> tuple[Any, int]:
@@ -145,7 +147,7 @@ class Program:
 
     def matches(self, view: DeviceView, cost_limit: int = DEFAULT_COST_LIMIT) -> bool:
         """Whether a device is selected; raise EvaluationError, also for a result that is no bool."""
-        if view.fault or view.list_attribute or self._ceiling > cost_limit:
+        if view.fault or view.list_attribute or self.ceiling > cost_limit:
             result = self.evaluate({"device": view}, cost_limit)
         else:
             closure, size = self._plain or self._closure(metered=False)
