@@ -9,6 +9,7 @@ from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.fixes import free_devices, free_resource, raise_limit
 from aliquot.scheduling.gangs import Gang
+from aliquot.scheduling.index import Key
 from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.placing import Failure, Placer
 from aliquot.scheduling.queues import Excess, exact, shown
@@ -39,7 +40,9 @@ class Explainer:
         for placement in failure.placed:
             state.take(placement, gang.queue)
         findings = survey(self._placer, failure.facts)
-        reason, facts, fix = self._judge(failure.facts, findings)
+        own = frozenset(claim.key for item in failure.placed for claim, _ in item.allocated)
+        missing = len(pods) - len(failure.placed)
+        reason, facts, fix = self._judge(failure.facts, findings, own, missing)
         state.undo(point)
         if self._observer is not None:
             for finding in findings:
@@ -81,8 +84,9 @@ class Explainer:
         return Verdict(reason=Reason.OVER_LIMIT, facts=tuple(facts), fix=fix)
 
     def _judge(
-        self, facts: PodFacts, findings: Sequence[NodeFinding]
+        self, facts: PodFacts, findings: Sequence[NodeFinding], own: frozenset[Key], missing: int
     ) -> tuple[Reason, tuple[Fact, ...], Fix | None]:
+        """own: claims of the gang that are placed for the while; missing: pods without a place."""
         invalid = [item for item in findings if item.devices is not None and item.devices.test == "invalid"]
         if invalid:
             shortage = invalid[0].devices
@@ -90,22 +94,34 @@ class Explainer:
             fact = Fact(test="invalid", subject=shortage.subject, available=shortage.detail)
             return Reason.INVALID_CLAIM, (fact,), Fix(change="correctClaim", subject=shortage.subject)
         reason = _reason(facts, findings)
-        return reason, _facts(reason, findings), self._fix(reason, facts, findings)
+        fix = self._free(reason, findings, own, missing) or self._fix(reason, facts, findings)
+        return reason, _facts(reason, findings), fix
 
-    def _fix(self, reason: Reason, facts: PodFacts, findings: Sequence[NodeFinding]) -> Fix | None:
+    def _free(
+        self, reason: Reason, findings: Sequence[NodeFinding], own: frozenset[Key], missing: int
+    ) -> Fix | None:
+        """What would have to be freed, if freeing helps."""
         state = self._placer.state
         reachable = [item for item in findings if item.place is None]
         if reason is Reason.DEVICES_IN_USE:
             near = [item for item in reachable if item.devices is not None and item.devices.test == "inUse"]
-            return free_devices(state, near or findings, self._holdings)
+            return free_devices(state, near or findings, own, missing)
         if reason is Reason.NODE_UNFIT:
             lacking = [item for item in reachable if item.devices is None and item.resource is not None]
-            if lacking:
-                return free_resource(state, lacking)
+            return free_resource(state, lacking)
+        return None
+
+    def _fix(self, reason: Reason, facts: PodFacts, findings: Sequence[NodeFinding]) -> Fix | None:
+        """What would have to change, if freeing does not help."""
+        if reason is Reason.NODE_UNFIT:
             blocked = Counter(item.place for item in findings if item.devices is None and item.place)
             if blocked:
                 (test, subject), count = min(blocked.items(), key=lambda item: (-item[1], item[0]))
                 return Fix(change=_PLACE_FIXES.get(test, "changePod"), subject=subject, amount=str(count))
+            short = [item.resource for item in findings if item.resource is not None]
+            if short:
+                resource, wanted, _ = short[0]
+                return Fix(change="addNode", subject=resource, amount=written(resource, wanted))
             return Fix(change="addNode")
         if reason is Reason.CLAIM_IN_USE:
             claim = facts.held[0][0].name if facts.held else ""

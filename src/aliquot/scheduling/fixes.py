@@ -16,36 +16,46 @@ MAX_HOLDERS = 16
 """Holders named in a fix; when more would be needed the list ends there."""
 
 
-def free_devices(state: ClusterState, near: Sequence[NodeFinding], holdings: Sequence[Holding]) -> Fix | None:
-    """The node that lacks fewest devices, and who holds them there."""
-    with_devices = [item for item in near if item.devices is not None]
-    if not with_devices:
-        return None
-    best = min(
-        with_devices,
-        key=lambda item: (item.devices.short or 1 if item.devices is not None else 0, item.node),
+def free_devices(
+    state: ClusterState, near: Sequence[NodeFinding], own: frozenset[Key], pods: int
+) -> Fix | None:
+    """How many devices are missing where fewest are, and who holds them there.
+
+    own: claims of the gang itself, which are no one to ask. pods: how many equal pods have no place yet; with
+    several, devices of several nodes are counted.
+    """
+    ordered = sorted(
+        (item.devices.short or 1, item.node, item.devices) for item in near if item.devices is not None
     )
-    assert best.devices is not None
-    missing = best.devices.short or 1
-    held: dict[Key, int] = {}
-    for pool in state.devices.fleet.local_pools(best.node):
-        usage = state.devices.usage.of_pool(pool)
-        for index in members(pool.local.get(best.node, 0) & (usage.taken | usage.shared)):
-            for claim, _ in usage.holders.get(index, {}):
-                held[claim] = held.get(claim, 0) + 1
+    if not ordered:
+        return None
+    short, node, devices = ordered[0]
+    missing = short + (pods - 1) * max(1, devices.wanted)
     holders: list[str] = []
     freed = 0
-    for claim, number in sorted(held.items(), key=lambda item: (-item[1], item[0])):
-        if freed >= missing or len(holders) >= MAX_HOLDERS:
-            break
-        holders.append(holder_of(state, claim))
-        freed += number
-    return Fix(
-        change="freeDevices",
-        subject=f"{best.devices.subject} on node {best.node}",
-        amount=str(missing),
-        holders=tuple(holders),
-    )
+    for _, name, _ in ordered if pods > 1 else ordered[:1]:
+        for claim, number in _held_at(state, name, own):
+            if freed >= missing or len(holders) >= MAX_HOLDERS:
+                break
+            holders.append(holder_of(state, claim))
+            freed += number
+    subject = devices.subject if pods > 1 else f"{devices.subject} on node {node}"
+    return Fix(change="freeDevices", subject=subject, amount=str(missing), holders=tuple(holders))
+
+
+def _held_at(state: ClusterState, node: str, own: frozenset[Key]) -> list[tuple[Key, int]]:
+    """Claims that hold devices of a node with how many, those with most first, shares last."""
+    held: dict[Key, int] = {}
+    shared: set[Key] = set()
+    for pool in state.devices.fleet.local_pools(node):
+        usage = state.devices.usage.of_pool(pool)
+        for index in members(pool.local.get(node, 0) & (usage.taken | usage.shared)):
+            for claim, share in usage.holders.get(index, {}):
+                if claim not in own:
+                    held[claim] = held.get(claim, 0) + 1
+                    if share is not None:
+                        shared.add(claim)
+    return sorted(held.items(), key=lambda item: (item[0] in shared, -item[1], item[0]))
 
 
 def holder_of(state: ClusterState, key: Key) -> str:
@@ -61,12 +71,14 @@ def holder_of(state: ClusterState, key: Key) -> str:
 
 
 def free_resource(state: ClusterState, lacking: Sequence[NodeFinding]) -> Fix | None:
-    """The node that lacks the smallest part of a resource, and whose requests there are largest."""
+    """The node that lacks the smallest part of a resource, among those that have enough in all."""
     best: tuple[float, str, NodeFinding] | None = None
     for item in lacking:
         if item.resource is None:
             continue
-        _, wanted, free = item.resource
+        name, wanted, free = item.resource
+        if name != "hostPort" and state.table.whole[item.number].get(name, 0) < wanted:
+            continue
         part = (wanted - free) / wanted if wanted else 1.0
         if best is None or (part, item.node) < best[:2]:
             best = (part, item.node, item)
@@ -76,9 +88,6 @@ def free_resource(state: ClusterState, lacking: Sequence[NodeFinding]) -> Fix | 
     resource, wanted, free = best[2].resource
     if resource == "hostPort":
         return Fix(change="freeHostPort", subject=f"{wanted} on node {item.node}")
-    whole = state.table.whole[item.number].get(resource, 0)
-    if whole < wanted:
-        return Fix(change="addNode", subject=resource, amount=written(resource, wanted))
     return Fix(
         change="freeResource",
         subject=f"{resource} on node {item.node}",

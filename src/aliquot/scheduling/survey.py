@@ -96,10 +96,15 @@ def shortage(fall: DeviceFall, classes: dict[str, str]) -> DeviceShortage:
     if isinstance(outcome, Invalid):
         test = "pool" if outcome.node_only else "invalid"
         subject = f"{outcome.claim} {outcome.path}".strip()
-        return DeviceShortage(test, subject, detail=outcome.problem)
+        return DeviceShortage(test, subject, detail=_one_line(outcome.problem))
     if isinstance(outcome, BudgetExceeded):
         return DeviceShortage("budget", "", detail=str(outcome.steps))
     return _of_unallocatable(outcome, classes)
+
+
+def _one_line(text: str) -> str:
+    """A message without line breaks and runs of blanks, of a bounded length."""
+    return " ".join(text.split())[:500]
 
 
 def _of_unallocatable(outcome: Unallocatable, classes: dict[str, str]) -> DeviceShortage:
@@ -121,7 +126,7 @@ def _of_unallocatable(outcome: Unallocatable, classes: dict[str, str]) -> Device
     test, detail = _main_test(need.wanted, need.free, kept, counts, outcome.falls)
     if not detail:
         detail = details.get(test, "")
-    return DeviceShortage(test, subject, need.wanted, need.free, matching, detail)
+    return DeviceShortage(test, subject, need.wanted, need.free, matching, _one_line(detail))
 
 
 def _main_test(
