@@ -24,7 +24,7 @@ def test_a_deleted_namespace_takes_its_content_along(world: World) -> None:
     world.settle()
     assert world.phase("p", "team") == "Running"
     world.delete("namespaces", "team")
-    world.settle()
+    world.pass_time(5)
     assert world.find("namespaces", "team") is None
     assert (world.names("pods"), world.names(CLAIMS)) == ([], [])
 
@@ -34,7 +34,7 @@ def test_a_namespace_stays_and_says_why_while_content_is_held(world: World) -> N
     held = {"name": "held", "namespace": "team", "finalizers": ["example.com/hold"]}
     world.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": held})
     world.delete("namespaces", "team")
-    world.settle()
+    world.pass_time(5)
     namespace = world.get("namespaces", "team")
     assert namespace["status"]["phase"] == "Terminating"
     condition = next(
@@ -51,5 +51,15 @@ def test_a_deletion_goes_on_after_a_restart(lasting: World) -> None:
     lasting.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "team"}})
     lasting.delete("namespaces", "team")
     lasting.restart()
-    lasting.settle()
+    lasting.pass_time(5)
     assert lasting.find("namespaces", "team") is None
+
+
+def test_objects_of_a_deleted_namespace_can_be_deleted_one_by_one_for_some_seconds(world: World) -> None:
+    make(world, "team")
+    world.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "team"}})
+    world.delete("namespaces", "team")
+    world.pass_time(4)
+    assert world.names("configmaps", "team") == ["c"]
+    world.pass_time(1)
+    assert world.find("namespaces", "team") is None

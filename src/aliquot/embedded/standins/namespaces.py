@@ -10,6 +10,7 @@ from aliquot.embedded.standins.standin import (
     StandIn,
     controller_user,
     copy,
+    parse_time,
     set_condition,
     terminating,
 )
@@ -20,11 +21,18 @@ FINALIZER = "kubernetes"
 
 
 class Namespaces(StandIn):
+    """Empties namespaces, ``grace_seconds`` after their deletion.
+
+    The wait (5 s in kube-controller-manager, too) lets whoever deletes a namespace together with objects in
+    it, such as ``kubectl delete -f`` of a folder, still find those objects.
+    """
+
     user = controller_user("namespace-controller")
     patient = True
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, grace_seconds: float = 5.0) -> None:
         super().__init__(cluster)
+        self._grace = grace_seconds
         self.view.on_any(self._changed)
 
     def _changed(self, key: Key, before: Object | None, after: Object | None) -> None:
@@ -43,6 +51,10 @@ class Namespaces(StandIn):
         if namespace is None or not terminating(namespace):
             return
         if FINALIZER not in ((namespace.get("spec") or {}).get("finalizers") or ()):
+            return
+        begin = (parse_time(namespace["metadata"]["deletionTimestamp"]) or 0.0) + self._grace
+        if begin > self.cluster.seconds():
+            self.queue.add_at(begin, key)
             return
         remaining: dict[str, int] = {}
         for name in self.view.resource_keys():

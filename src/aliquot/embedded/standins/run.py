@@ -34,9 +34,9 @@ class StandIns:
     """The stand-ins for a control plane on one registry.
 
     Their state follows from the objects alone: a new StandIns on the same objects goes on where another
-    stopped.
-    ``clock`` is the registry's unless given. ``start_seconds``: how long a bound pod takes to run.
-    ``quarantine_seconds``: how long pods outlive their node.
+    stopped. ``clock`` is the registry's unless given. ``start_seconds``: how long a bound pod takes to run.
+    ``quarantine_seconds``: how long pods outlive their node. ``namespace_seconds``: how long content outlives
+    the deletion of its namespace.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class StandIns:
         *,
         start_seconds: float = 0.0,
         quarantine_seconds: float = 40.0,
+        namespace_seconds: float = 5.0,
     ) -> None:
         view = View(registry)
         cluster = Cluster(registry, view, clock or registry.clock)
@@ -54,7 +55,7 @@ class StandIns:
         self._cluster = cluster
         self._changed = asyncio.Event()
         self._parts: tuple[StandIn, ...] = (
-            Namespaces(cluster),
+            Namespaces(cluster, namespace_seconds),
             ServiceAccounts(cluster),
             GarbageCollector(cluster),
             Jobs(cluster),
