@@ -7,46 +7,12 @@ import contextlib
 import os
 import random
 import sys
-import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from tests.controller.load import Load
-from tests.controller.witness import Witness
+from tests.controller.world import Cluster, cluster, until
 
-from aliquot.embedded.admission import Admission
-from aliquot.embedded.server import EmbeddedServer
-from aliquot.embedded.standins import StandIns
-from aliquot.kube.client import cancel_and_wait
-
-NODES, DEVICES = 3, 4
 LEASE_SECONDS = 1
-
-
-class Cluster:
-    """An embedded cluster in this process, with everything but a controller."""
-
-    def __init__(self, server: EmbeddedServer, load: Load, witness: Witness) -> None:
-        self.server = server
-        self.load = load
-        self.witness = witness
-
-
-@contextlib.asynccontextmanager
-async def cluster(directory: Path, randomness: random.Random) -> AsyncIterator[Cluster]:
-    server = EmbeddedServer(directory / "cluster")
-    server.registry.admission = Admission(server.registry)
-    witness = Witness(server.registry)
-    standins = asyncio.create_task(StandIns(server.registry).run())
-    load = Load(server.registry, randomness)
-    load.install(NODES, DEVICES)
-    await server.start()
-    try:
-        yield Cluster(server, load, witness)
-    finally:
-        await cancel_and_wait(standins)
-        await server.stop()
 
 
 async def start_controller(cluster: Cluster, directory: Path) -> asyncio.subprocess.Process:
@@ -91,15 +57,6 @@ async def kill_after(
     with contextlib.suppress(ProcessLookupError):
         process.kill()
     await process.wait()
-
-
-async def until(condition: Callable[[], bool], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        await asyncio.sleep(0.05)
-    return True
 
 
 async def trial(directory: Path, seed: int, kills: int) -> None:

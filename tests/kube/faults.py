@@ -137,6 +137,8 @@ class FaultyProxy:
                 sent += 1
                 if fault.drop_after is not None and sent >= fault.drop_after:
                     return self._hang_up(request)
+        except ConnectionError:
+            pass
         finally:
             self._watches.discard(task)
         return response

@@ -78,9 +78,7 @@ async def test_an_object_is_created_changed_and_deleted_with_guards(client: Clie
         await client.patch(PODS, "p", stale, "default")
     assert caught.value.conflict
     guarded = {"metadata": {"uid": created.metadata.uid, "labels": {"a": "b"}}}
-    changed = decoder(Pod).decode(
-        await client.patch(PODS, "p", guarded, "default", kind=PatchType.STRATEGIC)
-    )
+    changed = decoder(Pod).decode(await client.patch(PODS, "p", guarded, "default", kind=PatchType.STRATEGIC))
     assert changed.metadata.labels == {"a": "b"}
     with pytest.raises(ApiError) as caught:
         await client.delete(PODS, "p", "default", resource_version=created.metadata.resource_version)
@@ -174,7 +172,9 @@ async def test_a_refusal_is_final(hurried: Client, proxy: FaultyProxy, status: i
     assert len(proxy.seen) == 1
 
 
-async def test_waits_grow_and_follow_the_server(hurried: Client, proxy: FaultyProxy, clock: VirtualClock) -> None:
+async def test_waits_grow_and_follow_the_server(
+    hurried: Client, proxy: FaultyProxy, clock: VirtualClock
+) -> None:
     proxy.plan = lambda method, path, query: Fault(status=503)
     with pytest.raises(ApiError):
         await hurried.get(CONFIG_MAPS, "c", "default")

@@ -129,7 +129,9 @@ def test_what_is_wrong_is_named_by_file_and_field(tmp_path: Path, change: dict[s
     assert caught.value.field == field
 
 
-@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"- just\n- a list", b"{" * 5000, b"x" * (MAX_FILE_BYTES + 1)])
+@pytest.mark.parametrize(
+    "content", [b"a: [", b"\xff\xfe", b"- just\n- a list", b"{" * 5000, b"x" * (MAX_FILE_BYTES + 1)]
+)
 def test_files_that_are_no_kubeconfig_are_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "config"
     path.write_bytes(content)
@@ -138,7 +140,7 @@ def test_files_that_are_no_kubeconfig_are_named(tmp_path: Path, content: bytes) 
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read .*config"):
+    with pytest.raises(ConfigError, match=r"cannot read .*config"):
         load_kubeconfig([tmp_path / "config"])
 
 

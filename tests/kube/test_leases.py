@@ -53,7 +53,9 @@ async def test_the_first_candidate_leads_and_the_lease_says_so(client: Client, c
     assert not election.leading
 
 
-async def test_another_waits_for_the_whole_lease_by_its_own_clock(client: Client, candidate: Candidate) -> None:
+async def test_another_waits_for_the_whole_lease_by_its_own_clock(
+    client: Client, candidate: Candidate
+) -> None:
     first_clock, second_clock = VirtualClock(), VirtualClock()
     first, second = candidate("a", client, first_clock), candidate("b", client, second_clock)
     await first.acquire()

@@ -28,13 +28,9 @@ from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.verdicts import Verdict
+from aliquot.scheduling.wording import sentence
 
 _log = logging.getLogger(__name__)
-
-
-def _reason(verdict: Verdict) -> str:
-    return verdict.reason.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ async def run(
     live: Live | None = None,
     clock: Clock | None = None,
     randomness: random.Random | None = None,
-    describe: Describe = _reason,
+    describe: Describe = sentence,
 ) -> None:
     """Run the controller until `stop` is set. Only the process that holds the lease decides and writes.
 
