@@ -147,7 +147,7 @@ class _Estimator:
         if isinstance(node, Ident):
             local = self._local(node.name)
             self._paths[node] = local.path if local else (node.name,)
-            return NOTHING if node.constant is not None else ONE
+            return ONE
         if isinstance(node, Select):
             return self._select(node)
         if isinstance(node, Call):
