@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aliquot.model.core import Pod
-from aliquot.model.resource import ResourceClaim
+from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.gangs import owner_of, queue_of
 from aliquot.scheduling.holdings import pod_charge
-from aliquot.scheduling.index import Key, SnapshotIndex
+from aliquot.scheduling.index import Key, Remembered, SnapshotIndex
 from aliquot.scheduling.nodes import Demand
 from aliquot.scheduling.queues import Charge, QueueTree, QueueUsage
 
@@ -28,11 +28,13 @@ def running_usage(
     devices: DeviceAllocator,
     placed: Iterable[tuple[Pod, str, Demand]],
     default_queue: str,
+    known: Remembered | None = None,
 ) -> tuple[QueueUsage, list[Holding]]:
     """The use of every queue by pods that have their node and by allocated claims, and who uses what.
 
     A claim counts once, in the queue of the first of its consumers that is there; so does the claim of a pod
-    that still waits, once it is written. Pods outside managed namespaces count nowhere.
+    that still waits, once it is written. Pods outside managed namespaces count nowhere. known: charges of
+    claims found before with the same fleet.
     """
     usage = QueueUsage(tree)
     holdings: list[Holding] = []
@@ -61,10 +63,22 @@ def running_usage(
             continue
         name = queue(holder)
         if name:
-            charge = devices.charge(claim, allocation)
+            charge = _charge(claim, allocation, devices, known)
             usage.add(name, charge)
             holdings.append(Holding(name, holder, charge))
     return usage, holdings
+
+
+def _charge(
+    claim: ResourceClaim, allocation: AllocationResult, devices: DeviceAllocator, known: Remembered | None
+) -> Charge:
+    found = known.get(claim) if known is not None else None
+    if isinstance(found, dict):
+        return found
+    charge = devices.charge(claim, allocation)
+    if known is not None:
+        known.put(claim, charge)
+    return charge
 
 
 def _first_consumer(claim: ResourceClaim, pods: dict[Key, Pod]) -> Pod | None:

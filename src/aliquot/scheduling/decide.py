@@ -96,7 +96,10 @@ class _Deciding:
             table.occupy(node, demand)
             placed.append((pod, node))
         neighbours = PodNeighbours(index.namespaces, index.nodes, placed)
-        queues, holdings = running_usage(index, self._tree, devices, board.placed, self._policy.default_queue)
+        known = self._memory.charges(fleet)
+        queues, holdings = running_usage(
+            index, self._tree, devices, board.placed, self._policy.default_queue, known
+        )
         return ClusterState(index, table, neighbours, devices, queues), holdings
 
     def _ordered(self, board: Board) -> list[tuple[Gang, list[PodFacts]]]:

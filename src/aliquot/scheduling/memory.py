@@ -38,6 +38,8 @@ class Memory:
     _tree: QueueTree | None = None
     _traits: Remembered = field(default_factory=Remembered)
     claim_shapes: Remembered = field(default_factory=Remembered)
+    _charged: Fleet | None = None
+    _charges: Remembered = field(default_factory=Remembered)
     _nodes: tuple[Node, ...] | None = None
     _static: dict[bytes, StaticFit] = field(default_factory=dict)
 
@@ -49,6 +51,7 @@ class Memory:
             self._traits.forget_others(snapshot.pods)
         if previous is not None and previous.snapshot.resource_claims is not snapshot.resource_claims:
             self.claim_shapes.forget_others(snapshot.resource_claims)
+            self._charges.forget_others(snapshot.resource_claims)
         return found
 
     def tree(self, queues: tuple[Queue, ...]) -> QueueTree:
@@ -80,6 +83,12 @@ class Memory:
         known = Usage.of(fleet, snapshot.resource_claims, self._usage)
         self._usage = known
         return Usage.of(fleet, snapshot.resource_claims, known)
+
+    def charges(self, fleet: Fleet) -> Remembered:
+        """Charges of allocated claims, which hold as long as the devices are the same."""
+        if self._charged is not fleet:
+            self._charged, self._charges = fleet, Remembered()
+        return self._charges
 
     def traits(self, pod: Pod) -> PodTraits:
         known = self._traits.get(pod)
