@@ -111,11 +111,11 @@ def test_taint_rules_add_to_the_taints_of_slices():
     slices = [slice_of(["a", noted])]
     fleet = fleet_of(*slices, taint_rules=[taint_rule(device="b"), taint_rule("None", device="a")])
     ((pool, _),) = fleet.reach(node())
-    assert {index: [taint.key for taint in taints] for index, taints in fleet.taints(pool).items()} == {
+    assert {index: [taint.key for taint in taints] for index, taints in fleet.taints.of(pool).items()} == {
         1: ["sick", "broken"]
     }
     everything = fleet_of(*slices, taint_rules=[taint_rule()])
-    assert set(everything.taints(everything.pools[pool.key])) == {0, 1}
+    assert set(everything.taints.of(everything.pools[pool.key])) == {0, 1}
 
 
 def test_a_changed_fleet_keeps_the_pools_that_did_not_change():

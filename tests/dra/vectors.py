@@ -1,7 +1,9 @@
 """Reading the vector format of the structured allocator, and running a case.
 
 A case is a JSON object with `features`, `node`, `claimsToAllocate`, `deviceClasses`, `resourceSlices` and
-`allocatedState`; the result has `name`, `outcome`, `results`, `error`. As a script: vectors.py FILES... prints one line each.
+`allocatedState`; the result has `name`, `outcome`, `results`, `error`.
+
+As a script, vectors.py FILES... prints one result per line.
 """
 
 import json

@@ -5,14 +5,14 @@ from typing import Literal
 
 from aliquot.dra.explanation import shortfall
 from aliquot.dra.fleet import Fleet
-from aliquot.dra.nodeselection import NodeSelectorError
 from aliquot.dra.objective import DEFAULT, Objective
 from aliquot.dra.outcome import Allocated, BudgetExceeded, Invalid, Outcome, Unallocatable
 from aliquot.dra.requests import Blueprint, blueprint
 from aliquot.dra.results import ShareId, allocation, share_id
-from aliquot.dra.search import BudgetError, Observer, Search, View
+from aliquot.dra.search import BudgetError, Observer, Search
 from aliquot.dra.strict.search import allocate_strictly
 from aliquot.dra.usage import Usage
+from aliquot.dra.view import View
 from aliquot.model.core import Node
 from aliquot.model.resource import ResourceClaim
 
@@ -50,15 +50,12 @@ def allocate(
         if refusal is not None:
             return refusal
         blueprints.append(ready)
-    try:
-        reach = fleet.reach(node)
-    except NodeSelectorError as error:
-        return Invalid(problem=f"a node selector of a ResourceSlice is not valid: {error}", node_only=True)
+    reach = fleet.reach(node)
     views = []
     for pool, devices in reach:
         if devices and not pool.problem:
             views.append(View(pool, devices, usage.of_pool(pool), fleet.appraisal(pool, objective)))
-    search = Search(fleet, views, blueprints, budget, objective, reach, observer)
+    search = Search(fleet, views, blueprints, budget, reach, observer)
     try:
         found = search.run()
     except BudgetError:

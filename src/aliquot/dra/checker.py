@@ -140,7 +140,7 @@ class _Check:
         if bool(result.admin_access) is not admin:
             yield self.wrong("AdminAccessDiffers", subject)
         if features.device_taints:
-            taint = untolerated(self.fleet.taints(pool).get(index, ()), wanted.tolerations)
+            taint = untolerated(self.fleet.taints.of(pool).get(index, ()), wanted.tolerations)
             if taint is not None:
                 yield self.wrong("TaintNotTolerated", subject, f"{taint.key}={taint.value}:{taint.effect}")
         if result.tolerations != wanted.tolerations:

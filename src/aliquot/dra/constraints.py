@@ -8,7 +8,7 @@ from aliquot.dra.pools import Devices, members
 
 if TYPE_CHECKING:
     from aliquot.dra.requests import Constraint
-    from aliquot.dra.search import View
+    from aliquot.dra.view import View
 
 Held = tuple[str, frozenset[object]]
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 from aliquot.cel.quantity import Quantity
 from aliquot.dra.capacity import consumption
+from aliquot.dra.features import Features
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.pools import Devices, Pool, PoolState, members
 from aliquot.dra.selectors import Matcher
-from aliquot.dra.taints import untolerated
+from aliquot.dra.taints import DeviceTaints, untolerated
 from aliquot.model.resource import DeviceToleration
 
 
@@ -37,13 +38,15 @@ class Demand:
 
     def __init__(
         self,
-        fleet: Fleet,
+        features: Features,
+        taints: DeviceTaints,
         matcher: Matcher,
         tolerations: tuple[DeviceToleration, ...],
         capacity: Mapping[str, Quantity],
         admin: bool,
     ) -> None:
-        self.fleet = fleet
+        self.features = features
+        self.taints = taints
         self.matcher = matcher
         self.tolerations = tolerations
         self.capacity = capacity
@@ -62,7 +65,8 @@ class Demand:
         key = (matcher, tolerations, tuple(sorted(capacity.items())), admin)
         known = fleet.demands.get(key)
         if known is None:
-            known = fleet.demands[key] = Demand(fleet, matcher, tolerations, capacity, admin)
+            known = Demand(fleet.features, fleet.taints, matcher, tolerations, capacity, admin)
+            fleet.demands[key] = known
         return known
 
     def eligible(self, pool: Pool) -> Eligible:
@@ -72,15 +76,19 @@ class Demand:
             known = self._eligible[pool] = self._judge(pool)
         return known
 
+    def forget(self, pool: Pool) -> None:
+        """Drop what is remembered about a pool that is gone."""
+        self._eligible.pop(pool, None)
+
     def _judge(self, pool: Pool) -> Eligible:
         if pool.problem:
             return Eligible(0, 0, 0, 0, 0, {})
-        features = self.fleet.features
+        features = self.features
         matched = self.matcher.match(pool).matched
         conditional = 0 if features.binding_conditions else matched & pool.conditional
         tainted = 0
         if features.device_taints:
-            for index, taints in self.fleet.taints(pool).items():
+            for index, taints in self.taints.of(pool).items():
                 if matched >> index & 1 and untolerated(taints, self.tolerations) is not None:
                     tainted |= 1 << index
         undersized = 0

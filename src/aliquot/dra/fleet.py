@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from aliquot.dra.features import Features, KubernetesVersion
 from aliquot.dra.nodeselection import selects
 from aliquot.dra.objective import Appraisal, Objective
-from aliquot.dra.pools import BLOCKING_EFFECTS, Devices, Pool, PoolKey
+from aliquot.dra.pools import Devices, Pool, PoolKey
 from aliquot.dra.selectors import Matchers
+from aliquot.dra.taints import DeviceTaints
 from aliquot.model.core import Node
-from aliquot.model.resource import DeviceClass, DeviceTaint, DeviceTaintRule, ResourceSlice
+from aliquot.model.resource import DeviceClass, DeviceTaintRule, ResourceSlice
 
 if TYPE_CHECKING:
     from aliquot.dra.demand import Demand
@@ -28,8 +29,8 @@ Reach = tuple[tuple[Pool, Devices], ...]
 class Fleet:
     """Devices and pools of one snapshot. Read-only to callers; remembers what it is asked for.
 
-    pools: by (driver, pool name). drivers: all that publish slices. classes: by name. network: the pools
-    with devices that are not tied to one node.
+    pools: by (driver, pool name). classes: by name. network: the pools with devices that are not tied to one
+    node. taints: of devices, from slices and rules.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Fleet:
         features: Features,
         kubernetes: KubernetesVersion,
         matchers: Matchers,
+        taints: DeviceTaints,
     ) -> None:
         self.slices = slices
         self.features = features
         self.kubernetes = kubernetes
         self.matchers = matchers
+        self.taints = taints
         self.rules = rules
         self.device_classes = classes
         self.classes: Mapping[str, DeviceClass] = {item.metadata.name: item for item in classes}
@@ -53,8 +56,7 @@ class Fleet:
         self._local: dict[str, tuple[Pool, ...]] = {}
         self._reach: dict[str, tuple[Node, Reach]] = {}
         self._by_node: dict[str, list[tuple[int, ResourceSlice]]] | None = None
-        self._appraisals: dict[tuple[Pool, Objective], Appraisal] = {}
-        self._taints: dict[PoolKey, Mapping[int, tuple[DeviceTaint, ...]]] = {}
+        self._appraisals: dict[Objective, dict[Pool, Appraisal]] = {}
         self.blueprints: dict[bytes, Blueprint] = {}
         self.demands: dict[object, Demand] = {}
 
@@ -84,8 +86,17 @@ class Fleet:
             and _same(rules, previous.rules)
         ):
             return previous
-        matchers = Matchers(chosen, kubernetes) if previous is None else previous.matchers
-        fleet = Fleet(slices, classes, rules, chosen, kubernetes, matchers)
+        if previous is None:
+            matchers, taints = Matchers(chosen, kubernetes), DeviceTaints(chosen, rules)
+        elif _same(rules, previous.rules):
+            matchers, taints = previous.matchers, previous.taints
+        else:
+            matchers, taints = previous.matchers, DeviceTaints(chosen, rules)
+        fleet = Fleet(slices, classes, rules, chosen, kubernetes, matchers, taints)
+        if previous is not None and taints is previous.taints and _same(classes, previous.device_classes):
+            fleet.blueprints, fleet.demands = previous.blueprints, previous.demands
+        if previous is not None:
+            fleet._appraisals = previous._appraisals
         if previous is not None and _same(slices, previous.slices):
             fleet.pools, fleet.network, fleet._local = previous.pools, previous.network, previous._local
             fleet._reach = previous._reach
@@ -111,14 +122,14 @@ class Fleet:
             pool = known.get(key)
             if pool is None or not _same(source, pool.source):
                 if pool is not None:
-                    self.matchers.forget(pool)
+                    self._forget(pool)
                     touched.update(pool.local)
                 pool = Pool(source, self.features)
                 touched.update(pool.local)
                 changed.add(key)
             self.pools[key] = pool
         for key in known.keys() - groups.keys():
-            self.matchers.forget(known[key])
+            self._forget(known[key])
             touched.update(known[key].local)
             changed.add(key)
         self.network = tuple(pool for pool in self.pools.values() if pool.ubiquitous or pool.selected)
@@ -133,6 +144,15 @@ class Fleet:
                 self._local[name] = tuple(sorted(kept + pools, key=_pool_key))
             else:
                 self._local.pop(name, None)
+
+    def _forget(self, pool: Pool) -> None:
+        """Drop what is remembered about a pool that this fleet no longer has."""
+        self.matchers.forget(pool)
+        self.taints.forget(pool)
+        for demand in self.demands.values():
+            demand.forget(pool)
+        for by_pool in self._appraisals.values():
+            by_pool.pop(pool, None)
 
     @property
     def drivers(self) -> frozenset[str]:
@@ -163,10 +183,7 @@ class Fleet:
             yield item
 
     def reach(self, node: Node) -> Reach:
-        """The pools that the node sees, unusable ones included, and their devices usable on it.
-
-        Raises NodeSelectorError when a node selector of a slice or device is not valid.
-        """
+        """The pools that the node sees, unusable ones included, and their devices usable on it."""
         name = node.metadata.name
         known = self._reach.get(name)
         if known is not None and known[0] is node:
@@ -185,20 +202,14 @@ class Fleet:
         self._reach[name] = (node, reach)
         return reach
 
-    def taints(self, pool: Pool) -> Mapping[int, tuple[DeviceTaint, ...]]:
-        """The blocking taints of a pool's devices, from slices and from taint rules, by device number."""
-        if not self.rules or not self.features.device_taints:
-            return pool.taints
-        known = self._taints.get(pool.key)
-        if known is None:
-            known = self._taints[pool.key] = _with_rules(pool, self.rules)
-        return known
-
     def appraisal(self, pool: Pool, objective: Objective) -> Appraisal:
         """What an objective needs to know of a pool."""
-        known = self._appraisals.get((pool, objective))
+        by_pool = self._appraisals.get(objective)
+        if by_pool is None:
+            by_pool = self._appraisals[objective] = {}
+        known = by_pool.get(pool)
         if known is None:
-            known = self._appraisals[pool, objective] = Appraisal(pool, objective)
+            known = by_pool[pool] = Appraisal(pool, objective)
         return known
 
     def find(self, driver: str, pool: str, device: str) -> tuple[Pool, int] | None:
@@ -208,33 +219,6 @@ class Fleet:
             return None
         index = found.names.get(device)
         return None if index is None else (found, index)
-
-
-def _with_rules(pool: Pool, rules: Iterable[DeviceTaintRule]) -> Mapping[int, tuple[DeviceTaint, ...]]:
-    """Add what rules say to the taints of a pool's devices.
-
-    A rule without selector selects nothing, one with an empty selector every device (KEP-5055).
-    """
-    taints = dict(pool.taints)
-    for rule in rules:
-        selector = rule.spec.device_selector
-        if (
-            selector is None
-            or rule.spec.taint.effect not in BLOCKING_EFFECTS
-            or selector.driver not in (None, pool.driver)
-            or selector.pool not in (None, pool.name)
-        ):
-            continue
-        if selector.device is None:
-            chosen = range(len(pool.devices))
-        elif selector.device in pool.names:
-            number = pool.names[selector.device]
-            chosen = range(number, number + 1)
-        else:
-            continue
-        for index in chosen:
-            taints[index] = (*taints.get(index, ()), rule.spec.taint)
-    return taints
 
 
 def _position(entry: tuple[int, ResourceSlice]) -> int:

@@ -17,6 +17,12 @@ class NodeSelectorError(Exception):
         self.problem = problem
 
 
+def validate(selector: NodeSelector) -> None:
+    """Raise NodeSelectorError unless every term is valid."""
+    for term in selector.node_selector_terms:
+        _check(term)
+
+
 def selects(selector: NodeSelector, node: Node) -> bool:
     """Whether any term matches. A term with neither expressions nor fields matches nothing.
 
@@ -35,6 +41,14 @@ def _term_matches(term: NodeSelectorTerm, node: Node) -> bool:
     if not term.match_expressions and not term.match_fields:
         return False
     # All requirements are checked for validity before any is compared, as Kubernetes parses a term whole.
+    _check(term)
+    labels = node.metadata.labels
+    return all(_label_matches(each, labels) for each in term.match_expressions) and all(
+        (node.metadata.name == each.values[0]) is (each.operator == "In") for each in term.match_fields
+    )
+
+
+def _check(term: NodeSelectorTerm) -> None:
     for requirement in term.match_expressions:
         _check_expression(requirement)
     for requirement in term.match_fields:
@@ -42,10 +56,6 @@ def _term_matches(term: NodeSelectorTerm, node: Node) -> bool:
             raise NodeSelectorError(requirement.key, f"matchFields knows only {NODE_NAME_FIELD}")
         if requirement.operator not in ("In", "NotIn") or len(requirement.values) != 1:
             raise NodeSelectorError(requirement.key, "a field needs In or NotIn and exactly one value")
-    labels = node.metadata.labels
-    return all(_label_matches(each, labels) for each in term.match_expressions) and all(
-        (node.metadata.name == each.values[0]) is (each.operator == "In") for each in term.match_fields
-    )
 
 
 def _check_expression(requirement: NodeSelectorRequirement) -> None:

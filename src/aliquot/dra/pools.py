@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from aliquot.dra.attributes import Value, lookup
 from aliquot.dra.features import Features
+from aliquot.dra.nodeselection import NodeSelectorError, validate
 from aliquot.model.core import NodeSelector
 from aliquot.model.resource import Device, DeviceTaint, ResourceSlice
 
@@ -204,6 +205,11 @@ class Pool:
             self.ubiquitous = True
             self.everywhere |= devices
         elif node_selector is not None:
+            try:
+                validate(node_selector)
+            except NodeSelectorError as error:
+                self.problem = f"a node selector is not valid: {error}"
+                return
             _, known = selected.get(id(node_selector), (node_selector, 0))
             selected[id(node_selector)] = (node_selector, known | devices)
 

@@ -14,6 +14,7 @@ from aliquot.dra.strict.constraints import Tracked, tracked
 from aliquot.dra.strict.validation import AbortError, Candidate, Checks
 from aliquot.dra.strict.visible import VisiblePool, visible_pools
 from aliquot.dra.taints import untolerated
+from aliquot.dra.trampoline import Step, run
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node
 from aliquot.model.resource import ResourceClaim
@@ -126,25 +127,25 @@ class _Search:
         for claim, ready in zip(self.claims, self.blueprints, strict=True):
             self.whole.update(self.checks.validate(claim, ready))
         try:
-            return self._next(0, 0)
+            return run(self._next(0, 0))
         except TooManyError:
             return False
 
-    def _next(self, claim: int, request: int) -> bool:
+    def _next(self, claim: int, request: int) -> Step:
         """Serve everything from a request on."""
         self._step()
         if claim == len(self.blueprints):
             return True
         requests = self.blueprints[claim].requests
         if request == len(requests):
-            return self._next(claim + 1, 0)
+            return (yield self._next(claim + 1, 0))
         wanted = requests[request]
         served = self.served[claim]
         if not self.claims[claim].spec.devices.requests[request].first_available:
             served.append(wanted.alternatives[0])
             found = False
             try:
-                found = self._slot(claim, request, wanted.alternatives[0], 0, 0)
+                found = yield self._slot(claim, request, wanted.alternatives[0], 0, 0)
             finally:
                 if not found:
                     served.pop()
@@ -154,7 +155,7 @@ class _Search:
             served.append(alternative)
             found = False
             try:
-                found = self._slot(claim, request, alternative, 0, 0)
+                found = yield self._slot(claim, request, alternative, 0, 0)
             except TooManyError:
                 # Upstream: only the next alternative is a way out, not other devices chosen before.
                 if alternative is wanted.alternatives[-1]:
@@ -172,7 +173,7 @@ class _Search:
         if self.steps > self.budget:
             raise BudgetError
 
-    def _slot(self, claim: int, request: int, alternative: Alternative, slot: int, start: int) -> bool:
+    def _slot(self, claim: int, request: int, alternative: Alternative, slot: int, start: int) -> Step:
         """Find the device of one slot of a request, from candidate number `start` on, and go on."""
         whole = self.whole.get(id(alternative)) if alternative.count is None else None
         count = len(whole) if whole is not None else alternative.count or 0
@@ -181,7 +182,7 @@ class _Search:
         if whole is not None and not whole:
             return False
         if slot >= count:
-            return self._next(claim, request + 1)
+            return (yield self._next(claim, request + 1))
         if len(self.picks[claim]) + count - slot > MAX_RESULTS:
             raise TooManyError
         parent = self.blueprints[claim].requests[request]
@@ -189,7 +190,7 @@ class _Search:
             visible, index = whole[slot]
             if not self._take(claim, parent, alternative, visible, index, must=True):
                 return False
-            return self._go_on(claim, request, alternative, slot + 1, 0)
+            return (yield self._go_on(claim, request, alternative, slot + 1, 0))
         name = self.names[claim]
         for number in range(start, len(self.candidates)):
             visible, index = self.candidates[number]
@@ -201,15 +202,15 @@ class _Search:
                 continue
             if not self._take(claim, parent, alternative, visible, index, must=False):
                 continue
-            if self._go_on(claim, request, alternative, slot + 1, number + 1):
+            if (yield self._go_on(claim, request, alternative, slot + 1, number + 1)):
                 return True
         return False
 
-    def _go_on(self, claim: int, request: int, alternative: Alternative, slot: int, start: int) -> bool:
+    def _go_on(self, claim: int, request: int, alternative: Alternative, slot: int, start: int) -> Step:
         """Serve the rest after a device was taken, or give that device back."""
         found = False
         try:
-            found = self._slot(claim, request, alternative, slot, start)
+            found = yield self._slot(claim, request, alternative, slot, start)
         finally:
             if not found:
                 self._give_back(claim, self.blueprints[claim].requests[request], alternative)
@@ -256,7 +257,7 @@ class _Search:
             return False
         # Upstream: from here on a refusal leaves the counters drawn.
         if self.features.device_taints and untolerated(
-            self.fleet.taints(pool).get(index, ()), alternative.demand.tolerations
+            self.fleet.taints.of(pool).get(index, ()), alternative.demand.tolerations
         ):
             return False
         added: list[Tracked] = []
