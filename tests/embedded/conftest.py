@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,8 @@ from aliquot.embedded.registry import SYSTEM, Registry
 from aliquot.embedded.resources import Resource
 from aliquot.embedded.server import EmbeddedServer
 from aliquot.embedded.storage import Store
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 Object = dict[str, Any]
 

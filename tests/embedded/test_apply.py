@@ -19,9 +19,7 @@ def config(data: dict[str, str], name: str = "a", **meta: Any) -> Object:
 
 
 def apply(api: Any, data: dict[str, str], manager: str, force: bool = False, **meta: Any) -> Object:
-    return api.patch(
-        "configmaps", "a", "apply", config(data, **meta), field_manager=manager, force=force
-    )
+    return api.patch("configmaps", "a", "apply", config(data, **meta), field_manager=manager, force=force)
 
 
 def managers(obj: Object) -> dict[str, set[str]]:

@@ -65,9 +65,7 @@ def test_json_patches_that_do_not_apply_are_refused(operations: list[Any], code:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
     max_leaves=8,
 )
 DOCUMENT = st.dictionaries(st.sampled_from("abcd"), JSON, max_size=4)
@@ -164,7 +162,11 @@ STRATEGIC = [
     (
         "retained keys drop the others",
         {"spec": {"volumes": [{"name": "v", "emptyDir": {}}]}},
-        {"spec": {"volumes": [{"name": "v", "hostPath": {"path": "/"}, "$retainKeys": ["name", "hostPath"]}]}},
+        {
+            "spec": {
+                "volumes": [{"name": "v", "hostPath": {"path": "/"}, "$retainKeys": ["name", "hostPath"]}]
+            }
+        },
         {"spec": {"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}},
     ),
     (

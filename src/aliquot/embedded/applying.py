@@ -61,7 +61,8 @@ def _config(resource: Resource, name: str, body: Any, options: writing.Options) 
     for key in ("apiVersion", "kind"):
         if not body.get(key):
             raise bad_request(f"{key} must be set in an apply configuration")
-    if (body.get("metadata") or {}).get("managedFields"):
+    meta = body.get("metadata")
+    if isinstance(meta, dict) and meta.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     quiet = writing.Options(options.user)
     conformed = writing.conform(resource, body, quiet, defaults=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING
 
 from aliquot.cel import CompileError
 from aliquot.embedded import metadata
@@ -11,9 +12,11 @@ from aliquot.embedded.behaviors import Behavior, Moment
 from aliquot.embedded.changes import ChangeType
 from aliquot.embedded.customresources import rules
 from aliquot.embedded.customresources.structural import StructuralSchema
-from aliquot.embedded.customresources.values import Schema
+from aliquot.embedded.customresources.values import Schema, is_pattern
 from aliquot.embedded.hooks import Object
 from aliquot.embedded.resources import Resource, Subresource
+from aliquot.embedded.schemas import structs
+from aliquot.embedded.shapes import Context
 from aliquot.embedded.status import Cause, forbidden_field, invalid_value, required
 
 if TYPE_CHECKING:
@@ -143,28 +146,32 @@ def _schema(schema: Schema, path: str, depth: int) -> Iterator[Cause]:
         yield required(f"{path}.type", "must not be empty for specified object fields")
     elif kind is not None and kind not in _TYPES:
         yield invalid_value(f"{path}.type", kind, f"must be one of {', '.join(_TYPES)}")
-    if kind == "array" and not isinstance(schema.get("items"), dict):
+    if kind == "array" and "items" not in schema:
         yield required(f"{path}.items", "must be specified")
     if schema.get("x-kubernetes-list-type") == "map" and not schema.get("x-kubernetes-list-map-keys"):
         yield required(f"{path}.x-kubernetes-list-map-keys", "must be set if x-kubernetes-list-type is map")
     for index, one in enumerate(schema.get("x-kubernetes-validations") or ()):
         yield from _rule(one, f"{path}.x-kubernetes-validations[{index}]")
-    properties = schema.get("properties") or {}
-    for key, inner in properties.items():
-        place = f"{path}.properties[{key}]"
-        if isinstance(inner, dict):
-            yield from _schema(inner, place, depth + 1)
-        else:
-            yield invalid_value(place, inner, "must be a schema")
-    for key in ("items", "additionalProperties"):
-        if isinstance(schema.get(key), dict):
-            yield from _schema(schema[key], f"{path}.{key}", depth + 1)
+    if (pattern := schema.get("pattern")) and not is_pattern(pattern):
+        yield invalid_value(f"{path}.pattern", pattern, "must be a regular expression of RE2")
+    for key, inner in (schema.get("properties") or {}).items():
+        yield from _schema(inner, f"{path}.properties[{key}]", depth + 1)
+    if "items" in schema:
+        yield from _schema(schema["items"], f"{path}.items", depth + 1)
+    if isinstance(additional := schema.get("additionalProperties"), dict):
+        yield from _schema(_readable(additional), f"{path}.additionalProperties", depth + 1)
+    elif not isinstance(additional, (bool, NoneType)):
+        yield invalid_value(f"{path}.additionalProperties", additional, "must be a schema or true or false")
 
 
-def _rule(one: Any, path: str) -> Iterator[Cause]:
-    if not isinstance(one, dict) or not one.get("rule"):
-        yield required(f"{path}.rule")
-        return
+def _readable(schema: Schema) -> Schema:
+    """A schema below additionalProperties, which may also be a boolean. Raises StatusError 400."""
+    context = Context("CustomResourceDefinition", "v1", defaults=False)
+    made: Schema = structs()["apiextensions.JSONSchemaProps"].conform(schema, None, context)
+    return made
+
+
+def _rule(one: Object, path: str) -> Iterator[Cause]:
     for key in ("rule", "messageExpression"):
         if text := one.get(key):
             try:

@@ -76,6 +76,11 @@ def _pattern(text: str) -> Any:
         return None
 
 
+def is_pattern(text: str) -> bool:
+    """Whether a text is a regular expression of RE2."""
+    return _pattern(text) is not None
+
+
 def _format_error(name: str, value: str) -> bool:
     try:
         if name == "date-time":

@@ -124,8 +124,9 @@ class SliceBehavior(Behavior):
             for key in ("driver", "nodeName")
             if new.get(key) != had.get(key)
         ]
-        if (new.get("pool") or {}).get("name") != (had.get("pool") or {}).get("name"):
-            causes.append(invalid_value("spec.pool.name", new["pool"].get("name"), "field is immutable"))
+        name = (new.get("pool") or {}).get("name")
+        if name != (had.get("pool") or {}).get("name"):
+            causes.append(invalid_value("spec.pool.name", name, "field is immutable"))
         return causes
 
 

@@ -63,6 +63,7 @@ class JobBehavior(Behavior):
             labels.setdefault(key, name)
         selector = spec.setdefault("selector", {})
         selector.setdefault("matchLabels", {})[_CONTROLLER] = uid
+        meta.setdefault("labels", dict(labels))
 
     def validate(self, obj: Object) -> list[Cause]:
         spec = obj["spec"]
