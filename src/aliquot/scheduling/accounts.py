@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from aliquot.model.core import Pod
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.scheduling.allocating import DeviceAllocator
-from aliquot.scheduling.gangs import owner_of, queue_of
+from aliquot.scheduling.gangs import queues_of_gangs
 from aliquot.scheduling.holdings import pod_charge
 from aliquot.scheduling.index import Key, Remembered, SnapshotIndex
 from aliquot.scheduling.nodes import Demand
@@ -40,15 +40,7 @@ def running_usage(
     holdings: list[Holding] = []
     if not tree.queues:
         return usage, holdings
-    queues: dict[Key, str] = {}
-
-    def queue(pod: Pod) -> str:
-        known = queues.get(pod.key)
-        if known is None:
-            owner = owner_of(index, pod)
-            known = queues[pod.key] = queue_of(index, tree, pod, owner, default_queue)
-        return known
-
+    queue = queues_of_gangs(index, tree, default_queue)
     for pod, node, demand in placed:
         name = queue(pod)
         if name:

@@ -6,14 +6,14 @@ v1alpha2 and later); the pod group of the Workload that spec.workloadRef names (
 time start together; `aliquot.dev/gang-size` on its pods sets another number (1: each on its own).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aliquot.model.core import QUEUE_LABELS, Pod
 from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.workloads import Job, SchedulingPolicy
-from aliquot.scheduling.index import SnapshotIndex, live
+from aliquot.scheduling.index import Key, SnapshotIndex, live
 from aliquot.scheduling.queues import QueueTree
 from aliquot.scheduling.verdicts import Fact
 
@@ -30,7 +30,8 @@ class Gang:
 
     ref: the object that stands for them. members: its live pods, by name. minimum: how many of them must be
     placed at once; those beyond are placed one by one. created: when the workload came (its owner's time, so
-    that a replaced pod keeps its place). queue: its queue's name, "" outside queues (namespace not managed).
+    that a replaced pod keeps its place). queue: the name of its queue, that of its first pod by name,
+    ended ones included; "" outside queues (namespace not managed).
     problem: why its size cannot be known, as a fact, or None.
     """
 
@@ -96,17 +97,17 @@ def gangs(
 def _gang(
     index: SnapshotIndex, tree: QueueTree, key: GroupKey, pods: tuple[Pod, ...], default_queue: str
 ) -> Gang:
-    members = tuple(sorted((pod for pod in pods if live(pod)), key=lambda pod: pod.metadata.name))
+    named = sorted(pods, key=lambda pod: pod.metadata.name)
+    members = tuple(pod for pod in named if live(pod))
     owner, ref = _owner(index, key, pods)
     minimum, problem = _minimum(index, key, pods, owner)
-    first = members[0] if members else pods[0]
     return Gang(
         ref=ref,
         members=members,
         minimum=minimum,
         created=_created(owner, pods),
         priority=_priority(index, key, pods),
-        queue=queue_of(index, tree, first, owner, default_queue),
+        queue=queue_of(index, tree, named[0], owner, default_queue),
         problem=problem,
     )
 
@@ -135,9 +136,30 @@ def _owner(
     return None, ObjectRef(kind=kind, namespace=namespace, name=name)
 
 
-def owner_of(index: SnapshotIndex, pod: Pod) -> KubernetesObject | None:
-    """The object that stands for the pod's gang, None for a pod on its own."""
-    return _owner(index, group_key(pod, index), (pod,))[0]
+def queues_of_gangs(index: SnapshotIndex, tree: QueueTree, default_queue: str) -> Callable[[Pod], str]:
+    """A function from any pod of the snapshot to the queue of its gang."""
+    first: dict[GroupKey, Pod] = {}
+    keys: dict[Key, GroupKey] = {}
+    for pod in index.snapshot.pods:
+        key = group_key(pod, index)
+        if key[0] != "Pod":
+            keys[pod.key] = key
+            known = first.get(key)
+            if known is None or pod.metadata.name < known.metadata.name:
+                first[key] = pod
+    found: dict[GroupKey, str] = {}
+
+    def queue(pod: Pod) -> str:
+        key = keys.get(pod.key)
+        if key is None:
+            return queue_of(index, tree, pod, None, default_queue)
+        known = found.get(key)
+        if known is None:
+            owner = _owner(index, key, (pod,))[0]
+            known = found[key] = queue_of(index, tree, first[key], owner, default_queue)
+        return known
+
+    return queue
 
 
 def _minimum(
