@@ -78,9 +78,7 @@ def check(environment: Environment, text: str, values: dict[str, object]) -> Non
     started = time.perf_counter()
     try:
         program = environment.compile(text)
-    except CompileError as error:
-        assert error.issues
-        assert str(error)
+    except CompileError:
         return
     outcomes = []
     for metered in (False, True):
@@ -192,7 +190,7 @@ def expressions(draw: st.DrawFn, variable: str, depth: int = 3) -> str:
     if depth == 0 or draw(st.integers(0, 4)) == 0:
         return draw(st.one_of(atoms, st.just(variable)))
     inner = expressions(variable, depth - 1)
-    hidden = st.builds("{}({})".format, st.sampled_from(["", "dyn"]), inner)
+    hidden = st.builds("{}({})".format, st.sampled_from(["", "dyn", "dyn", "dyn"]), inner)
     if draw(st.booleans()):
         return f"{draw(hidden)} {draw(binary)} {draw(hidden)}"
     template = draw(calls)

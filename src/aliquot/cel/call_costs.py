@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from aliquot.cel.cost import NOTHING, ONE, UNBOUNDED, UNKNOWN, Operand, Range, fixed
 from aliquot.cel.device import MAX_LIST_VALUES
 from aliquot.cel.metering import (
     AUTHORIZER_CHECK_COST,
@@ -16,6 +15,7 @@ from aliquot.cel.metering import (
     STRING_FACTOR,
     STRUCT_COST,
 )
+from aliquot.cel.sizes import NOTHING, ONE, UNBOUNDED, UNKNOWN, Operand, Range, fixed
 from aliquot.cel.syntax import Literal
 
 __all__ = ["Price", "price"]

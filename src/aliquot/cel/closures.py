@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aliquot.cel import operators as op
@@ -186,7 +186,10 @@ def plain_call(run: Callable[..., Any], arguments: list[Closure], position: Posi
 
 
 def metered_call(
-    run: Callable[..., Any], arguments: list[Closure], overload: str, cost: Any, position: Position
+    run: Callable[..., Any],
+    arguments: list[Closure],
+    price: Callable[[Sequence[Any], Any], int],
+    position: Position,
 ) -> Closure:
     def call(frame: Frame) -> Any:
         values = [argument(frame) for argument in arguments]
@@ -197,7 +200,7 @@ def metered_call(
             raise
         except _MISTYPED:
             raise EvaluationError(NO_SUCH_OVERLOAD, position) from None
-        frame[0].charge(1 if cost is None else cost(overload, values, result))
+        frame[0].charge(price(values, result))
         return result
 
     return call

@@ -6,12 +6,11 @@ compares the upper end with its limits, so the numbers are meant to be exact, qu
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
-from aliquot.cel.metering import LIST_COST, MAP_COST, STRUCT_COST
+from aliquot.cel.call_costs import price
+from aliquot.cel.metering import ALLOCATING, LIST_COST, MAP_COST, STRUCT_COST
+from aliquot.cel.sizes import NOTHING, ONE, UNBOUNDED, UNKNOWN, Operand, Path, Range, SizeOf, fixed
 from aliquot.cel.syntax import (
     Call,
     Comprehension,
@@ -25,49 +24,7 @@ from aliquot.cel.syntax import (
 )
 from aliquot.cel.typesystem import Type
 
-__all__ = ["UNBOUNDED", "UNKNOWN", "Operand", "Range", "SizeOf", "static_cost"]
-
-UNBOUNDED: Final = 2**64 - 1
-
-SizeOf = Callable[[tuple[str, ...]], int | None]
-"""The largest size of what is at a path (`variable`, field names, `@items`, `@keys`, `@values`)."""
-
-Path = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """A range of sizes or costs; arithmetic stops at UNBOUNDED."""
-
-    low: int
-    high: int
-
-    def __add__(self, other: Range) -> Range:
-        return Range(min(self.low + other.low, UNBOUNDED), min(self.high + other.high, UNBOUNDED))
-
-    def __mul__(self, other: Range) -> Range:
-        return Range(min(self.low * other.low, UNBOUNDED), min(self.high * other.high, UNBOUNDED))
-
-    def scaled(self, factor: float) -> Range:
-        """Both ends times the factor, rounded up."""
-        return Range(_scaled(self.low, factor), _scaled(self.high, factor))
-
-    def union(self, other: Range) -> Range:
-        return Range(min(self.low, other.low), max(self.high, other.high))
-
-
-def _scaled(size: int, factor: float) -> int:
-    product = math.ceil(float(size) * factor)
-    return UNBOUNDED if product >= 2**64 else product
-
-
-def fixed(size: int) -> Range:
-    return Range(size, size)
-
-
-UNKNOWN: Final = Range(0, UNBOUNDED)
-NOTHING: Final = fixed(0)
-ONE: Final = fixed(1)
+__all__ = ["static_cost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,32 +46,6 @@ class _Local:
     entries: _Entries | None
 
 
-@dataclass(frozen=True, slots=True)
-class Operand:
-    """An argument as the pricing of a call sees it."""
-
-    node: Node | None
-    type: Type
-    path: Path | None
-    known_size: Range | None
-    size_of: SizeOf
-
-    @property
-    def size(self) -> Range:
-        """Its size, UNKNOWN if nothing bounds it."""
-        if self.known_size is not None:
-            return self.known_size
-        bound = self.size_of(self.path) if self.path else None
-        return UNKNOWN if bound is None else Range(0, bound)
-
-    def element(self) -> Operand | None:
-        """An element of it, None if its type has no parameters."""
-        if not self.type.parameters:
-            return None
-        path = (*self.path, "@items") if self.path else None
-        return Operand(None, self.type.parameters[0], path, None, self.size_of)
-
-
 def static_cost(root: Node, size_of: SizeOf, *, strict: bool = False) -> int:
     """The worst-case cost of a checked tree; UNBOUNDED if an input's size is.
 
@@ -127,7 +58,8 @@ def static_cost(root: Node, size_of: SizeOf, *, strict: bool = False) -> int:
 class _Estimator:
     def __init__(self, size_of: SizeOf, *, strict: bool) -> None:
         self._size_of = size_of
-        self._step = Range(2, 2) if strict else NOTHING
+        self._strict = strict
+        self._step = fixed(2) if strict else NOTHING
         self._costs: dict[Node, Range] = {}
         self._paths: dict[Node, Path] = {}
         self._sizes: dict[Node, Range] = {}
@@ -236,9 +168,6 @@ class _Estimator:
         )
 
     def _call(self, node: Call) -> Range:
-        # Deferred: the pricing of functions needs this module's types.
-        from aliquot.cel.call_costs import price
-
         if node.function == "dyn":
             cost = ONE + self.cost(node.args[0])
             self._copy(node, node.args[0])
@@ -272,6 +201,8 @@ class _Estimator:
                 result = self._size(node)
         if result is not None:
             self._sizes[node] = result
+        if self._strict and node.function in ALLOCATING:
+            total += result.scaled(0.1) if result is not None else UNKNOWN
         return total + call + self._step
 
     def _join(self, node: Node, left: Node, right: Node) -> None:

@@ -21,7 +21,7 @@ from aliquot.cel.admission import (
 from aliquot.cel.checker import Declarations, check
 from aliquot.cel.closures import Closure
 from aliquot.cel.compiler import Compiler
-from aliquot.cel.cost import SizeOf, static_cost
+from aliquot.cel.cost import static_cost
 from aliquot.cel.declarations import Library, merge
 from aliquot.cel.errors import CompileError, EvaluationError, Issue
 from aliquot.cel.libraries.authorization import AUTHORIZATION, Authorizer, ResourceCheck
@@ -36,6 +36,7 @@ from aliquot.cel.literals import check_literals
 from aliquot.cel.parser import parse
 from aliquot.cel.program import Program
 from aliquot.cel.reads import device_reads
+from aliquot.cel.sizes import SizeOf
 from aliquot.cel.typesystem import DYN, Type, parse_type, struct
 from aliquot.cel.values import ObjectValue, to_json
 
@@ -43,6 +44,9 @@ __all__ = ["SUPPORTED", "Environment"]
 
 SUPPORTED: Final = ((1, 34), (1, 35), (1, 36), (1, 37))
 """Versions of Kubernetes whose environments are known."""
+
+_SHORT: Final = 1024
+"""Characters of what counts as a short expression."""
 
 
 class Environment:
@@ -68,7 +72,9 @@ class Environment:
         self._accept = accept
         self._composites = composites
         self._convert = convert
-        self._cache: Callable[[str], Program] = lru_cache(maxsize=4096)(self._compile)
+        # Programs of long texts are big: few are kept, so that no flood of them can fill the memory.
+        self._short: Callable[[str], Program] = lru_cache(maxsize=1024)(self._compile)
+        self._long: Callable[[str], Program] = lru_cache(maxsize=32)(self._compile)
 
     @staticmethod
     @lru_cache(maxsize=64)
@@ -128,7 +134,7 @@ class Environment:
         `expect` names the types that its result may have, such as `bool`, `string`, `Object` or
         `list<JSONPatch>`; empty: any.
         """
-        program = self._cache(text)
+        program = self._short(text) if len(text) <= _SHORT else self._long(text)
         if expect and program.output not in map(parse_type, expect):
             wanted = [str(parse_type(name)) for name in expect]
             shown = wanted[0] if len(wanted) == 1 else f"one of [{' '.join(wanted)}]"
@@ -137,8 +143,12 @@ class Environment:
         return program
 
     def _compile(self, text: str) -> Program:
-        root, source = parse(text)
-        output = check(root, source, self._declarations)
+        try:
+            root, source = parse(text)
+            output = check(root, source, self._declarations)
+        except RecursionError:
+            message = "expression is nested too deeply for the stack that is left"
+            raise CompileError((Issue(1, 1, message),), message) from None
         check_literals(root, source)
         refusal = self._accept(output)
         if refusal:

@@ -12,6 +12,7 @@ from aliquot.cel.semver import Semver
 from aliquot.cel.values import ExtensionValue, Optional
 
 __all__ = [
+    "ALLOCATING",
     "LIST_COST",
     "MAP_COST",
     "REGEX_FACTOR",
@@ -19,7 +20,8 @@ __all__ = [
     "STRUCT_COST",
     "CostLimitError",
     "Meter",
-    "call_cost",
+    "allocation_cost",
+    "call_price",
 ]
 
 LIST_COST: Final = 10
@@ -29,8 +31,24 @@ STRING_FACTOR: Final = 0.1
 """Cost of going through one character."""
 REGEX_FACTOR: Final = 0.25
 """Cost of one character of a pattern, per character gone through."""
+ALLOCATING: Final = frozenset({"_+_", "replace", "join", "format"})
+"""Functions whose results can be far bigger than what they cost."""
+
 AUTHORIZER_CHECK_COST: Final = 350_000
 """An authorizer check costs so much that an expression can afford two."""
+
+
+def allocation_cost(result: Any) -> int:
+    """What a big result of an ALLOCATING function costs on top of Kubernetes' price.
+
+    Kubernetes adds lists without copying them, at a flat cost; here they are copied, and a chain that
+    doubles a list must not fill the memory. Free up to 100 elements or 1,000 characters.
+    """
+    if isinstance(result, list):
+        return len(result) // 10 if len(result) > 100 else 0
+    if isinstance(result, str | bytes):
+        return len(result) // 100 if len(result) > 1000 else 0
+    return 0
 
 
 class CostLimitError(EvaluationError):
@@ -216,6 +234,23 @@ _FUNCTIONS: Final = _per_function()
 _OVERLOADS: Final = _per_overload()
 
 
-def call_cost(function: str, overload: str) -> _CallCost | None:
-    """How to price a call once its arguments and result are known; None for the flat cost of 1."""
-    return _FUNCTIONS.get(function) or _OVERLOADS.get(overload)
+def call_price(function: str, overload: str) -> Callable[[Sequence[Any], Any], int]:
+    """What a call costs, given its arguments (the target first) and its result.
+
+    `overload` is empty where it is only known at run time; such calls have the flat cost of 1.
+    """
+    own = _FUNCTIONS.get(function) or _OVERLOADS.get(overload)
+    if function in ALLOCATING:
+
+        def allocating(args: Sequence[Any], result: Any) -> int:
+            return (own(overload, args, result) if own is not None else 1) + allocation_cost(result)
+
+        return allocating
+    if own is None:
+        return _flat
+    priced = own
+    return lambda args, result: priced(overload, args, result)
+
+
+def _flat(_: Sequence[Any], __: Any) -> int:
+    return 1

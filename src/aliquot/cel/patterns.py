@@ -13,10 +13,10 @@ __all__ = ["check_pattern", "compile_pattern"]
 
 _OPTIONS: Final = re2.Options()
 _OPTIONS.log_errors = False
-_OPTIONS.max_mem = 8 << 20
+_OPTIONS.max_mem = 1 << 20
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def _compiled(pattern: str) -> Any:
     return re2.compile(pattern, options=_OPTIONS)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from aliquot.cel.literals import children
 from aliquot.cel.program import Read
-from aliquot.cel.syntax import Call, Comprehension, Ident, Literal, Node, Select
+from aliquot.cel.syntax import Call, Comprehension, Ident, Literal, Node, Select, children
 
 __all__ = ["device_reads"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from aliquot.cel.typesystem import DYN, Type
@@ -22,6 +23,8 @@ __all__ = [
     "Select",
     "Struct",
     "StructField",
+    "children",
+    "walk",
 ]
 
 
@@ -211,3 +214,33 @@ class Comprehension(Node):
         self.result = result
         self.predicate = predicate
         self.transform = transform
+
+
+def walk(root: Node) -> Iterator[Node]:
+    """Every node of a tree once, parents first."""
+    pending = [root]
+    seen: set[Node] = set()
+    while pending:
+        node = pending.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        yield node
+        pending.extend(reversed(children(node)))
+
+
+def children(node: Node) -> list[Node]:
+    """The nodes directly below."""
+    if isinstance(node, Select):
+        return [node.operand]
+    if isinstance(node, Call):
+        return node.operands
+    if isinstance(node, ListNode):
+        return node.elements
+    if isinstance(node, MapNode):
+        return [child for entry in node.entries for child in (entry.key, entry.value)]
+    if isinstance(node, Struct):
+        return [field.value for field in node.fields]
+    if isinstance(node, Comprehension):
+        return [node.range, node.initial, node.condition, node.step, node.result]
+    return []

@@ -172,10 +172,11 @@ def most_general(first: Type, second: Type) -> Type:
 class Substitutions:
     """What type parameters are known to stand for; grows while an expression is checked."""
 
-    __slots__ = ("_fresh", "_known")
+    __slots__ = ("_fresh", "_journal", "_known")
 
     def __init__(self) -> None:
         self._known: dict[Type, Type] = {}
+        self._journal: list[tuple[Type, Type | None]] = []
         self._fresh = 0
 
     def fresh(self) -> Type:
@@ -214,11 +215,19 @@ class Substitutions:
 
     def assign(self, given: Iterable[Type], wanted: Iterable[Type]) -> bool:
         """Whether each given type may stand where the wanted one is; what that implies is remembered."""
-        before = dict(self._known)
+        self._journal.clear()
         if all(self._assignable(first, second) for first, second in zip(given, wanted, strict=True)):
             return True
-        self._known = before
+        for parameter, before in reversed(self._journal):
+            if before is None:
+                del self._known[parameter]
+            else:
+                self._known[parameter] = before
         return False
+
+    def _learn(self, parameter: Type, kind: Type) -> None:
+        self._journal.append((parameter, self._known.get(parameter)))
+        self._known[parameter] = kind
 
     def _assignable(self, given: Type, wanted: Type) -> bool:
         if wanted.kind == "param":
@@ -255,11 +264,11 @@ class Substitutions:
             if self._assignable(kind, known):
                 general = most_general(kind, known)
                 if self._absent(parameter, general):
-                    self._known[parameter] = general
+                    self._learn(parameter, general)
                 return True, True
             return False, True
         if self._absent(parameter, kind):
-            self._known[parameter] = kind
+            self._learn(parameter, kind)
             return True, False
         return False, False
 
