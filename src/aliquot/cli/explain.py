@@ -1,0 +1,159 @@
+"""`aliquot explain`."""
+
+import asyncio
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from aliquot.cli import story
+from aliquot.cli.cluster import Target, snapshot, target_options
+from aliquot.cli.controller import JOURNAL
+from aliquot.cli.failures import Failure
+from aliquot.cli.output import coloured, note, write_document
+from aliquot.inventory.report import Report
+from aliquot.inventory.workloads import Status
+from aliquot.model.meta import ObjectRef
+from aliquot.scheduling.decide import decide
+from aliquot.scheduling.policy import Policy
+from aliquot.store.database import JournalError
+from aliquot.store.entries import Entry
+from aliquot.store.journal import Journal
+
+HISTORY = 12
+
+_KINDS = {
+    "pod": "Pod",
+    "pods": "Pod",
+    "po": "Pod",
+    "job": "Job",
+    "jobs": "Job",
+    "podgroup": "PodGroup",
+    "podgroups": "PodGroup",
+    "workload": "Workload",
+    "workloads": "Workload",
+    "gang": "Gang",
+}
+
+
+@click.command(
+    short_help="Say why a workload waits, or why it runs where it runs.",
+    epilog="Exit status: 0 it does not wait, 1 it waits, 2 error (also when it is not there).",
+)
+@click.argument("what", metavar="KIND/NAME")
+@click.option("-n", "--namespace", default="", help="Its namespace; that of the context if left out.")
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True
+)
+@click.option(
+    "--journal",
+    "journal_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="The controller's journal; beside the kubeconfig or in .aliquot if left out.",
+)
+@target_options
+def explain(
+    what: str, namespace: str, output: str, journal_file: Path | None, kubeconfig: str, context: str
+) -> int:
+    """Explain one workload: pod/NAME, job/NAME, podgroup/NAME, workload/NAME.
+
+    What is decided now is decided anew, by the controller's own code, on the cluster as it is; what was
+    decided before comes from the journal. A pod of a gang stands for its gang.
+    """
+    kind, _, name = what.rpartition("/")
+    if kind and kind.lower() not in _KINDS:
+        raise Failure(f"there is nothing to explain of kind {kind!r}; try pod, job, podgroup or workload")
+    target = Target(kubeconfig, context)
+    namespace = namespace or target.connection().namespace or "default"
+    now = datetime.now(UTC)
+    wanted = ObjectRef(kind=_KINDS.get(kind.lower(), ""), namespace=namespace, name=name)
+    told = _tell(target, wanted, now, journal_file)
+    if output == "text":
+        text = story.lines(told, now)
+        for line in story.coloured_lines(text) if coloured() else text:
+            click.echo(line)
+    else:
+        write_document(story.document(told), output)
+    return 1 if told.state is not None and told.state.status is Status.WAITING else 0
+
+
+def _tell(target: Target, wanted: ObjectRef, now: datetime, journal_file: Path | None) -> story.Story:
+    policy = Policy()
+    seen = asyncio.run(snapshot(target))
+    plan = decide(seen, policy, now)
+    report = Report.of(seen, plan, policy)
+    found = find(report, wanted)
+    history = _history(target, found or wanted, journal_file)
+    if found is None:
+        if not history:
+            raise Failure(_missing(report, wanted))
+        return story.story(report, history[-1].decision.workload, (), history)
+    listener = story.Listener(found)
+    decide(seen, policy, now, observer=listener)
+    return story.story(report, found, listener.facts, history)
+
+
+def find(report: Report, wanted: ObjectRef) -> ObjectRef | None:
+    """The workload that is meant: by its own name, or the one that the pod belongs to."""
+    for state in report.workloads.workloads:
+        ref = state.ref
+        same = (ref.namespace, ref.name) == (wanted.namespace, wanted.name)
+        if same and wanted.kind in ("", ref.kind):
+            return ref
+    if wanted.kind in ("", "Pod"):
+        for state in report.workloads.workloads:
+            if any((pod.namespace, pod.name) == (wanted.namespace, wanted.name) for pod in state.pods):
+                return state.ref
+    return None
+
+
+def _missing(report: Report, wanted: ObjectRef) -> str:
+    kind = f"{wanted.kind.lower()}/" if wanted.kind else ""
+    others = sorted(
+        {state.ref.namespace for state in report.workloads.workloads if state.ref.name == wanted.name}
+        | {
+            pod.namespace
+            for state in report.workloads.workloads
+            for pod in state.pods
+            if pod.name == wanted.name
+        }
+    )
+    if others:
+        return (
+            f"there is no {kind}{wanted.name} in namespace {wanted.namespace}; "
+            f"there is one in {', '.join(others)}: add -n {others[0]}"
+        )
+    return (
+        f"there is no {kind}{wanted.name} in namespace {wanted.namespace} that Aliquot has to do with; "
+        "`aliquot get workloads -A` lists those that there are"
+    )
+
+
+def _history(target: Target, ref: ObjectRef, journal_file: Path | None) -> tuple[Entry, ...]:
+    path = journal_file or journal_beside(target)
+    if path is None:
+        return ()
+    try:
+        with Journal.open(path, read_only=True) as journal:
+            bare = ObjectRef(kind=ref.kind, namespace=ref.namespace, name=ref.name)
+            found = journal.entries(workload=bare, limit=HISTORY)
+            if not found and ref.kind in ("", "Pod"):
+                found = journal.entries(pod=(ref.namespace, ref.name), limit=HISTORY)
+            return found
+    except JournalError as error:
+        if journal_file is not None:
+            raise Failure(str(error)) from None
+        note(f"note: {error}")
+        return ()
+
+
+def journal_beside(target: Target) -> Path | None:
+    """The journal of `aliquot up`: beside the kubeconfig that it wrote, or in .aliquot here."""
+    kubeconfig = target.kubeconfig or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    places = [Path(kubeconfig).parent] if kubeconfig else []
+    for folder in (*places, Path(".aliquot")):
+        if (folder / JOURNAL).is_file():
+            return folder / JOURNAL
+    return None

@@ -1,0 +1,241 @@
+"""Everything there is to say about one workload, as data and as text of 80 columns."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import msgspec
+
+from aliquot.cli.output import API_VERSION
+from aliquot.cli.tables import reference
+from aliquot.inventory import amounts
+from aliquot.inventory.decisions import told
+from aliquot.inventory.devices import DeviceState, Holder, PartState
+from aliquot.inventory.owners import workload_name
+from aliquot.inventory.report import Report
+from aliquot.inventory.workloads import Status, WorkloadState
+from aliquot.model.kinds import plain
+from aliquot.model.meta import ObjectRef
+from aliquot.scheduling.plan import Decision
+from aliquot.scheduling.verdicts import Fact
+from aliquot.scheduling.wording import paragraph, sentence
+from aliquot.store.entries import Entry
+
+WIDTH = 80
+MOST_DEVICES = 16
+MOST_NODES = 8
+
+NodeFact = tuple[str, str, Fact]
+"""(pod, node, what fell there)."""
+
+
+class Listener:
+    """An observer of `decide` that keeps why nodes fell for the pods of one workload."""
+
+    def __init__(self, workload: ObjectRef) -> None:
+        self._workload = workload
+        self.facts: list[NodeFact] = []
+
+    def fell(self, workload: ObjectRef, pod: ObjectRef, node: str, fact: Fact) -> None:
+        if workload == self._workload:
+            self.facts.append((pod.name, node, fact))
+
+    def decided(self, decision: Decision) -> None:
+        """Nothing to keep: decisions are in the plan."""
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """One workload. state: None when it is not in the cluster any more. history: oldest first.
+
+    behind: how many workloads of its queue wait in all.
+    """
+
+    ref: ObjectRef
+    state: WorkloadState | None
+    held: tuple[tuple[DeviceState, PartState, Holder], ...]
+    nodes: tuple[NodeFact, ...]
+    history: tuple[Entry, ...]
+    behind: int = 0
+
+
+def story(report: Report, ref: ObjectRef, nodes: Sequence[NodeFact], history: tuple[Entry, ...]) -> Story:
+    """What a report and the journal know of a workload."""
+    state = next((item for item in report.workloads.workloads if item.ref == ref), None)
+    held = tuple(
+        (device, part, holder)
+        for device in report.devices.devices
+        for part in device.parts
+        for holder in part.holders
+        if state is not None and (holder.workload == ref or holder.claim in state.claims)
+    )
+    behind = sum(1 for item in report.workloads.waiting() if state is not None and item.queue == state.queue)
+    return Story(ref=ref, state=state, held=held, nodes=tuple(nodes), history=history, behind=behind)
+
+
+def document(told_story: Story) -> dict[str, Any]:
+    """The story for programs."""
+    state = told_story.state
+    verdict = state.verdict if state is not None and state.status is Status.WAITING else None
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "Explanation",
+        "workload": reference(told_story.ref),
+        "status": state.status.value if state is not None else "Gone",
+        "queue": state.queue if state is not None else "",
+        "position": state.position if state is not None else 0,
+        "podsReady": state.ready if state is not None else 0,
+        "podsTotal": state.total if state is not None else 0,
+        "nodes": list(state.nodes) if state is not None else [],
+        "reason": verdict.reason.value if verdict is not None else "",
+        "message": sentence(verdict) if verdict is not None else "",
+        "fix": plain(verdict.fix) if verdict is not None and verdict.fix is not None else None,
+        "facts": plain(verdict.facts) if verdict is not None else [],
+        "nodesFallen": [
+            {"pod": pod, "node": node, "fact": plain(fact)} for pod, node, fact in told_story.nodes
+        ],
+        "devices": [
+            {
+                "node": device.board.node,
+                "device": part.part.name,
+                "product": device.board.product,
+                "mode": device.mode,
+                "share": str(holder.share),
+                "claim": reference(holder.claim),
+            }
+            for device, part, holder in told_story.held
+        ],
+        "history": [
+            {
+                "time": entry.time.isoformat(),
+                "decision": entry.decision.id,
+                "record": entry.record,
+                "outcome": told(entry.decision)[0],
+                "message": told(entry.decision)[1],
+                "snapshot": entry.snapshot,
+            }
+            for entry in told_story.history
+        ],
+    }
+
+
+def lines(told_story: Story, now: datetime) -> Iterable[str]:
+    """The story for people, without colour."""
+    state = told_story.state
+    name = f"{workload_name(told_story.ref)} in namespace {told_story.ref.namespace}"
+    if state is None:
+        yield f"{name} is not in the cluster (any more)."
+    else:
+        yield from _wrapped(f"{name} {_headline(state)}", 0)
+        yield ""
+        if state.status is Status.WAITING and state.verdict is not None:
+            yield from _wrapped(paragraph(state.verdict), 2)
+            yield ""
+        yield from _facts(told_story, state, now)
+        yield from _devices(told_story.held)
+        yield from _fallen(told_story.nodes)
+    yield from _history(told_story.history)
+
+
+def _headline(state: WorkloadState) -> str:
+    where = f" on {', '.join(state.nodes[:4])}" if state.nodes else ""
+    if len(state.nodes) > 4:
+        where += f" and {len(state.nodes) - 4} more nodes"
+    match state.status:
+        case Status.WAITING:
+            reason = state.verdict.reason.value if state.verdict is not None else "not decided yet"
+            return f"waits: {reason}."
+        case Status.PLACED:
+            return f"has its place{where}; its pods are not bound yet."
+        case Status.STARTING:
+            return f"starts{where}."
+        case Status.RUNNING:
+            return f"runs{where}."
+        case Status.TERMINATING:
+            return "is being deleted."
+        case Status.SUCCEEDED:
+            return "has finished."
+    return "has failed."
+
+
+def _facts(told_story: Story, state: WorkloadState, now: datetime) -> Iterable[str]:
+    pairs = [("queue", state.queue or "none (its namespace is not managed)")]
+    if state.position:
+        pairs.append(("position", f"{state.position} of {told_story.behind} in its queue"))
+    pairs += [
+        ("pods", f"{state.ready}/{state.total} running"),
+        ("priority", str(state.priority)),
+        ("age", amounts.age(state.created, now)),
+    ]
+    if state.decision:
+        pairs.append(("decision", state.decision))
+    for key, value in pairs:
+        yield f"  {key:<10}{value}"
+
+
+def _devices(held: Sequence[tuple[DeviceState, PartState, Holder]]) -> Iterable[str]:
+    if not held:
+        return
+    yield ""
+    yield "Devices"
+    for device, part, holder in held[:MOST_DEVICES]:
+        share = "" if holder.share == 1 else f", {amounts.fraction(holder.share)} of it"
+        profile = f" {part.part.profile}" if part.part.profile else ""
+        claim = f", claim {holder.claim.name}" if holder.claim is not None else ""
+        what = f"{device.board.product}{profile}, {device.mode}{share}{claim}"
+        yield from _wrapped(f"{device.board.node} {part.part.name}: {what}", 2)
+    if len(held) > MOST_DEVICES:
+        yield f"  and {len(held) - MOST_DEVICES} more (-o json lists all)"
+
+
+def _fallen(nodes: Sequence[NodeFact]) -> Iterable[str]:
+    if not nodes:
+        return
+    by_test: dict[tuple[str, str], list[str]] = {}
+    for _, node, fact in nodes:
+        by_test.setdefault((fact.test, fact.subject), []).append(node)
+    yield ""
+    yield f"Nodes looked at: {len({node for _, node, _ in nodes})}"
+    for (test, subject), found in sorted(by_test.items(), key=lambda item: -len(item[1])):
+        names = list(Counter(found))
+        shown = ", ".join(names[:MOST_NODES]) + (
+            f" and {len(names) - MOST_NODES} more" if len(names) > MOST_NODES else ""
+        )
+        yield from _wrapped(f"{len(names)} fell at {test}{f' ({subject})' if subject else ''}: {shown}", 2)
+
+
+def _history(history: Sequence[Entry]) -> Iterable[str]:
+    if not history:
+        return
+    yield ""
+    yield "History"
+    for entry in history:
+        outcome, text = told(entry.decision)
+        local = entry.time.astimezone(UTC)
+        yield from _wrapped(f"{local:%Y-%m-%d %H:%M:%SZ}  {outcome:<9} {text} [{entry.decision.id}]", 2, 24)
+
+
+def _wrapped(text: str, indent: int, hanging: int | None = None) -> Iterable[str]:
+    blank = " " * indent
+    yield from textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=blank,
+        subsequent_indent=" " * (hanging if hanging is not None else indent + (2 if indent else 0)),
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [blank]
+
+
+def coloured_lines(text: Iterable[str]) -> Iterable[str]:
+    """Headings bold, what waits yellow, what runs green."""
+    for number, line in enumerate(text):
+        if number == 0:
+            waits = " waits" in line
+            yield click.style(line, bold=True, fg="yellow" if waits else "green")
+        elif line and not line.startswith(" "):
+            yield click.style(line, bold=True)
+        else:
+            yield line
