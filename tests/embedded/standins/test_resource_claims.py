@@ -155,3 +155,29 @@ def test_a_pod_made_with_a_node_name_gets_its_claims_reserved(world: World) -> N
     world.settle()
     assert [one["name"] for one in world.get(CLAIMS, "shared")["status"]["reservedFor"]] == ["direct"]
     assert world.phase("direct") == "Running"
+
+
+def test_a_claim_that_is_deleted_before_its_pod_starts_is_made_again(world: World) -> None:
+    world.template("one-gpu")
+    world.pod("train", schedulingGates=GATE, resourceClaims=wanting("one-gpu"))
+    world.settle()
+    first = claim_of(world, "train")
+    world.delete(CLAIMS, first)
+    world.settle()
+    assert claim_of(world, "train") != first
+    assert world.names(CLAIMS) == [claim_of(world, "train")]
+
+
+def test_long_names_are_cut_so_that_pod_and_entry_can_both_be_told(world: World) -> None:
+    world.template("one-gpu")
+    entry = "accelerators-of-the-big-model"
+    world.pod(
+        "a" * 100,
+        schedulingGates=GATE,
+        resourceClaims=[{"name": entry, "resourceClaimTemplateName": "one-gpu"}],
+    )
+    world.settle()
+    name = world.names(CLAIMS)[0]
+    assert len(name) <= 63
+    assert name.startswith("a" * 40)
+    assert "-acceler" in name

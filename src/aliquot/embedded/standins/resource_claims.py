@@ -25,6 +25,7 @@ FINALIZER = "resource.kubernetes.io/delete-protection"
 POD_CLAIM_NAME = "resource.kubernetes.io/pod-claim-name"
 #: A claim holds at most this many reservations (resource.k8s.io/v1, ResourceClaimReservedForMaxSize).
 MOST_RESERVATIONS = 256
+_LONGEST_PREFIX = 57
 
 
 def claim_names(pod: Object) -> dict[str, str | None]:
@@ -62,12 +63,11 @@ def _reserving_pods(claim: Object) -> Iterable[str]:
     return [one["uid"] for one in (claim.get("status") or {}).get("reservedFor") or () if one.get("uid")]
 
 
-def _awaited_templates(pod: Object) -> Iterable[str]:
-    made = claim_names(pod)
+def _used_templates(pod: Object) -> Iterable[str]:
     return [
         f"{pod['metadata']['namespace']}/{one['resourceClaimTemplateName']}"
         for one in (pod.get("spec") or {}).get("resourceClaims") or ()
-        if one.get("resourceClaimTemplateName") and made.get(one["name"]) is None
+        if one.get("resourceClaimTemplateName")
     ]
 
 
@@ -77,7 +77,7 @@ class ResourceClaims(StandIn):
     def __init__(self, cluster: Cluster) -> None:
         super().__init__(cluster)
         self.view.index(CLAIMS, "reserving pod", _reserving_pods)
-        self.view.index("pods", "awaited template", _awaited_templates)
+        self.view.index("pods", "used template", _used_templates)
         self.view.on("pods", self._pod_changed)
         self.view.on(CLAIMS, self._claim_changed)
         self.view.on(TEMPLATES, self._template_changed)
@@ -102,8 +102,8 @@ class ResourceClaims(StandIn):
             self.queue.add(Key("pods", key.namespace, owner["name"]))
 
     def _template_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
-        if after is not None:
-            for pod in self.view.by("pods", "awaited template", f"{key.namespace}/{key.name}"):
+        if before is None:
+            for pod in self.view.by("pods", "used template", f"{key.namespace}/{key.name}"):
                 self.queue.add(pod)
 
     def reconcile(self, key: Hashable) -> None:
@@ -125,7 +125,7 @@ class ResourceClaims(StandIn):
         new: dict[str, str] = {}
         for entry in pod["spec"].get("resourceClaims") or ():
             template_name = entry.get("resourceClaimTemplateName")
-            if not template_name or made.get(entry["name"]) is not None:
+            if not template_name or self._is_made(pod, made.get(entry["name"])):
                 continue
             claim = self._existing(pod, entry["name"])
             if claim is None:
@@ -142,6 +142,14 @@ class ResourceClaims(StandIn):
             self.write(key, changed, "status")
         if pod["spec"].get("nodeName"):
             self._reserve_for_bound(pod)
+
+    def _is_made(self, pod: Object, name: str | None) -> bool:
+        """Whether the claim that the pod's status names is there; one that was deleted is made again."""
+        if name is None:
+            return False
+        claim = self.view.get(claim_key(pod["metadata"]["namespace"], name))
+        owner = controller_of(claim) if claim is not None else None
+        return owner is not None and owner["uid"] == pod["metadata"]["uid"]
 
     def _existing(self, pod: Object, entry: str) -> Object | None:
         """The claim made for this entry before the pod's status could tell."""
@@ -215,6 +223,17 @@ class ResourceClaims(StandIn):
         return pod["metadata"]["uid"] != owner.get("uid") or pod_done(pod)
 
 
+def _name_prefix(pod: str, entry: str) -> str:
+    """``<pod>-<entry>-``; names that are too long are cut in proportion, so that something of both is left.
+
+    Five letters follow, and 63 characters are the most.
+    """
+    full = len(pod) + len(entry) + 2
+    if full <= _LONGEST_PREFIX:
+        return f"{pod}-{entry}-"
+    return f"{pod[: len(pod) * _LONGEST_PREFIX // full]}-{entry[: len(entry) * _LONGEST_PREFIX // full]}"
+
+
 def _claim_from(template: Object, pod: Object, entry: str) -> Object:
     """``<pod>-<entry>-<five letters>``, owned by the pod."""
     spec = template.get("spec") or {}
@@ -223,7 +242,7 @@ def _claim_from(template: Object, pod: Object, entry: str) -> Object:
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceClaim",
         "metadata": {
-            "generateName": f"{pod['metadata']['name']}-{entry}-",
+            "generateName": _name_prefix(pod["metadata"]["name"], entry),
             "namespace": pod["metadata"]["namespace"],
             "labels": dict(meta.get("labels") or {}),
             "annotations": dict(meta.get("annotations") or {}) | {POD_CLAIM_NAME: entry},
