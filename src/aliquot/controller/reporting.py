@@ -144,15 +144,16 @@ class Reporter:
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._more.wait()
+                await slots.acquire()
                 if self._conditions:
                     uid = next(iter(self._conditions))
                     work = self._write_condition(self._conditions.pop(uid))
                 elif len(self._events):
                     work = self._events.write_one()
                 else:
+                    slots.release()
                     self._more.clear()
                     continue
-                await slots.acquire()
                 group.create_task(work).add_done_callback(lambda _: slots.release())
                 await self._clock.sleep(1.0 / WRITES_PER_SECOND)
 

@@ -164,6 +164,7 @@ class Client:
                         self.connection.credentials.reject()
                     body = await _read(answer, name, self.limits.object_bytes)
                     raise error_from(answer.status, body, answer.headers.get("Retry-After"), name)
+                yield []
                 async for chunk in answer.content.iter_any():
                     complete = lines.feed(chunk)
                     if complete:

@@ -139,6 +139,7 @@ class Reflector(Generic[T]):
     async def _watch_on(self, resource: Resource) -> None:
         """Watch, and take the watch up again where it ended; raises when a new list is needed."""
         backoff = Backoff(self._randomness, first=0.05, cap=5.0)
+        failures = 0
         while True:
             began = self._version
             started = self._clock.monotonic()
@@ -151,17 +152,21 @@ class Reflector(Generic[T]):
                     self._apply(lines)
             except (TransportError, UndecodableError) as error:
                 _log.debug("watch of %s: %s", self.kind.kind(), error)
-                if backoff.failures >= FAILED_WATCHES:
+                failures += 1
+                if failures >= FAILED_WATCHES:
                     raise
-                if backoff.failures:
+                if failures > 1:
                     self._trouble(error)
             except ApiError as error:
-                if not _passing(error) or backoff.failures >= FAILED_WATCHES:
+                failures += 1
+                if not _passing(error) or failures >= FAILED_WATCHES:
                     raise
-                self._trouble(error)
+                if failures > 1:
+                    self._trouble(error)
                 await self._clock.sleep(error.retry_after or 0.0)
             if self._version != began or self._clock.monotonic() - started > 10.0:
                 backoff.reset()
+                failures = 0
             # Even a watch that the server ended in order waits a moment: one that ends each at once must not
             # become a busy loop.
             await self._clock.sleep(backoff.next())
