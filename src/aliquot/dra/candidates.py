@@ -50,6 +50,13 @@ class Count:
                 self.shares = True
                 break
 
+    def copy(self) -> "Count":
+        """A count that can go its own way, for a usage without changes."""
+        twin = Count.__new__(Count)
+        twin.demand, twin.shares, twin.seen = self.demand, self.shares, 0
+        twin.by_node, twin.having = self.by_node.copy(), self.having.copy()
+        return twin
+
     def recount(self, number: int, count: int) -> None:
         before = self.by_node[number]
         if before == count:
@@ -74,7 +81,7 @@ class Count:
 class NodeIndex:
     """Counts of free devices on a fixed list of nodes, kept up to date with a usage.
 
-    Node number i is `nodes[i]`. Raises NodeSelectorError when a node selector of a slice is not valid.
+    Node number i is `nodes[i]`.
     """
 
     def __init__(self, fleet: Fleet, usage: Usage, nodes: Sequence[Node]) -> None:
@@ -85,6 +92,32 @@ class NodeIndex:
         self._numbers = {node.metadata.name: number for number, node in enumerate(self.nodes)}
         self._counts: dict[Demand, Count] = {}
         self._reached = self._network() if fleet.network else {}
+
+    @staticmethod
+    def of(
+        fleet: Fleet, usage: Usage, nodes: Sequence[Node], previous: "NodeIndex | None" = None
+    ) -> "NodeIndex":
+        """The index of these nodes. previous: an earlier one, whose counts are kept where nothing changed."""
+        index = NodeIndex(fleet, usage, nodes)
+        if (
+            previous is not None
+            and previous.fleet.demands is fleet.demands
+            and [node.metadata.name for node in previous.nodes] == [node.metadata.name for node in nodes]
+        ):
+            changed = usage.differing(previous.usage)
+            names = {name for pool in changed for name in pool.local}
+            numbers = sorted(index._numbers[name] for name in names if name in index._numbers)
+            for demand, count in previous._counts.items():
+                kept = index._counts[demand] = count.copy()
+                kept.seen = len(usage.changes)
+                for number in numbers:
+                    kept.recount(number, index.count(demand, index.nodes[number].metadata.name))
+                kept.shares |= any(
+                    pool.shareable & demand.eligible(pool).eligible
+                    for pool in changed
+                    if fleet.pools.get(pool.key) is pool
+                )
+        return index
 
     def _network(self) -> "dict[tuple[tuple[Pool, Devices], ...], Nodes]":
         """The nodes by what they see of devices that are not tied to one node."""

@@ -156,7 +156,8 @@ class _Check:
         taken = consumption(device, requested) if features.consumable_capacity else {}
         if taken is None:
             yield self.wrong("CapacityTooSmall", subject)
-        shared = bool(pool.shareable >> index & 1) and not admin
+        # With admin access a share may be noted, but nothing is taken.
+        shared = bool(pool.shareable >> index & 1) and not (admin and result.share_id is None)
         if (result.share_id is not None) is not shared:
             yield self.wrong("ShareIdDiffers", subject)
         if taken is not None and result.consumed_capacity != (taken if shared else {}):

@@ -255,6 +255,19 @@ class Usage:
                 if (result.driver, result.pool) == key and not result.admin_access:
                     yield result
 
+    def differing(self, other: "Usage") -> list[Pool]:
+        """The pools of either fleet that are not the same, or not certainly taken the same, in both."""
+        found: list[Pool] = []
+        pools, others = self.fleet.pools, other.fleet.pools
+        if pools is not others:
+            for key in pools.keys() | others.keys():
+                if pools.get(key) is not others.get(key):
+                    found += [each[key] for each in (pools, others) if key in each]
+        for key in self._pools.keys() | other._pools.keys():
+            if self._pools.get(key) is not other._pools.get(key) and key in pools:
+                found.append(pools[key])
+        return found
+
     def state(self) -> Mapping[object, object]:
         """All that is taken as plain data, for comparison."""
         return {
