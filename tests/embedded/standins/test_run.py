@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+from collections.abc import Hashable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from world import CLAIMS, GATE, World, uids, wanting
 from aliquot.embedded.hooks import SYSTEM, Object
 from aliquot.embedded.registry import Registry
 from aliquot.embedded.standins import StandIns
+from aliquot.embedded.standins.kubelet import Kubelet
 from aliquot.embedded.standins.work import WorkQueue
 from aliquot.embedded.storage import Store
 
@@ -47,14 +49,15 @@ async def test_an_object_that_breaks_a_stand_in_does_not_stop_the_others(
 ) -> None:
     world = World()
     world.node("n1")
-    real = world.standins._parts[-3].reconcile
+    kubelet = next(part for part in world.standins._parts if isinstance(part, Kubelet))
+    real = kubelet.reconcile
 
-    def fail(key: object) -> None:
+    def fail(key: Hashable) -> None:
         if "bad" in str(key):
             raise ValueError("cannot cope")
-        real(key)  # type: ignore[arg-type]
+        real(key)
 
-    monkeypatch.setattr(world.standins._parts[-3], "reconcile", fail)
+    monkeypatch.setattr(kubelet, "reconcile", fail)
     world.pod("bad")
     world.pod("good")
     bound = asyncio.Event()

@@ -224,6 +224,8 @@ class Binder(StandIn):
             message,
         ):
             return
+        if reason == "Unschedulable":
+            self.warn(pod, "Pod", "FailedScheduling", message)
         changed = copy(pod)
         set_condition(
             changed.setdefault("status", {}),

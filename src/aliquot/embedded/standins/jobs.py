@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from aliquot.embedded.hooks import Object
-from aliquot.embedded.standins.pod_templates import pod_from
+from aliquot.embedded.standins.pod_templates import pod_from, refusal_of_pods
 from aliquot.embedded.standins.standin import (
     Cluster,
     StandIn,
@@ -25,6 +25,7 @@ from aliquot.embedded.standins.standin import (
     terminating,
 )
 from aliquot.embedded.standins.view import Key, controller_of
+from aliquot.embedded.status import StatusError
 
 JOBS = "jobs.batch"
 INDEX = "batch.kubernetes.io/job-completion-index"
@@ -122,6 +123,11 @@ class Jobs(StandIn):
             else:
                 gone.failed += 1
         self.queue.add(job)
+
+    def refused(self, key: Hashable, error: StatusError) -> None:
+        owner = self.view.get(key) if isinstance(key, Key) and error.code in (400, 403, 422) else None
+        if owner is not None:
+            self.warn(owner, "Job", "FailedCreate", refusal_of_pods(owner, error))
 
     def reconcile(self, key: Hashable) -> None:
         assert isinstance(key, Key)

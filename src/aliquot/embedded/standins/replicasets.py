@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable
 
 from aliquot.embedded.hooks import Object
 from aliquot.embedded.selectors import label_selector_of
-from aliquot.embedded.standins.pod_templates import pod_from
+from aliquot.embedded.standins.pod_templates import pod_from, refusal_of_pods
 from aliquot.embedded.standins.standin import (
     Cluster,
     StandIn,
@@ -22,6 +22,7 @@ from aliquot.embedded.standins.standin import (
     terminating,
 )
 from aliquot.embedded.standins.view import Key, controller_of, owner_reference
+from aliquot.embedded.status import StatusError
 
 REPLICA_SETS = "replicasets.apps"
 MOST_AT_ONCE = 500
@@ -56,6 +57,11 @@ class ReplicaSets(StandIn):
             owner = controller_of(pod) if pod is not None else None
             if owner is not None and owner.get("kind") == "ReplicaSet":
                 self.queue.add(Key(REPLICA_SETS, key.namespace, owner["name"]))
+
+    def refused(self, key: Hashable, error: StatusError) -> None:
+        owner = self.view.get(key) if isinstance(key, Key) and error.code in (400, 403, 422) else None
+        if owner is not None:
+            self.warn(owner, "ReplicaSet", "FailedCreate", refusal_of_pods(owner, error))
 
     def reconcile(self, key: Hashable) -> None:
         assert isinstance(key, Key)

@@ -131,6 +131,9 @@ class ResourceClaims(StandIn):
             if claim is None:
                 template = self.view.get(Key(TEMPLATES, key.namespace, template_name))
                 if template is None:
+                    problem = f'resource claim template "{template_name}": not found'
+                    message = f"PodResourceClaim {entry['name']}: {problem}"
+                    self.warn(pod, "Pod", "FailedResourceClaimCreation", message)
                     continue
                 claim = self.create(CLAIMS, key.namespace, _claim_from(template, pod, entry["name"]))
             new[entry["name"]] = claim["metadata"]["name"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import msgspec
 from aliquot.embedded.hooks import Object, User
 from aliquot.embedded.metadata import timestamp
 from aliquot.embedded.registry import Registry
+from aliquot.embedded.standins.events import record
 from aliquot.embedded.standins.view import Key, View
 from aliquot.embedded.standins.work import WorkQueue
 from aliquot.embedded.status import StatusError
@@ -72,7 +74,8 @@ class StandIn:
             return False
         try:
             self.reconcile(key)
-        except StatusError:
+        except StatusError as error:
+            self.refused(key, error)
             self.queue.retry(now, key)
         except Exception:
             if not tolerant:
@@ -82,6 +85,15 @@ class StandIn:
         else:
             self.queue.succeeded(key)
         return True
+
+    def refused(self, key: Hashable, error: StatusError) -> None:
+        """Tell people of a refusal that they can do something about; most are conflicts that pass."""
+
+    def warn(self, about: Object, kind: str, reason: str, message: str) -> None:
+        """Note a warning event about an object of ``kind``."""
+        # An event that cannot be noted, as in a namespace that is going away, is no reason to stop.
+        with contextlib.suppress(StatusError):
+            record(self.cluster, self.user, about, kind, reason, message)
 
     # Writing as this stand-in
 

@@ -22,6 +22,7 @@ from aliquot.embedded.standins.standin import (
     terminating,
 )
 from aliquot.embedded.standins.view import Key, controller_of
+from aliquot.embedded.status import StatusError
 
 STATEFUL_SETS = "statefulsets.apps"
 POD_INDEX = "apps.kubernetes.io/pod-index"
@@ -46,6 +47,11 @@ class StatefulSets(StandIn):
         owner = controller_of(after or before or {"metadata": {}})
         if owner is not None and owner.get("kind") == "StatefulSet":
             self.queue.add(Key(STATEFUL_SETS, key.namespace, owner["name"]))
+
+    def refused(self, key: Hashable, error: StatusError) -> None:
+        owner = self.view.get(key) if isinstance(key, Key) and error.code in (400, 403, 422) else None
+        if owner is not None:
+            self.warn(owner, "StatefulSet", "FailedCreate", f"Error creating: {error.message}")
 
     def reconcile(self, key: Hashable) -> None:
         assert isinstance(key, Key)
