@@ -110,7 +110,7 @@ def _storage_versions(spec: Object) -> list[str]:
 def _versions(spec: Object) -> list[Cause]:
     causes: list[Cause] = []
     versions = spec.get("versions") or []
-    if versions and len(_storage_versions(spec)) != 1:
+    if len(_storage_versions(spec)) != 1:
         why = "must have exactly one version marked as storage version"
         causes.append(invalid_value("spec.versions", [one.get("name") for one in versions], why))
     names: set[str] = set()

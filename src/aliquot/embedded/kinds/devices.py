@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
+from aliquot.cel import DEFAULT_COST_LIMIT, CompileError, Environment
 from aliquot.embedded import metadata
 from aliquot.embedded.behaviors import Behavior, Moment
 from aliquot.embedded.hooks import Object
@@ -56,7 +58,21 @@ def selectors(items: Any, path: str) -> list[Cause]:
             causes.append(required(f"{path}[{index}].cel"))
         elif len(expression) > _MAX_EXPRESSION:
             causes.append(too_long(f"{path}[{index}].cel.expression", _MAX_EXPRESSION))
+        elif expression:
+            causes += _expression(expression, f"{path}[{index}].cel.expression")
     return causes
+
+
+@lru_cache(maxsize=1024)
+def _expression(text: str, path: str) -> tuple[Cause, ...]:
+    """A selector must compile, and what it may cost is limited."""
+    try:
+        program = Environment.for_devices(stored=False).compile(text)
+    except CompileError as error:
+        return (invalid_value(path, text, f"compilation failed: {error}"),)
+    if program.cost > DEFAULT_COST_LIMIT:
+        return (forbidden_field(path, "too complex, exceeds cost limit"),)
+    return ()
 
 
 class ClassBehavior(Behavior):
