@@ -3,7 +3,8 @@
 import itertools
 import random
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.scheduling.builders import (
@@ -22,6 +23,9 @@ from tests.scheduling.builders import (
 
 from aliquot.model.core import Taint, Toleration
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.workloads import GangSchedulingPolicy, SchedulingPolicy
+from aliquot.scheduling.affinity import node_fall
+from aliquot.scheduling.alike import Likeness
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
@@ -123,7 +127,10 @@ def test_what_was_decided_before_does_not_matter(snapshots, policy):
 
 @settings(max_examples=60, deadline=None)
 @given(clusters())
-def test_once_carried_out_a_plan_leaves_only_what_waits_for_the_same_reasons(snapshot):
+def test_a_plan_leaves_nothing_behind_that_fits(snapshot):
+    # A claim that several pods share may be got by a later one, which lets an earlier one in next time.
+    shared = [item for item in snapshot.resource_claims if item.name == "common"]
+    assume(not shared)
     first = decide(snapshot, Policy(), NOW)
     later = decide(apply(snapshot, first, NOW), Policy(), NOW)
 
@@ -163,3 +170,98 @@ def test_a_lost_node_leads_to_no_second_use_of_a_device(snapshot, number):
 
     assert check_plan(left, plan, Policy()) == ()
     assert not any(isinstance(action, Evict) for action in plan.actions)
+
+
+@settings(max_examples=60, deadline=None)
+@given(clusters())
+def test_a_gang_that_can_be_placed_alone_is_placed(snapshot):
+    """Against all assignments of a gang's pods to nodes, tried one by one."""
+    group = next((item for item in snapshot.pod_groups), None)
+    assume(group is not None)
+    members = [item for item in snapshot.pods if item.spec.scheduling_group is not None]
+    members = [item for item in members if item.spec.scheduling_group.pod_group_name == group.name]
+    names = {use for item in members for use in _claims_of(item)}
+    claims = tuple(item for item in snapshot.resource_claims if item.name in names)
+    assume(not any(item.spec.devices.constraints for item in claims))
+    whole = replace(group, spec=replace(group.spec, scheduling_policy=_gang_of(len(members))))
+    alone = replace(snapshot, pods=tuple(members), resource_claims=claims, pod_groups=(whole,), queues=())
+    policy = Policy(gang_search=1000)
+    plan = decide(replace(alone, pods=tuple(_without_queue(item) for item in alone.pods)), policy, NOW)
+    placed = any(decision.placements for decision in plan.decisions)
+
+    assert placed == any(_fits(alone, nodes) for nodes in itertools.product(alone.nodes, repeat=len(members)))
+
+
+def _claims_of(item):
+    made = [status.resource_claim_name for status in item.status.resource_claim_statuses]
+    return made + [use.resource_claim_name for use in item.spec.resource_claims if use.resource_claim_name]
+
+
+def _gang_of(size):
+    return SchedulingPolicy(gang=GangSchedulingPolicy(min_count=size))
+
+
+def _without_queue(item):
+    return replace(item, metadata=replace(item.metadata, labels={}))
+
+
+def _fits(snapshot, nodes):
+    """Whether this assignment holds by counting: CPU, labels, taints, and devices or shares of devices."""
+    free = {item.name: item.spec.devices for item in snapshot.resource_slices}
+    claims = {item.name: item for item in snapshot.resource_claims}
+    cpu = {item.name: item.status.allocatable["cpu"].value() for item in snapshot.nodes}
+    wanted = {item.name: [] for item in snapshot.nodes}
+    where = {}
+    for item, at in zip(snapshot.pods, nodes):
+        if node_fall(item.spec, at) is not None:
+            return False
+        cpu[at.name] -= item.spec.containers[0].resources.requests["cpu"].value()
+        for name in _claims_of(item):
+            if where.setdefault(name, at.name) != at.name:
+                return False
+    for name, at in where.items():
+        wanted[at].append(claims[name].spec.devices.requests[0].exactly)
+    if any(left < 0 for left in cpu.values()):
+        return False
+    return all(
+        _devices_suffice(free.get(f"{name}-gpu.example.com", ()), requests)
+        for name, requests in wanted.items()
+    )
+
+
+def _devices_suffice(devices, requests):
+    shareable = bool(devices) and bool(devices[0].allow_multiple_allocations)
+    whole = 80
+    room = [whole] * len(devices)
+    # Whole devices first, then shares from the largest on, each tried on every device.
+    shares = []
+    for exactly in requests:
+        part = exactly.capacity.requests["memory"].value() >> 30 if exactly.capacity is not None else whole
+        if not shareable:
+            part = whole
+        shares += [(part, exactly)] * (exactly.count or 1)
+    return _pack(room, sorted(shares, key=lambda item: -item[0]), [])
+
+
+def _pack(room, shares, used):
+    if not shares:
+        return True
+    part, exactly = shares[0]
+    for number, left in enumerate(room):
+        if left < part or (exactly, number) in used:
+            continue
+        rest = [*room[:number], left - part, *room[number + 1 :]]
+        if _pack(rest, shares[1:], [*used, (exactly, number)] if exactly.count != 1 else used):
+            return True
+    return False
+
+
+@settings(max_examples=40, deadline=None)
+@given(clusters())
+def test_looking_at_one_of_several_nodes_that_are_alike_tells_the_same(snapshot):
+    together = decide(snapshot, Policy(), NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Likeness, "of", lambda self, node: None)
+        one_by_one = decide(snapshot, Policy(), NOW)
+
+    assert together == one_by_one

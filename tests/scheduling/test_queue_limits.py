@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.scheduling.builders import (
     claim,
     cluster,
+    device_class,
     gpu_node,
     job,
     namespace,
@@ -144,9 +145,12 @@ def test_cpu_memory_and_legacy_devices_are_limited_too(resource, limit, options)
 
 
 def test_devices_of_a_class_are_limited_by_its_name():
-    pods = [item for n in range(3) for item in with_claim(f"p{n}", request(2), labels=RED, created=n)]
-    plan = decided(cluster(gpu_node("n1"), queue("red", limits={"gpu": "100", "cpu": "100"}), pods))
-    assert len(nodes_of(plan)) == 3
+    wanted = request(2, device_class_name="gold")
+    pods = [item for n in range(3) for item in with_claim(f"p{n}", wanted, labels=RED, created=n)]
+    plan = decided(cluster(gpu_node("n1"), device_class("gold"), queue("red", limits={"gold": "4"}), pods))
+
+    assert sorted(nodes_of(plan)) == ["p0", "p1"]
+    assert verdict_on(plan, "p2").facts[0].subject == "red/gold"
 
 
 def test_a_gang_is_refused_whole_and_told_what_all_of_it_wants():

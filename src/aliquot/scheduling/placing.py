@@ -11,7 +11,7 @@ from itertools import chain
 
 from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
-from aliquot.scheduling.affinity import matches_node, node_fall
+from aliquot.scheduling.affinity import matches_node, named_node, node_fall
 from aliquot.scheduling.allocating import DeviceFall
 from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.holdings import pod_charge
@@ -236,6 +236,11 @@ class Placer:
 
     def _ranked_alone(self, facts: PodFacts, wanted: tuple[ResourceClaim, ...]) -> Iterator[int]:
         numbers = self.static_fit(facts).numbers
+        for _, allocation in facts.held:
+            named = named_node(allocation.node_selector)
+            if named is not None:
+                only = self.state.table.numbers.get(named)
+                return iter((only,) if only in numbers else ())
         key = self._rank_key(wanted)
         return iter(sorted(numbers, key=key))
 

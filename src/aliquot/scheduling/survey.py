@@ -1,11 +1,12 @@
 """Looking at every node for a pod that found none: at which test each falls, and how short it is."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from aliquot.dra.outcome import BudgetExceeded, Fall, Invalid, Unallocatable
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.scheduling.affinity import matches_node
+from aliquot.scheduling.alike import Likeness
 from aliquot.scheduling.allocating import DeviceFall
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.holdings import request_classes
@@ -68,6 +69,8 @@ def survey(placer: Placer, facts: PodFacts) -> list[NodeFinding]:
         for request, name in request_classes(claim).items():
             classes[request] = name
     findings: list[NodeFinding] = []
+    likeness = Likeness(state.devices.fleet, state.devices.usage, wanted)
+    known: dict[Hashable, DeviceShortage | None] = {}
     for number, node in enumerate(state.table.nodes):
         place = falls.get(number)
         if place is None:
@@ -81,9 +84,13 @@ def survey(placer: Placer, facts: PodFacts) -> list[NodeFinding]:
         resource = state.table.fall(number, facts.traits.demand)
         devices: DeviceShortage | None = None
         if wanted:
-            found = state.devices.allocate(node, wanted, explain=True)
-            if isinstance(found, DeviceFall):
-                devices = shortage(found, classes)
+            alike = likeness.of(node)
+            if alike is None or alike not in known:
+                found = state.devices.allocate(node, wanted, explain=True)
+                devices = shortage(found, classes) if isinstance(found, DeviceFall) else None
+                known[alike] = devices
+            else:
+                devices = known[alike]
         findings.append(NodeFinding(number, node.metadata.name, place, resource, devices))
         if devices is not None and devices.test == "invalid":
             break
