@@ -132,7 +132,7 @@ def _json(content: bytes, source: str) -> list[Document]:
             raise InputError(
                 f"{source}:{error.lineno}:{error.colno}",
                 "",
-                f"is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]}",
+                f"is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}",
                 "check that the file is whole, and the commas and quotes around this place",
             ) from None
         except (UnicodeDecodeError, RecursionError):
@@ -160,10 +160,11 @@ def _yaml(content: bytes, source: str) -> list[Document]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(
             place,
             "",
-            f"is not valid YAML: {error.problem or error.context}",
+            f"is not valid YAML{where}: {error.problem or error.context}",
             "check that the file is whole, and indentation, brackets and quotes around this place",
         ) from None
     except yaml.YAMLError as error:

@@ -178,7 +178,7 @@ class _Up:
             f"Aliquot is up: {_summary(self._objects)}",
             "",
             f"  page     {page}",
-            f"  server   {url}   (development only: loopback, two tokens, no containers)",
+            f"  server   {url.removeprefix('https://')} (development only: loopback, no containers)",
             f"  fleet    {self._fleet} ({nodes} nodes{', written anew' if changed else ''})",
             "",
             f"export KUBECONFIG={_quoted(kubeconfig)}",

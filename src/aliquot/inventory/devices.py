@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from aliquot.inventory.layout import Board, Layout, Part
+from aliquot.inventory import legacy
+from aliquot.inventory.layout import Board, Layout, Part, place
 from aliquot.inventory.owners import Owners
-from aliquot.model.core import Node
+from aliquot.model.core import Node, Pod
 from aliquot.model.meta import ObjectRef
 from aliquot.model.resource import DeviceRequestAllocationResult, ResourceClaim
 from aliquot.model.snapshot import Snapshot
@@ -121,19 +122,52 @@ class DeviceTable:
 Holding = tuple[ResourceClaim, DeviceRequestAllocationResult]
 
 
-def device_table(snapshot: Snapshot, layout: Layout, owners: Owners) -> DeviceTable:
-    """The state of every board of the layout."""
+def device_table(
+    snapshot: Snapshot,
+    layout: Layout,
+    owners: Owners,
+    plugins: Mapping[str, tuple[Board, ...]],
+) -> DeviceTable:
+    """The state of every board: those of the layout, and by node those that device plugins advertise."""
     holdings: dict[tuple[str, str, str], list[Holding]] = {}
     for claim in snapshot.resource_claims:
         if claim.status.allocation is not None:
             for result in claim.status.allocation.devices.results:
-                place = layout.find(result.driver, result.pool, result.device)
-                if place is not None:
-                    holdings.setdefault(place[0].key, []).append((claim, result))
+                found = layout.find(result.driver, result.pool, result.device)
+                if found is not None:
+                    holdings.setdefault(found[0].key, []).append((claim, result))
     nodes = {node.name: node for node in snapshot.nodes}
-    return DeviceTable(
-        tuple(_state(board, holdings.get(board.key, ()), owners, nodes) for board in layout.boards)
+    states = [_state(board, holdings.get(board.key, ()), owners, nodes) for board in layout.boards]
+    if plugins:
+        held = legacy.holders(snapshot.pods, plugins)
+        states += [
+            _plugin_state(board, held.get((board.node, board.name), ()), owners, nodes)
+            for own in plugins.values()
+            for board in own
+        ]
+        states.sort(key=lambda state: place(state.board))
+    return DeviceTable(tuple(states))
+
+
+def _plugin_state(
+    board: Board, pods: Sequence[Pod], owners: Owners, nodes: Mapping[str, Node]
+) -> DeviceState:
+    part = board.parts[0]
+    units = next(iter(part.capacities.values()), 1)
+    holders = tuple(
+        Holder(
+            claim=None,
+            share=part.share * min(Fraction(sum(1 for one in pods if one is pod), units), WHOLE),
+            pods=(pod.ref,),
+            workload=gang.ref if gang is not None else None,
+            queue=gang.queue if gang is not None else "",
+        )
+        for pod in {pod.key: pod for pod in pods}.values()
+        for gang in (owners.of_pod.get(pod.key),)
     )
+    mode = TIME_SLICING if units > 1 else MIG if part.profile else DEVICE_PLUGIN
+    allocated = min(sum((holder.share for holder in holders), Fraction(0)), WHOLE)
+    return DeviceState(board, mode, allocated, (PartState(part, holders),), _node_problem(board, nodes))
 
 
 def _state(

@@ -107,13 +107,18 @@ class Layout:
         ):
             return previous
         boards = [board for found in pools.values() for board in found.boards]
-        boards.sort(key=lambda board: (natural(board.node), board.driver, board.pool, natural(board.name)))
+        boards.sort(key=place)
         return Layout(tuple(boards), pools)
 
     def find(self, driver: str, pool: str, device: str) -> tuple[Board, Part] | None:
         """The board and the part of it that a device is; None for a device that is not published."""
         found = self.pools.get((driver, pool))
         return found.places.get(device) if found is not None else None
+
+
+def place(board: Board) -> tuple[object, ...]:
+    """Sort key of a board: by node, driver, pool and name."""
+    return (natural(board.node), board.driver, board.pool, natural(board.name))
 
 
 def natural(text: str) -> tuple[tuple[int, str], ...]:

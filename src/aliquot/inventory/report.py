@@ -1,11 +1,13 @@
 """All tables of a snapshot together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aliquot.dra.features import KubernetesVersion
 from aliquot.dra.fleet import Fleet
+from aliquot.inventory import legacy
 from aliquot.inventory.devices import DeviceTable, device_table
-from aliquot.inventory.layout import Layout
+from aliquot.inventory.layout import Board, Layout
 from aliquot.inventory.owners import Owners
 from aliquot.inventory.queues import QueueTable, queue_table, queue_usage
 from aliquot.inventory.workloads import WorkloadTable, workload_table
@@ -24,6 +26,7 @@ class Report:
     plan: Plan
     fleet: Fleet
     layout: Layout
+    plugins: Mapping[str, tuple[Board, ...]]
     devices: DeviceTable
     workloads: WorkloadTable
     queues: QueueTable
@@ -49,8 +52,17 @@ class Report:
         index = SnapshotIndex.of(snapshot)
         tree = QueueTree.of(snapshot.queues)
         owners = Owners.of(index, tree, policy.default_queue)
-        devices = device_table(snapshot, layout, owners)
+        plugins = _plugins(snapshot, previous)
+        devices = device_table(snapshot, layout, owners, plugins)
         workloads = workload_table(owners, devices, plan)
         usage, outside = queue_usage(snapshot, index, tree, owners, fleet)
         queues = queue_table(tree, usage, outside, workloads)
-        return Report(snapshot, plan, fleet, layout, devices, workloads, queues)
+        return Report(snapshot, plan, fleet, layout, plugins, devices, workloads, queues)
+
+
+def _plugins(snapshot: Snapshot, previous: Report | None) -> Mapping[str, tuple[Board, ...]]:
+    """The boards of device plugins by node; those of unchanged nodes are taken over."""
+    if previous is not None and previous.snapshot.nodes is snapshot.nodes:
+        return previous.plugins
+    found = {node.name: legacy.boards(node) for node in snapshot.nodes}
+    return {name: boards for name, boards in found.items() if boards}
