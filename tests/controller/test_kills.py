@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from tests.controller.world import Cluster, cluster, until
 
-LEASE_SECONDS = 1
+LEASE_SECONDS = 2
 
 
 async def start_controller(cluster: Cluster, directory: Path) -> asyncio.subprocess.Process:
     log = (directory / "controller.log").open("ab")
     with log:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "aliquot.controller"),
+            *(sys.executable, "-m", "aliquot", "controller"),
             *("--kubeconfig", str(cluster.server.controller_kubeconfig)),
-            *("--journal", str(directory / "journal.db"), "--lease-seconds", str(LEASE_SECONDS)),
+            *("--state", str(directory / "state"), "--lease-seconds", str(LEASE_SECONDS)),
             stdout=log,
             stderr=log,
             env={**os.environ, "PYTHONFAULTHANDLER": "1"},

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from aliquot.controller.enact import Enactor
 from aliquot.controller.live import Live
 from aliquot.controller.loop import Decide, Loop, Recorder
 from aliquot.controller.outcomes import NotLeadingError
+from aliquot.controller.queue_status import QueueStatuses
 from aliquot.controller.reporting import Describe, Reporter
 from aliquot.controller.writing import WRITES_IN_FLIGHT, Writer
 from aliquot.kube.client import Client, Limits, cancel_and_wait
@@ -31,6 +32,8 @@ from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.wording import sentence
 
 _log = logging.getLogger(__name__)
+
+Part = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,13 @@ async def run(
             clock=clock,
             randomness=randomness,
         )
+        queues = QueueStatuses(writer, policy, live, clock)
         stopped = asyncio.create_task(stop.wait(), name="stop")
         work = [
             asyncio.create_task(mirror.run(), name="mirror"),
-            asyncio.create_task(_lead(election, mirror, loop, reporter, live, clock), name="lead"),
+            asyncio.create_task(
+                _lead(election, mirror, live, clock, [loop.run, reporter.run, queues.run]), name="lead"
+            ),
         ]
         try:
             await asyncio.wait([stopped, *work], return_when=asyncio.FIRST_COMPLETED)
@@ -127,14 +133,14 @@ def _remembering() -> Decide:
 
 
 async def _lead(
-    election: LeaderElection, mirror: Mirror, loop: Loop, reporter: Reporter, live: Live, clock: Clock
+    election: LeaderElection, mirror: Mirror, live: Live, clock: Clock, parts: Sequence[Part]
 ) -> None:
     """Lead as often as this process is elected; show the cluster meanwhile."""
     while True:
         live.leading = False
         await _until_first(election.acquire(), _show(mirror, live))
         live.leading = True
-        await _until_first(election.hold(), _work(mirror, loop, reporter, clock))
+        await _until_first(election.hold(), _work(mirror, clock, parts))
 
 
 async def _show(mirror: Mirror, live: Live) -> None:
@@ -145,7 +151,7 @@ async def _show(mirror: Mirror, live: Live) -> None:
         live.publish(mirror.snapshot(), Plan())
 
 
-async def _work(mirror: Mirror, loop: Loop, reporter: Reporter, clock: Clock) -> None:
+async def _work(mirror: Mirror, clock: Clock, parts: Sequence[Part]) -> None:
     await mirror.wait_synced()
     # What another leader wrote before this one took over may not have come by watch yet.
     while True:
@@ -156,7 +162,7 @@ async def _work(mirror: Mirror, loop: Loop, reporter: Reporter, clock: Clock) ->
             _log.warning("claims and pods cannot be listed: %s", error)
             await clock.sleep(1.0)
     try:
-        await _until_first(loop.run(), reporter.run())
+        await _until_first(*(part() for part in parts))
     except* NotLeadingError:
         _log.warning("a write was held back: this process leads no more")
 
