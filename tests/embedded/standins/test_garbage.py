@@ -115,3 +115,15 @@ def test_collection_goes_on_after_a_restart(lasting: World) -> None:
     lasting.restart()
     lasting.settle()
     assert lasting.names("configmaps") == []
+
+
+def test_an_object_that_loses_an_owner_keeps_everything_else(world: World) -> None:
+    first, second = config(world, "first"), config(world, "second")
+    config(world, "child", first, second, labels={"a": "b"})
+    world.edit("configmaps", "child", lambda obj: obj.update(data={"x": "y"}))
+    world.settle()
+    world.delete("configmaps", "first", propagation="Orphan")
+    world.settle()
+    child = world.get("configmaps", "child")
+    assert (child["data"], child["metadata"]["labels"]) == ({"x": "y"}, {"a": "b"})
+    assert [one["name"] for one in child["metadata"]["ownerReferences"]] == ["second"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from aliquot.embedded.hooks import Object
-from aliquot.embedded.standins.standin import Cluster, StandIn, controller_user, copy, terminating
+from aliquot.embedded.standins.standin import Cluster, StandIn, controller_user, terminating
 from aliquot.embedded.standins.view import Key
 
 FOREGROUND = "foregroundDeletion"
@@ -90,8 +90,7 @@ class GarbageCollector(StandIn):
                 solid.append(owner)
         uid = obj["metadata"]["uid"]
         if solid:
-            if dangling or waiting:
-                changed = copy(obj)
+            if (dangling or waiting) and (changed := self.whole(key)) is not None:
                 changed["metadata"]["ownerReferences"] = solid
                 self.write(key, changed)
         elif waiting:
@@ -116,21 +115,21 @@ class GarbageCollector(StandIn):
             blocking = blocking or bool(owner.get("blockOwnerDeletion"))
             self.queue.add(dependent_key)
         if not blocking:
-            self._drop_finalizer(key, obj, FOREGROUND)
+            self._drop_finalizer(key, FOREGROUND)
 
     def _orphan(self, key: Key, obj: Object) -> None:
         uid = obj["metadata"]["uid"]
         for dependent_key in self.view.owned_by(uid):
-            dependent = self.view.get(dependent_key)
-            if dependent is None:
+            changed = self.whole(dependent_key)
+            if changed is None:
                 continue
-            changed = copy(dependent)
             owners = [one for one in changed["metadata"]["ownerReferences"] if one["uid"] != uid]
             changed["metadata"]["ownerReferences"] = owners
             self.write(dependent_key, changed)
-        self._drop_finalizer(key, obj, ORPHAN)
+        self._drop_finalizer(key, ORPHAN)
 
-    def _drop_finalizer(self, key: Key, obj: Object, finalizer: str) -> None:
-        changed = copy(obj)
-        changed["metadata"]["finalizers"] = [one for one in _finalizers(obj) if one != finalizer]
-        self.write(key, changed)
+    def _drop_finalizer(self, key: Key, finalizer: str) -> None:
+        changed = self.whole(key)
+        if changed is not None:
+            changed["metadata"]["finalizers"] = [one for one in _finalizers(changed) if one != finalizer]
+            self.write(key, changed)

@@ -100,6 +100,10 @@ class StandIn:
     def create(self, resource: str, namespace: str, obj: Object) -> Object:
         return self.registry.create(self.view.resource(resource), namespace or None, obj, self.user)
 
+    def whole(self, key: Key) -> Object | None:
+        """A copy of the object with all its parts, which the view need not have."""
+        return self.registry.find(self.view.resource(key.resource), key.namespace or None, key.name)
+
     def write(self, key: Key, obj: Object, subresource: str = "") -> Object:
         """Update an object or its subresource; nothing is written where nothing differs."""
         resource = self.view.resource(key.resource)

@@ -51,6 +51,9 @@ class View:
 
     Objects handed out are shared; whoever changes one takes a copy first. Indexes and handlers must be
     added before :meth:`fill`, which makes the current objects known as if each had just been created.
+
+    Of resources that no stand-in has asked about by an index or a handler, only the metadata is kept: the
+    devices of a large fleet would take many times their size on disk.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -142,6 +145,8 @@ class View:
     def _put(self, resource: str, change: ChangeType, obj: Object) -> None:
         meta = obj["metadata"]
         key = Key(resource, meta.get("namespace") or "", meta["name"])
+        if resource not in self._handlers and resource not in self._indexes_of:
+            obj = _outline(obj)
         objects = self._objects.setdefault(resource, {})
         before = objects.get(key)
         after: Object | None
@@ -159,6 +164,11 @@ class View:
             handler(key, before, after)
         for handler in self._all:
             handler(key, before, after)
+
+
+def _outline(obj: Object) -> Object:
+    meta = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    return {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), "metadata": meta}
 
 
 def _owner_uids(obj: Object) -> Iterable[str]:
