@@ -91,13 +91,13 @@ def test_an_update_takes_ownership_of_what_it_changes(api: Any) -> None:
     made["data"]["x"] = "2"
     after = api.update("configmaps", made, field_manager="edit")
     assert managers(after) == {"one": {".data.y"}, "edit": {".data.x"}}
-    with pytest.raises(StatusError, match='conflict with "edit" using v1 at 2026-01-01T12:00:00Z: .data.x'):
+    with pytest.raises(StatusError, match=r'conflict with "edit" using v1 at 2026-01-01T12:00:00Z: .data.x'):
         apply(api, {"x": "1", "y": "1"}, "one")
 
 
 def test_objects_never_tracked_belong_to_those_before_the_first_apply(api: Any) -> None:
     api.create("configmaps", {"metadata": {"name": "a"}, "data": {"x": "1"}})
-    with pytest.raises(StatusError, match="before-first-apply"):
+    with pytest.raises(StatusError, match=r"before-first-apply"):
         apply(api, {"x": "2"}, "one")
 
 

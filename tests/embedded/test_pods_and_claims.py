@@ -61,7 +61,7 @@ def test_priority_comes_from_the_class(api: Any) -> None:
     spec = api.create("pods", pod(priorityClassName="high"))["spec"]
     assert (spec["priority"], spec["preemptionPolicy"]) == (100, "Never")
     other = pod(priorityClassName="none") | {"metadata": {"name": "q"}}
-    with pytest.raises(StatusError, match="no PriorityClass with name none was found") as caught:
+    with pytest.raises(StatusError, match=r"no PriorityClass with name none was found") as caught:
         api.create("pods", other)
     assert caught.value.code == 403
 
@@ -126,7 +126,7 @@ def gated(api: Any, **spec: Any) -> Object:
 def test_a_gated_pod_says_so_and_cannot_be_bound(api: Any) -> None:
     made = gated(api)
     assert made["status"]["conditions"][0]["reason"] == "SchedulingGated"
-    with pytest.raises(StatusError, match="has non-empty .spec.schedulingGates"):
+    with pytest.raises(StatusError, match=r"has non-empty .spec.schedulingGates"):
         api.bind("p")
 
 
@@ -136,7 +136,9 @@ def test_gates_are_lifted_but_never_put_back(api: Any) -> None:
     assert made["spec"]["schedulingGates"] == [{"name": "x.io/b"}]
     made["spec"]["schedulingGates"] = []
     api.update("pods", made)
-    with pytest.raises(StatusError, match="only deletion is allowed, but found new scheduling gate 'x.io/a'"):
+    with pytest.raises(
+        StatusError, match=r"only deletion is allowed, but found new scheduling gate 'x.io/a'"
+    ):
         api.patch("pods", "p", "merge", {"spec": {"schedulingGates": [{"name": "x.io/a"}]}})
 
 
@@ -200,7 +202,7 @@ def test_while_gated_placement_may_only_become_narrower(
 )
 def test_an_ungated_pod_stays_where_it_may_go(api: Any, change: Object) -> None:
     api.create("pods", pod())
-    with pytest.raises(StatusError, match="pod updates may not change fields other than"):
+    with pytest.raises(StatusError, match=r"pod updates may not change fields other than"):
         api.patch("pods", "p", "merge", {"spec": change})
 
 
@@ -211,7 +213,7 @@ def test_binding_sets_the_node_once(api: Any) -> None:
     assert bound["spec"]["nodeName"] == "n1"
     assert bound["status"]["conditions"][0]["type"] == "PodScheduled"
     assert api.names("pods", field_selector="spec.nodeName=n1") == ["p"]
-    with pytest.raises(StatusError, match='pod p is already assigned to node "n1"') as caught:
+    with pytest.raises(StatusError, match=r'pod p is already assigned to node "n1"') as caught:
         api.bind("p", "n2")
     assert caught.value.code == 409
 
@@ -305,7 +307,7 @@ def test_a_wrong_claim_is_told_which_field_is_wrong(api: Any, requests: list[Any
 
 def test_the_spec_of_a_claim_never_changes(api: Any) -> None:
     api.create(CLAIMS, claim())
-    with pytest.raises(StatusError, match="spec: Invalid value: .*field is immutable"):
+    with pytest.raises(StatusError, match=r"spec: Invalid value: .*field is immutable"):
         api.patch(CLAIMS, "a", "merge", {"spec": {"devices": {"constraints": []}}})
 
 
@@ -329,7 +331,7 @@ def test_an_allocation_is_set_once_and_changes_only_by_way_of_none(api: Any) -> 
             SYSTEM,
             subresource="status",
         )
-    with pytest.raises(StatusError, match="may not be specified when `allocated` is not set"):
+    with pytest.raises(StatusError, match=r"may not be specified when `allocated` is not set"):
         status(api, allocation=None)
     status(api, allocation=None, reservedFor=None)
     assert status(api, allocation=other)["status"]["allocation"] == other
@@ -339,9 +341,9 @@ def test_a_claim_takes_256_reservations(api: Any) -> None:
     api.create(CLAIMS, claim())
     many = [CONSUMER | {"uid": f"u{index}"} for index in range(257)]
     status(api, allocation=ALLOCATION, reservedFor=many[:256])
-    with pytest.raises(StatusError, match="Too many: 257: must have at most 256 items"):
+    with pytest.raises(StatusError, match=r"Too many: 257: must have at most 256 items"):
         status(api, reservedFor=many)
-    with pytest.raises(StatusError, match="Duplicate value"):
+    with pytest.raises(StatusError, match=r"Duplicate value"):
         status(api, reservedFor=[CONSUMER, CONSUMER])
 
 
@@ -351,7 +353,7 @@ def test_a_claim_being_deleted_takes_no_new_reservation(api: Any) -> None:
     api.create(CLAIMS, held)
     status(api, allocation=ALLOCATION, reservedFor=[CONSUMER])
     api.delete(CLAIMS, "a")
-    with pytest.raises(StatusError, match="while the claim is being deleted"):
+    with pytest.raises(StatusError, match=r"while the claim is being deleted"):
         status(api, reservedFor=[CONSUMER, CONSUMER | {"uid": "u2"}])
 
 
@@ -359,7 +361,7 @@ def test_device_status_is_of_allocated_devices_only(api: Any) -> None:
     api.create(CLAIMS, claim())
     mine = {"driver": "gpu.example.com", "pool": "n1", "device": "gpu-0"}
     status(api, allocation=ALLOCATION, devices=[mine])
-    with pytest.raises(StatusError, match="must be an allocated device in the claim"):
+    with pytest.raises(StatusError, match=r"must be an allocated device in the claim"):
         status(api, devices=[mine | {"device": "gpu-9"}])
 
 
@@ -409,7 +411,7 @@ def test_taints_are_stamped_with_the_time_they_were_added(api: Any) -> None:
 def test_node_and_driver_of_a_slice_never_change(api: Any) -> None:
     api.create(SLICES, slice_of())
     for change in ({"nodeName": "n2"}, {"driver": "other"}, {"pool": {"name": "x"}}):
-        with pytest.raises(StatusError, match="field is immutable"):
+        with pytest.raises(StatusError, match=r"field is immutable"):
             api.patch(SLICES, "a", "merge", {"spec": change})
 
 

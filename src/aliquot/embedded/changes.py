@@ -51,6 +51,8 @@ class ChangeLog:
         self._changes: list[Change] = []
         self._dropped = 0
         self._waiting: set[asyncio.Event] = set()
+        #: Set as soon as somebody watches.
+        self.watched = asyncio.Event()
 
     @property
     def end(self) -> int:
@@ -94,6 +96,7 @@ class ChangeLog:
         """An event that is set at every change; the caller clears it before it reads."""
         event = asyncio.Event()
         self._waiting.add(event)
+        self.watched.set()
         return event
 
     def unsubscribe(self, event: asyncio.Event) -> None:

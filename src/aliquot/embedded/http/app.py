@@ -112,9 +112,7 @@ class Application:
             return self._cached((path,), lambda: openapi.index(table))
         if path == "/openapi/v2":
             if accept and not any(kind in accept for kind in ("application/json", "*/*")):
-                raise StatusError(
-                    406, "NotAcceptable", "only application/json is served here; use /openapi/v3"
-                )
+                return Response(openapi.SWAGGER_PROTOBUF, media_type=openapi.SWAGGER_PROTOBUF_TYPE)
             return self._cached((path,), lambda: openapi.swagger(table))
         group, version = (
             ("", parts[3]) if len(parts) == 4 else (parts[3], parts[4]) if len(parts) == 5 else ("", "")

@@ -57,6 +57,13 @@ _PATCHES = (
 _ACTIONS = {"get": "get", "post": "post", "put": "put", "patch": "patch", "delete": "delete"}
 
 
+#: The OpenAPI 2 document in protobuf: no paths and no definitions. Clients that ask for it look there
+#: for kinds they do not find in OpenAPI 3, and this says that there are none: version "2.0", title
+#: "Kubernetes", no paths.
+SWAGGER_PROTOBUF = b"\x0a\x032.0\x12\x10\x0a\x0aKubernetes\x12\x02v1\x42\x00"
+SWAGGER_PROTOBUF_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+
+
 def definition_name(struct: Struct) -> str:
     table, _, name = struct.name.partition(".")
     return f"{_TABLE_NAMES[table]}.{name}" if table in _TABLE_NAMES else struct.name
