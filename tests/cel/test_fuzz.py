@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -217,3 +218,40 @@ def test_selectors_give_one_answer_within_their_static_cost(text: str, name: str
 def test_conditions_give_one_answer(text: str, path: str) -> None:
     check(ADMISSION, f"[1, 2].map(x, {text.replace('object', path)})", {"object": OBJECT})
     check(ADMISSION, text.replace("object", path), {"object": OBJECT})
+
+
+def doubled(inner: str, names: str = "ab", levels: int = 30) -> str:
+    """`inner` with lists bound that hold the one before twice: 2**30 elements in a few hundred characters."""
+    bindings = [
+        (f"{name}{level}", f"[{name}{level - 1}, {name}{level - 1}]" if level else "[1]")
+        for name in names
+        for level in range(levels)
+    ]
+    return "".join(f"cel.bind({name}, {value}, " for name, value in bindings) + inner + ")" * len(bindings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        doubled("a14 == b14", levels=15) + " && " + doubled("a19 == b19", levels=20),
+        doubled("'%s'.format([a29])", names="a"),
+        doubled("a29.flatten(40)", names="a"),
+        doubled("a29", names="a"),
+        doubled("a29.indexOf(dyn(a28))", names="a"),
+        "lists.range(30000).distinct()",
+        "lists.range(1000000000000)",
+        "sets.contains(lists.range(30000), lists.range(30000))",
+        "cel.bind(a, [1, 2], " + "cel.bind(a, a + a, " * 40 + "size(a)" + ")" * 41,
+        "cel.bind(a, 'xy', " + "cel.bind(a, a + a, " * 40 + "size(a)" + ")" * 41,
+        "lists.range(10000).map(x, 'aaaaaaaaaa'.replace('', '" + "b" * 5000 + "'))",
+        "lists.range(100000).map(x, lists.range(100000)).flatten()",
+        "lists.range(1000).map(x, lists.range(1000).map(y, 'a').join('" + "b" * 5000 + "'))",
+    ],
+)
+def test_expressions_made_to_exhaust_time_or_memory_are_stopped(text: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(
+        EvaluationError, match=r"cost limit exceeded|more than .* steps|more than .* elements"
+    ):
+        ADMISSION.compile(text).evaluate({})
+    assert time.perf_counter() - started < 10

@@ -8,7 +8,7 @@ from aliquot.cel.declarations import Library
 from aliquot.cel.errors import EvaluationError
 from aliquot.cel.instants import Timestamp
 from aliquot.cel.typesystem import DYN, STRING, Type, parse_type
-from aliquot.cel.values import ObjectValue, to_json
+from aliquot.cel.values import WORK, ObjectValue, to_json
 
 __all__ = [
     "ADMISSION_FIELDS",
@@ -124,11 +124,14 @@ def _check_names(value: Any, path: str) -> None:
                 f'unexpected type name "{value.type_name}", expected "{path}", which matches field name path '
                 "from root Object type"
             )
+        WORK.spend(len(value))
         for name, field in value.items():
             _check_names(field, f"{path}.{name}")
     elif isinstance(value, list | tuple):
+        WORK.spend(len(value))
         for element in value:
             _check_names(element, path)
     elif isinstance(value, dict):
+        WORK.spend(len(value))
         for entry in value.values():
             _check_names(entry, path)

@@ -9,7 +9,7 @@ from aliquot.cel import operators as op
 from aliquot.cel.declarations import Overload
 from aliquot.cel.errors import EvaluationError, Position
 from aliquot.cel.guards import accepts
-from aliquot.cel.metering import CostLimitError
+from aliquot.cel.metering import CostLimitError, allocation_cost
 from aliquot.cel.patterns import compile_pattern
 from aliquot.cel.typesystem import Type
 from aliquot.cel.values import NO_SUCH_OVERLOAD, Optional, find
@@ -188,11 +188,19 @@ def plain_call(run: Callable[..., Any], arguments: list[Closure], position: Posi
 def metered_call(
     run: Callable[..., Any],
     arguments: list[Closure],
-    price: Callable[[Sequence[Any], Any], int],
+    price: Callable[[Sequence[Any]], int],
     position: Position,
+    *,
+    allocating: bool,
 ) -> Closure:
     def call(frame: Frame) -> Any:
         values = [argument(frame) for argument in arguments]
+        try:
+            # Paid for before it is done: some functions take time quadratic in their arguments.
+            cost = price(values)
+        except (*_MISTYPED, LookupError):
+            raise EvaluationError(NO_SUCH_OVERLOAD, position) from None
+        frame[0].charge(cost)
         try:
             result = run(*values)
         except EvaluationError as error:
@@ -200,7 +208,8 @@ def metered_call(
             raise
         except _MISTYPED:
             raise EvaluationError(NO_SUCH_OVERLOAD, position) from None
-        frame[0].charge(price(values, result))
+        if allocating:
+            frame[0].charge(allocation_cost(result))
         return result
 
     return call

@@ -31,7 +31,7 @@ from aliquot.cel.closures import (
 from aliquot.cel.comprehensions import LoopParts, loop
 from aliquot.cel.declarations import Function
 from aliquot.cel.errors import EvaluationError, Position, Source
-from aliquot.cel.metering import LIST_COST, MAP_COST, STRUCT_COST, call_price
+from aliquot.cel.metering import ALLOCATING, LIST_COST, MAP_COST, STRUCT_COST, call_price
 from aliquot.cel.syntax import (
     Call,
     Comprehension,
@@ -184,7 +184,9 @@ class Compiler:
         arguments = [self.compile(operand) for operand in node.operands]
         if self._metered:
             overload = node.overloads[0].identifier if len(node.overloads) == 1 else ""
-            return metered_call(run, arguments, call_price(name, overload), self._position(node.at))
+            price = call_price(name, overload)
+            position = self._position(node.at)
+            return metered_call(run, arguments, price, position, allocating=name in ALLOCATING)
         closure = plain_call(run, arguments, self._position(node.at))
         if arguments and all(isinstance(operand, Literal) for operand in node.operands):
             try:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from aliquot.cel.errors import EvaluationError
 from aliquot.cel.quantity import Quantity
 from aliquot.cel.semver import Semver
-from aliquot.cel.values import ExtensionValue, Optional
+from aliquot.cel.values import WORK, ExtensionValue, Optional
 
 __all__ = [
     "ALLOCATING",
@@ -91,74 +91,78 @@ def _traversal(value: Any) -> int:
     if isinstance(value, str | bytes):
         return int(len(value) * STRING_FACTOR)
     if isinstance(value, list | tuple):
+        WORK.spend(len(value))
         return sum(map(_traversal, value))
     if isinstance(value, dict):
+        WORK.spend(len(value))
         return sum(_traversal(key) + _traversal(each) for key, each in value.items())
     return 1
 
 
 _SORTABLE: Final = ("int", "uint", "double", "bool", "duration", "timestamp", "string", "bytes")
 
-_CallCost = Callable[[str, Sequence[Any], Any], int]
+_CallCost = Callable[[str, Sequence[Any]], int]
 
 
-def _once(_: str, args: Sequence[Any], __: Any) -> int:
+def _once(_: str, args: Sequence[Any]) -> int:
     return scaled(size_of(args[0]), STRING_FACTOR)
 
 
-def _twice(_: str, args: Sequence[Any], __: Any) -> int:
+def _twice(_: str, args: Sequence[Any]) -> int:
     return scaled(size_of(args[0]), 2 * STRING_FACTOR)
 
 
-def _result_twice(_: str, __: Sequence[Any], result: Any) -> int:
-    return scaled(size_of(result), 2 * STRING_FACTOR)
+def _joined(_: str, args: Sequence[Any]) -> int:
+    parts = args[0]
+    separators = len(args[1]) * max(len(parts) - 1, 0) if len(args) > 1 else 0
+    return scaled(sum(map(size_of, parts)) + separators, 2 * STRING_FACTOR)
 
 
-def _walk(_: str, args: Sequence[Any], __: Any) -> int:
+def _walk(_: str, args: Sequence[Any]) -> int:
     return _traversal(args[0])
 
 
-def _pattern(_: str, args: Sequence[Any], __: Any) -> int:
+def _pattern(_: str, args: Sequence[Any]) -> int:
     return scaled(1.0 + size_of(args[0]), STRING_FACTOR) * scaled(size_of(args[1]), REGEX_FACTOR)
 
 
-def _substring(_: str, args: Sequence[Any], __: Any) -> int:
+def _substring(_: str, args: Sequence[Any]) -> int:
     return scaled(size_of(args[0]), STRING_FACTOR) * scaled(size_of(args[1]), STRING_FACTOR)
 
 
-def _smaller(_: str, args: Sequence[Any], __: Any) -> int:
+def _smaller(_: str, args: Sequence[Any]) -> int:
     if isinstance(args[0], Quantity | Semver | ExtensionValue):
         return 1
     return scaled(min(size_of(args[0]), size_of(args[1])), STRING_FACTOR)
 
 
-def _both(_: str, args: Sequence[Any], __: Any) -> int:
+def _both(_: str, args: Sequence[Any]) -> int:
     return scaled(size_of(args[0]) + size_of(args[1]), STRING_FACTOR)
 
 
-def _ip(overload: str, args: Sequence[Any], result: Any) -> int:
-    return 1 if overload == "cidr_ip" else _once(overload, args, result)
+def _ip(overload: str, args: Sequence[Any]) -> int:
+    return 1 if overload == "cidr_ip" else _once(overload, args)
 
 
-def _contained(overload: str, args: Sequence[Any], _: Any) -> int:
+def _contained(overload: str, args: Sequence[Any]) -> int:
     cost = scaled(2 * size_of(args[0]), STRING_FACTOR)
     if overload.startswith("cidr_contains_cidr"):
         cost += scaled(size_of(args[0]), STRING_FACTOR) + 1
     return cost + (scaled(size_of(args[1]), STRING_FACTOR) if overload.endswith("_string") else 0)
 
 
-def _selector(_: str, args: Sequence[Any], __: Any) -> int:
+def _selector(_: str, args: Sequence[Any]) -> int:
     size = size_of(args[1])
     return LIST_COST + scaled(size, STRING_FACTOR) + scaled(scaled(size, 0.5), LIST_COST + STRUCT_COST)
 
 
-def _validation(_: str, args: Sequence[Any], __: Any) -> int:
+def _validation(_: str, args: Sequence[Any]) -> int:
     return scaled(1.0 + size_of(args[1]), STRING_FACTOR) * scaled(
         getattr(args[0], "regex_size", 1), REGEX_FACTOR
     )
 
 
-def _check(_: str, __: Sequence[Any], ___: Any) -> int:
+def _check(_: str, __: Sequence[Any]) -> int:
     return AUTHORIZER_CHECK_COST
 
 
@@ -170,15 +174,24 @@ def _listed(size: int, factor: float = 1.0) -> int:
     return int(size * factor) + _CALL + LIST_COST
 
 
-def _result_list(_: str, __: Sequence[Any], result: Any) -> int:
-    return _listed(len(result))
+def _reversed(_: str, args: Sequence[Any]) -> int:
+    # The name of a function on strings too, which has the flat cost.
+    return _listed(len(args[0]))
 
 
-def _flattened(_: str, args: Sequence[Any], __: Any) -> int:
+def _ranged(_: str, args: Sequence[Any]) -> int:
+    return _listed(max(args[0], 0))
+
+
+def _sliced(_: str, args: Sequence[Any]) -> int:
+    return _listed(max(args[2] - args[1], 0))
+
+
+def _flattened(_: str, args: Sequence[Any]) -> int:
     return _listed(len(args[0]), float(args[1]) if len(args) == 2 else 1.0)
 
 
-def _compared(_: str, args: Sequence[Any], __: Any) -> int:
+def _compared(_: str, args: Sequence[Any]) -> int:
     """Every element against every other; of the keys where a list is sorted by keys."""
     elements = args[-1]
     factor = 2.0 + (STRING_FACTOR if len(elements) and isinstance(elements[0], str | bytes) else 0.0)
@@ -186,7 +199,7 @@ def _compared(_: str, args: Sequence[Any], __: Any) -> int:
 
 
 def _set_cost(factor: int) -> _CallCost:
-    return lambda _, args, __: _CALL + len(args[0]) * len(args[1]) * factor
+    return lambda _, args: _CALL + len(args[0]) * len(args[1]) * factor
 
 
 def _per_function() -> dict[str, _CallCost]:
@@ -194,7 +207,7 @@ def _per_function() -> dict[str, _CallCost]:
         (_walk, "isSorted sum max min indexOf lastIndexOf"),
         (_once, "url lowerAscii upperAscii substring trim jsonpatch.escapeKey"),
         (_twice, "replace split ip.isCanonical"),
-        (_result_twice, "join"),
+        (_joined, "join"),
         (_pattern, "find findAll"),
         (_once, "cidr isIP isCIDR quantity isQuantity semver isSemver"),
         (_ip, "ip"),
@@ -214,13 +227,15 @@ def _per_overload() -> dict[str, _CallCost]:
             _once,
             "starts_with_string ends_with_string string_to_bytes bytes_to_string strings_quote string_format",
         ),
-        (lambda _, args, __: size_of(args[1]), "in_list"),
+        (lambda _, args: size_of(args[1]), "in_list"),
         (_smaller, " ".join(["equals", "not_equals", *comparisons])),
         (_both, "add_string add_bytes"),
         (_pattern, "matches_string"),
         (_substring, "contains_string"),
         (_walk, "list_includes_dyn_dyn"),
-        (_result_list, "list_slice lists_range list_reverse"),
+        (_sliced, "list_slice"),
+        (_ranged, "lists_range"),
+        (_reversed, "list_reverse"),
         (_flattened, "list_flatten list_flatten_int"),
         (_compared, "list_distinct"),
         (_compared, " ".join(f"list_{kind}_sort list_{kind}_sortByAssociatedKeys" for kind in _SORTABLE)),
@@ -234,23 +249,17 @@ _FUNCTIONS: Final = _per_function()
 _OVERLOADS: Final = _per_overload()
 
 
-def call_price(function: str, overload: str) -> Callable[[Sequence[Any], Any], int]:
-    """What a call costs, given its arguments (the target first) and its result.
+def call_price(function: str, overload: str) -> Callable[[Sequence[Any]], int]:
+    """What a call costs, given its arguments (the target first): known before it runs.
 
     `overload` is empty where it is only known at run time; such calls have the flat cost of 1.
     """
     own = _FUNCTIONS.get(function) or _OVERLOADS.get(overload)
-    if function in ALLOCATING:
-
-        def allocating(args: Sequence[Any], result: Any) -> int:
-            return (own(overload, args, result) if own is not None else 1) + allocation_cost(result)
-
-        return allocating
     if own is None:
         return _flat
     priced = own
-    return lambda args, result: priced(overload, args, result)
+    return lambda args: priced(overload, args)
 
 
-def _flat(_: Sequence[Any], __: Any) -> int:
+def _flat(_: Sequence[Any]) -> int:
     return 1

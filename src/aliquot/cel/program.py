@@ -10,7 +10,7 @@ from aliquot.cel.device import DeviceView
 from aliquot.cel.errors import EvaluationError
 from aliquot.cel.metering import CostLimitError, Meter
 from aliquot.cel.typesystem import Type
-from aliquot.cel.values import type_name
+from aliquot.cel.values import WORK, type_name
 
 if TYPE_CHECKING:
     from aliquot.cel.closures import Closure
@@ -130,11 +130,13 @@ class Program:
         """
         # Where no input can reach the limit, nothing needs counting.
         meter = None if self.ceiling <= cost_limit else Meter(cost_limit)
+        WORK.reset()
         return self._converted(self.run(values, meter))
 
     def measure(self, values: Mapping[str, Any], cost_limit: int = DEFAULT_COST_LIMIT) -> tuple[Any, int]:
         """The value for an input and what it cost to compute."""
         meter = Meter(cost_limit)
+        WORK.reset()
         return self._converted(self.run(values, meter)), meter.cost
 
     def _converted(self, value: Any) -> Any:
@@ -153,6 +155,7 @@ class Program:
             closure, size = self._plain or self._closure(metered=False)
             frame: list[Any] = [None] * size
             frame[1] = view.fields
+            WORK.reset()
             result = closure(frame)
         if result is True or result is False:
             return bool(result)

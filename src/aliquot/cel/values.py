@@ -14,9 +14,11 @@
 
 from __future__ import annotations
 
+import threading
 from base64 import b64encode
 from typing import Any, ClassVar, Final
 
+from aliquot.cel.errors import EvaluationError
 from aliquot.cel.instants import Duration, Timestamp
 from aliquot.cel.quantity import Quantity
 from aliquot.cel.semver import Semver
@@ -42,6 +44,33 @@ __all__ = [
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
 NO_SUCH_OVERLOAD: Final = "no such overload"
+
+
+class _Work(threading.local):
+    """Steps that comparing, printing and converting containers took in the evaluation under way.
+
+    A list can hold another one twice, which can hold a third one twice: going through all of it takes time
+    exponential in the length of the expression, and Kubernetes' costs count only the outermost elements.
+    """
+
+    def __init__(self) -> None:
+        self.left = MAX_STEPS
+
+    def reset(self) -> None:
+        """Start of an evaluation."""
+        self.left = MAX_STEPS
+
+    def spend(self, steps: int) -> None:
+        """Raise EvaluationError once the steps are used up."""
+        self.left -= steps
+        if self.left < 0:
+            raise EvaluationError(f"going through lists and maps takes more than {MAX_STEPS} steps")
+
+
+MAX_STEPS: Final = 300_000
+"""A Kubernetes object of the largest size (1.5 MiB) has about 100,000 fields and elements."""
+
+WORK: Final = _Work()
 
 
 class UInt(int):
@@ -171,10 +200,12 @@ def equal(left: object, right: object) -> bool:
     if isinstance(left, list | tuple):
         if not isinstance(right, list | tuple) or len(left) != len(right):
             return False
+        WORK.spend(len(left))
         return all(map(equal, left, right))
     if isinstance(left, dict):
         if not isinstance(right, dict) or len(left) != len(right):
             return False
+        WORK.spend(len(left))
         for key, value in left.items():
             other = find(right, key)
             if not other.present or not equal(value, other.value):
@@ -203,7 +234,8 @@ def _keys_like(mapping: dict[object, object], key: object) -> list[object]:
 def to_json(value: object) -> object:
     """The plain JSON form of a value, as Kubernetes converts results into objects and patches.
 
-    Raises ValueError for a value without one (a type, an optional without value, a non-string key).
+    Raises ValueError for a value without one (a type, an optional without value, a non-string key), and
+    EvaluationError for one that is too big.
     """
     if value is None or isinstance(value, bool | str):
         return value
@@ -212,8 +244,10 @@ def to_json(value: object) -> object:
     if isinstance(value, int | float):
         return value
     if isinstance(value, list | tuple):
+        WORK.spend(len(value))
         return [to_json(element) for element in value]
     if isinstance(value, dict):
+        WORK.spend(len(value))
         if not all(isinstance(key, str) for key in value):
             raise ValueError("a map with keys other than strings has no JSON form")
         return {key: to_json(element) for key, element in value.items()}

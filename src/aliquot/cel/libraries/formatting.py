@@ -10,7 +10,7 @@ from typing import Any, Final
 from aliquot.cel.errors import EvaluationError
 from aliquot.cel.instants import Duration, Timestamp
 from aliquot.cel.operators import to_string
-from aliquot.cel.values import TypeValue, UInt, type_name
+from aliquot.cel.values import WORK, TypeValue, UInt, type_name
 
 __all__ = ["format_text"]
 
@@ -75,8 +75,10 @@ def _text(value: Any, _: int = 0) -> str:
     if value is None:
         return "null"
     if isinstance(value, list | tuple):
+        WORK.spend(len(value))
         return "[" + ", ".join(map(_quoted, value)) + "]"
     if isinstance(value, dict):
+        WORK.spend(len(value))
         pairs = sorted((_key(key), _quoted(entry)) for key, entry in value.items())
         return "{" + ", ".join(f"{key}:{entry}" for key, entry in pairs) + "}"
     if isinstance(value, TypeValue):

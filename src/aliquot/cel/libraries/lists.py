@@ -10,7 +10,7 @@ from aliquot.cel.declarations import Library
 from aliquot.cel.errors import EvaluationError
 from aliquot.cel.instants import Duration
 from aliquot.cel.operators import add, greater, less
-from aliquot.cel.values import UInt, equal
+from aliquot.cel.values import WORK, UInt, equal
 
 __all__ = ["INCLUDES", "LISTS", "LISTS_OF_GO", "SETS"]
 
@@ -102,6 +102,7 @@ def _flatten(values: list[Any], depth: int = 1) -> list[Any]:
         flat: list[Any] = []
         for value in result:
             if isinstance(value, list | tuple):
+                WORK.spend(len(value))
                 flat.extend(value)
             else:
                 flat.append(value)
