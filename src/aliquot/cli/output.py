@@ -119,7 +119,7 @@ def yaml_text(value: object) -> str:
 def lines(table: Table, *, wide: bool, headers: bool, colour: bool) -> Iterable[str]:
     """The table as lines, columns padded to their widest cell and three blanks apart."""
     shown = [number for number, column in enumerate(table.columns) if wide or not column.wide]
-    grid = [[row.cells[number] or NONE for number in shown] for row in table.rows]
+    grid = [[row.cells[number] or ("" if row.total else NONE) for number in shown] for row in table.rows]
     titles = [[table.columns[number].title for number in shown]] if headers else []
     widths = [max((len(line[place]) for line in titles + grid), default=0) for place in range(len(shown))]
     right = [table.columns[number].right for number in shown]

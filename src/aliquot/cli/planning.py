@@ -15,8 +15,12 @@ from aliquot.inventory import amounts
 from aliquot.inventory.amounts import NONE
 from aliquot.inventory.decisions import nodes_of, told
 from aliquot.inventory.report import Report
+from aliquot.model.core import Pod
 from aliquot.model.kinds import plain
+from aliquot.scheduling.holdings import legacy_devices
+from aliquot.scheduling.index import Key, SnapshotIndex
 from aliquot.scheduling.plan import Allocate, Decision
+from aliquot.scheduling.requests import pod_requests
 from aliquot.scheduling.wording import fix_sentence, sentence
 
 
@@ -118,14 +122,19 @@ _COLUMNS = (
 
 def plan_table(report: Report) -> Table:
     """One row for each decision, in the order of the plan."""
+    index = SnapshotIndex.of(report.snapshot)
+    pods = {pod.key: pod for pod in report.snapshot.pods}
     return Table(
         kind="Plan",
         columns=_COLUMNS,
-        rows=tuple(_row(decision, report.fleet) for decision in report.plan.decisions),
+        rows=tuple(
+            _row(decision, _devices(decision, report.fleet, index, pods))
+            for decision in report.plan.decisions
+        ),
     )
 
 
-def _row(decision: Decision, fleet: Fleet) -> Row:
+def _row(decision: Decision, devices: Fraction) -> Row:
     verdict = decision.verdict
     outcome, text = told(decision)
     workload = decision.workload
@@ -138,7 +147,7 @@ def _row(decision: Decision, fleet: Fleet) -> Row:
         decision.queue,
         outcome,
         str(len(decision.pods)),
-        amounts.fraction(_devices(decision, fleet)),
+        amounts.fraction(devices),
         joined(shown),
         verdict.reason.value if verdict is not None else NONE,
         text,
@@ -147,8 +156,9 @@ def _row(decision: Decision, fleet: Fleet) -> Row:
     return Row(cells=cells, item=_item(decision, outcome), name=name)
 
 
-def _devices(decision: Decision, fleet: Fleet) -> Fraction:
-    return sum(
+def _devices(decision: Decision, fleet: Fleet, index: SnapshotIndex, pods: Mapping[Key, Pod]) -> Fraction:
+    """Devices that the decision gives: allocated ones, and those of device plugins."""
+    found = sum(
         (
             share_of_result(fleet, result)
             for action in decision.actions
@@ -157,6 +167,10 @@ def _devices(decision: Decision, fleet: Fleet) -> Fraction:
         ),
         Fraction(0),
     )
+    for placement in decision.placements:
+        pod = pods[placement.pod.namespace, placement.pod.name]
+        found += legacy_devices(pod_requests(pod.spec), index.nodes.get(placement.node))
+    return found
 
 
 def _item(decision: Decision, outcome: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ device in the order of the layout, who holds what: most are a number or a short 
 """
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 import msgspec
@@ -215,6 +216,11 @@ def verdict_texts(verdict: Verdict | None) -> dict[str, str]:
     }
 
 
+def _shown(value: Fraction) -> str:
+    """A figure for the top of the page: to one decimal, thousands apart."""
+    return f"{value.numerator:,}" if value.denominator == 1 else f"{float(value):,.1f}"
+
+
 def _summary(report: Report, version: int) -> Json:
     total = report.devices.total
     counts = dict.fromkeys(Status, 0)
@@ -225,7 +231,7 @@ def _summary(report: Report, version: int) -> Json:
         "nodes": len({state.board.node for state in accelerators(report)}),
         "devices": total.total,
         "unusable": total.total - total.usable,
-        "allocated": amounts.fraction(total.allocated),
+        "allocated": _shown(total.allocated),
         "percent": amounts.percent(total.allocated, total.total),
         "running": counts[Status.RUNNING],
         "starting": counts[Status.STARTING] + counts[Status.PLACED],

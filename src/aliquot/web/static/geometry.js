@@ -3,10 +3,11 @@
  * a grid of node cells; a node cell is a grid of tiles. Places are computed, not stored, so 40,000 devices cost nothing.
  */
 
-export const TILES = [1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 46, 60];
+export const TILES = [0.6, 1, 1.4, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 46, 60];
 /** Below this tile size a node is one square that sums up its devices. */
 export const WHOLE_NODES = 2;
-const NODE_SQUARE = 7;
+/** The side of such a square, in tile sizes. */
+const NODE_SQUARE = 5;
 const LABELS_FROM = 15;
 const TITLES_FROM = 6;
 const PAD = 12;
@@ -55,12 +56,12 @@ export class Geometry {
     section.columns = count <= 4 ? count : count <= 16 ? Math.ceil(count / 2) : Math.ceil(Math.sqrt(count * 2));
     section.rows = Math.ceil(count / section.columns);
     if (this.aggregated) {
-      section.cellWidth = section.cellHeight = NODE_SQUARE;
+      section.cellWidth = section.cellHeight = Math.round(this.tile * NODE_SQUARE);
     } else {
       section.cellWidth = section.columns * (this.tile + gap) - gap;
       section.cellHeight = section.rows * (this.tile + gap) - gap + (this.labels ? 18 : 0);
     }
-    const margin = this.aggregated ? 2 : Math.max(3, Math.min(14, Math.round(this.tile * 0.55)));
+    const margin = this.aggregated ? (this.tile < 1 ? 1 : 2) : Math.max(3, Math.min(14, Math.round(this.tile * 0.55)));
     section.stepX = Math.max(section.cellWidth, this.labels ? 64 : 0) + margin;
     section.stepY = section.cellHeight + margin;
     section.perRow = Math.max(1, Math.floor((width - 2 * PAD + margin) / section.stepX));
@@ -136,7 +137,7 @@ export class Geometry {
 /** The largest tile size with which everything is seen at once, or the smallest there is. */
 export function fitting(layout, width, height) {
   for (let level = TILES.length - 1; level > 0; level--) {
-    if (new Geometry(layout, TILES[level], width).height <= height) return Math.min(level, 13);
+    if (new Geometry(layout, TILES[level], width).height <= height) return Math.min(level, 15);
   }
   return 0;
 }

@@ -3,7 +3,7 @@
 import { byId, setText } from "./dom.js";
 import { on, queueName, state } from "./feed.js";
 import { Geometry, TILES, fitting } from "./geometry.js";
-import { colour, readScheme, style } from "./palette.js";
+import { colour, ink, readScheme, style } from "./palette.js";
 
 const view = byId("mosaic");
 const canvas = byId("canvas");
@@ -149,6 +149,12 @@ function paintNode(section, node) {
   }
 }
 
+/** Text that fits in a tile; of a longer one the number at its end, or nothing. */
+function write(text, x, y, width) {
+  const shown = [text, text.match(/[0-9]+$/)?.[0] ?? ""].find((one) => brush.measureText(one).width <= width);
+  if (shown) brush.fillText(shown, x, y);
+}
+
 const fits = new Map();
 function fit(text, width) {
   const key = `${Math.round(width)} ${text}`;
@@ -188,10 +194,12 @@ function paintTile(cell, x, y, tile, device) {
     }
   }
   if (tile >= 36) {
-    const held = typeof cell === "number" ? cell : 0;
+    const whole = typeof cell === "number" ? cell : cell[2].length === 1 && cell[2][0][1] === 1 ? cell[2][0][0] : -1;
+    if (whole < 0) return;
     brush.font = "500 10px system-ui, sans-serif";
-    brush.fillStyle = held ? "#fff" : colours.muted;
-    if (typeof cell === "number") brush.fillText(fit(device[0], tile - 8), x + 4, y + 13);
+    brush.fillStyle = whole ? ink(whole) : colours.muted;
+    write(device[0], x + 4, y + 13, tile - 7);
+    if (whole && typeof cell !== "number") write(cell[0], x + 4, y + tile - 6, tile - 7);
   }
 }
 

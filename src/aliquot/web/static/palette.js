@@ -22,6 +22,13 @@ export function colour(number) {
   return colours[(number - 2) % colours.length];
 }
 
+/** Black or white, whichever reads better on the colour of a queue's number (relative luminance of WCAG 2). */
+export function ink(number) {
+  const parts = [1, 3, 5].map((at) => parseInt(colour(number).slice(at, at + 2), 16) / 255);
+  const [red, green, blue] = parts.map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.22 ? "#10141f" : "#ffffff";
+}
+
 /** A custom property of the page's style. */
 export function style(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -95,8 +95,6 @@ const trim = (value) => String(Math.round(value * 100) / 100);
 
 function showWaiting(open) {
   const items = waiting();
-  const total = state.summary?.waiting ?? items.length;
-  setText(byId("waiting-sub"), total ? `${total.toLocaleString("en")} workload${total === 1 ? "" : "s"}` : "");
   const list = byId("waiting");
   if (!items.length) {
     list.replaceChildren(element("li", { class: "empty" }, "Nothing waits."));
@@ -130,6 +128,9 @@ function showDecisions(open) {
 }
 
 function showFigures(summary) {
+  const count = summary.waiting;
+  const listed = count > state.waiting.size ? `, the first ${state.waiting.size} of them listed` : "";
+  setText(byId("waiting-sub"), count ? `${count.toLocaleString("en")} workload${count === 1 ? "" : "s"}${listed}` : "");
   setText(byId("fig-allocated"), `${summary.allocated}/${summary.devices.toLocaleString("en")}`);
   setText(byId("fig-percent"), summary.percent);
   byId("fig-meter").style.width = summary.percent.replace(/[<>]/, "");
