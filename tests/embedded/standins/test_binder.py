@@ -4,6 +4,7 @@ import pytest
 from world import CLAIMS, GATE, World, using, wanting
 
 from aliquot.embedded.hooks import Object
+from aliquot.embedded.standins.node_table import NodeTable
 from aliquot.embedded.standins.pod_requests import NANO, pod_requests
 
 
@@ -247,3 +248,19 @@ def test_no_node_is_ever_overcommitted_and_no_pod_that_fits_waits(world: World, 
 )
 def test_requests_of_a_pod_count_init_containers_sidecars_and_overhead(spec: Object, cpu: int) -> None:
     assert pod_requests({"spec": spec})["cpu"] == cpu * NANO // 1000
+
+
+def test_a_node_table_follows_a_pod_that_is_resized_where_it_runs() -> None:
+    def pod(cpu: str, phase: str = "Running") -> Object:
+        container = {"resources": {"requests": {"cpu": cpu}}}
+        return {"spec": {"nodeName": "n1", "containers": [container]}, "status": {"phase": phase}}
+
+    table = NodeTable()
+    table.set_node("n1", {"metadata": {"name": "n1"}, "status": {"allocatable": {"cpu": "4", "pods": "9"}}})
+    entry = table.entry("n1")
+    assert entry is not None
+    table.account(None, pod("1"))
+    table.account(pod("1"), pod("3"))
+    assert entry.used["cpu"] == 3 * NANO
+    assert table.account(pod("3"), pod("3", "Succeeded")) == "n1"
+    assert entry.used["cpu"] == 0

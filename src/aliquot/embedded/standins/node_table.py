@@ -89,7 +89,7 @@ class NodeTable:
         """Follow a pod's change; returns the node on which it freed something, if it did."""
         was = _place(before)
         now = _place(after)
-        if was == now:
+        if was == now and (was is None or _same_requests(before, after)):
             return None
         if now is not None and after is not None:
             self._take(now, pod_requests(after), 1)
@@ -149,6 +149,11 @@ class NodeTable:
             return best[1]
         reasons += ["cannot allocate all claims"] * (total - len(order))
         return reasons
+
+
+def _same_requests(before: Object | None, after: Object | None) -> bool:
+    """A pod may be resized where it runs."""
+    return (before or {}).get("spec") == (after or {}).get("spec")
 
 
 def _place(pod: Object | None) -> str | None:
