@@ -7,6 +7,7 @@ compares the upper end with its limits, so the numbers are meant to be exact, qu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from aliquot.cel.call_costs import price
 from aliquot.cel.metering import ALLOCATING, LIST_COST, MAP_COST, STRUCT_COST
@@ -203,6 +204,8 @@ class _Estimator:
             self._sizes[node] = result
         if self._strict and node.function in ALLOCATING:
             total += result.scaled(0.1) if result is not None else UNKNOWN
+        if self._strict and node.function in _WALKING and not (target and _is_flat(target.type)):
+            total += UNKNOWN
         return total + call + self._step
 
     def _join(self, node: Node, left: Node, right: Node) -> None:
@@ -259,6 +262,17 @@ class _Estimator:
             if step_entries is not None:
                 self._entries[node] = step_entries
         return total + count * each
+
+
+_WALKING: Final = frozenset({"indexOf", "lastIndexOf", "includes"})
+"""Functions that are charged for all that is in their target's elements, at any depth."""
+
+
+def _is_flat(kind: Type) -> bool:
+    """Whether nothing is nested in the elements of a list of this type, or the type is no list."""
+    if kind.kind != "list":
+        return kind.kind == "string"
+    return _is_scalar(kind.parameters[0]) or kind.parameters[0].kind in ("string", "bytes")
 
 
 def _spread(sizes: list[Range]) -> Range:

@@ -10,7 +10,7 @@ from aliquot.cel.device import DeviceView
 from aliquot.cel.errors import EvaluationError
 from aliquot.cel.metering import CostLimitError, Meter
 from aliquot.cel.typesystem import Type
-from aliquot.cel.values import WORK, type_name
+from aliquot.cel.values import MAX_STEPS, WORK, type_name
 
 if TYPE_CHECKING:
     from aliquot.cel.closures import Closure
@@ -130,13 +130,13 @@ class Program:
         """
         # Where no input can reach the limit, nothing needs counting.
         meter = None if self.ceiling <= cost_limit else Meter(cost_limit)
-        WORK.reset()
+        WORK.left = MAX_STEPS
         return self._converted(self.run(values, meter))
 
     def measure(self, values: Mapping[str, Any], cost_limit: int = DEFAULT_COST_LIMIT) -> tuple[Any, int]:
         """The value for an input and what it cost to compute."""
         meter = Meter(cost_limit)
-        WORK.reset()
+        WORK.left = MAX_STEPS
         return self._converted(self.run(values, meter)), meter.cost
 
     def _converted(self, value: Any) -> Any:
@@ -155,8 +155,13 @@ class Program:
             closure, size = self._plain or self._closure(metered=False)
             frame: list[Any] = [None] * size
             frame[1] = view.fields
-            WORK.reset()
-            result = closure(frame)
+            WORK.left = MAX_STEPS
+            try:
+                result = closure(frame)
+            except RecursionError:
+                raise EvaluationError(
+                    "the expression is nested too deeply for the stack that is left"
+                ) from None
         if result is True or result is False:
             return bool(result)
         raise EvaluationError(

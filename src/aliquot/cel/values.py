@@ -26,6 +26,7 @@ from aliquot.cel.semver import Semver
 __all__ = [
     "INT_MAX",
     "INT_MIN",
+    "MAX_STEPS",
     "NONE",
     "NO_SUCH_OVERLOAD",
     "ExtensionValue",
@@ -51,14 +52,10 @@ class _Work(threading.local):
 
     A list can hold another one twice, which can hold a third one twice: going through all of it takes time
     exponential in the length of the expression, and Kubernetes' costs count only the outermost elements.
+    `left` is set to MAX_STEPS at the start of an evaluation.
     """
 
-    def __init__(self) -> None:
-        self.left = MAX_STEPS
-
-    def reset(self) -> None:
-        """Start of an evaluation."""
-        self.left = MAX_STEPS
+    left = 0
 
     def spend(self, steps: int) -> None:
         """Raise EvaluationError once the steps are used up."""
