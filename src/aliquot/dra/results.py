@@ -36,7 +36,8 @@ class Pick(NamedTuple):
 
 def share_id(claim: ResourceClaim, request: str, driver: str, pool: str, device: str) -> str:
     """The same UUID whenever the same claim gets the same device for the same request."""
-    return str(uuid5(_SHARES, "/".join((claim.metadata.uid, request, driver, pool, device))))
+    meta = claim.metadata
+    return str(uuid5(_SHARES, "/".join((meta.namespace, meta.name, meta.uid, request, driver, pool, device))))
 
 
 def allocation(
