@@ -34,23 +34,31 @@ class DeviceFall:
 class DeviceAllocator:
     """The fleet and what is taken of it, as one decision changes it."""
 
-    def __init__(self, fleet: Fleet, usage: Usage, policy: Policy, nodes: Sequence[Node]) -> None:
-        """nodes: sorted by name; a node's number is its place among them."""
+    def __init__(
+        self,
+        fleet: Fleet,
+        usage: Usage,
+        policy: Policy,
+        nodes: Sequence[Node],
+        previous: NodeIndex | None = None,
+    ) -> None:
+        """nodes: sorted by name; a node's number is its place among them. previous: the `index` of an earlier
+        decision, to take over what did not change."""
         self.fleet = fleet
         self.usage = usage
         self._budget = policy.search_budget
         self._uncounted = policy.uncounted_drivers
         self._everything: int = (1 << len(nodes)) - 1
-        self._index: NodeIndex | None
+        self.index: NodeIndex | None
         try:
-            self._index = NodeIndex(fleet, usage, nodes)
+            self.index = NodeIndex.of(fleet, usage, nodes, previous)
         except NodeSelectorError:
             # Some slice's node selector is not valid: the allocator says so, node by node.
-            self._index = None
+            self.index = None
 
     def possible(self, claims: Sequence[ResourceClaim]) -> int:
         """The nodes (bit i: node number i) that might serve the claims; the others cannot."""
-        return self._everything if self._index is None else self._index.possible(claims)
+        return self._everything if self.index is None else self.index.possible(claims)
 
     def allocate(
         self, node: Node, claims: Sequence[ResourceClaim], *, explain: bool = False

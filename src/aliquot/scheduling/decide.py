@@ -15,7 +15,6 @@ from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling import recording, repairs
 from aliquot.scheduling.accounts import Holding, running_usage
-from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.blockers import room_reason, too_early
 from aliquot.scheduling.explaining import Explainer
 from aliquot.scheduling.facts import PodFacts, Shape
@@ -88,9 +87,8 @@ class _Deciding:
     def _state(self, board: Board) -> tuple[ClusterState, list[Holding]]:
         index = self._index
         fleet = self._memory.fleet(index.snapshot, self._policy)
-        usage = self._memory.usage(fleet, index.snapshot)
         table = NodeTable(index.snapshot.nodes)
-        devices = DeviceAllocator(fleet, usage, self._policy, table.nodes)
+        devices = self._memory.devices(fleet, index.snapshot, self._policy, table.nodes)
         placed = []
         for pod, node, demand in board.placed:
             table.occupy(node, demand)

@@ -9,7 +9,6 @@ from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.fixes import free_devices, free_resource, raise_limit
 from aliquot.scheduling.gangs import Gang
-from aliquot.scheduling.index import Key
 from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.placing import Failure, Placer
 from aliquot.scheduling.queues import Excess, exact, shown
@@ -40,9 +39,7 @@ class Explainer:
         for placement in failure.placed:
             state.take(placement, gang.queue)
         findings = survey(self._placer, failure.facts)
-        own = frozenset(claim.key for item in failure.placed for claim, _ in item.allocated)
-        missing = len(pods) - len(failure.placed)
-        reason, facts, fix = self._judge(failure.facts, findings, own, missing)
+        reason, facts, fix = self._judge(pods, failure, findings)
         state.undo(point)
         if self._observer is not None:
             for finding in findings:
@@ -84,9 +81,10 @@ class Explainer:
         return Verdict(reason=Reason.OVER_LIMIT, facts=tuple(facts), fix=fix)
 
     def _judge(
-        self, facts: PodFacts, findings: Sequence[NodeFinding], own: frozenset[Key], missing: int
+        self, pods: Sequence[PodFacts], failure: Failure, findings: Sequence[NodeFinding]
     ) -> tuple[Reason, tuple[Fact, ...], Fix | None]:
-        """own: claims of the gang that are placed for the while; missing: pods without a place."""
+        """The reason, its facts, and the nearest fix."""
+        facts = failure.facts
         invalid = [item for item in findings if item.devices is not None and item.devices.test == "invalid"]
         if invalid:
             shortage = invalid[0].devices
@@ -94,21 +92,26 @@ class Explainer:
             fact = Fact(test="invalid", subject=shortage.subject, available=shortage.detail)
             return Reason.INVALID_CLAIM, (fact,), Fix(change="correctClaim", subject=shortage.subject)
         reason = _reason(facts, findings)
-        fix = self._free(reason, findings, own, missing) or self._fix(reason, facts, findings)
+        fix = self._free(pods, failure, reason, findings) or self._fix(reason, facts, findings)
         return reason, _facts(reason, findings), fix
 
     def _free(
-        self, reason: Reason, findings: Sequence[NodeFinding], own: frozenset[Key], missing: int
+        self,
+        pods: Sequence[PodFacts],
+        failure: Failure,
+        reason: Reason,
+        findings: Sequence[NodeFinding],
     ) -> Fix | None:
-        """What would have to be freed, if freeing helps."""
+        """What would have to be freed, if freeing helps. The gang's own pods are no one to ask."""
         state = self._placer.state
         reachable = [item for item in findings if item.place is None]
         if reason is Reason.DEVICES_IN_USE:
             near = [item for item in reachable if item.devices is not None and item.devices.test == "inUse"]
-            return free_devices(state, near or findings, own, missing)
+            own = frozenset(claim.key for item in failure.placed for claim, _ in item.allocated)
+            return free_devices(state, near or findings, own, len(pods) - len(failure.placed))
         if reason is Reason.NODE_UNFIT:
             lacking = [item for item in reachable if item.devices is None and item.resource is not None]
-            return free_resource(state, lacking)
+            return free_resource(state, lacking, frozenset(item.facts.pod.key for item in failure.placed))
         return None
 
     def _fix(self, reason: Reason, facts: PodFacts, findings: Sequence[NodeFinding]) -> Fix | None:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from aliquot.dra.pools import members
+from aliquot.model.meta import ObjectRef
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.index import Key
 from aliquot.scheduling.queues import Amount, Excess, QueueTree, shown
-from aliquot.scheduling.requests import written
+from aliquot.scheduling.requests import pod_requests, written
 from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.survey import NodeFinding
 from aliquot.scheduling.verdicts import Fix
@@ -70,8 +71,11 @@ def holder_of(state: ClusterState, key: Key) -> str:
     return f"resourceclaim/{key[0]}/{key[1]}"
 
 
-def free_resource(state: ClusterState, lacking: Sequence[NodeFinding]) -> Fix | None:
-    """The node that lacks the smallest part of a resource, among those that have enough in all."""
+def free_resource(
+    state: ClusterState, lacking: Sequence[NodeFinding], own_pods: frozenset[Key]
+) -> Fix | None:
+    """The node that lacks the smallest part of a resource, among those that have enough in all, and who has
+    most of it there. own_pods: members of the gang itself."""
     best: tuple[float, str, NodeFinding] | None = None
     for item in lacking:
         if item.resource is None:
@@ -92,7 +96,27 @@ def free_resource(state: ClusterState, lacking: Sequence[NodeFinding]) -> Fix | 
         change="freeResource",
         subject=f"{resource} on node {item.node}",
         amount=written(resource, wanted - free),
+        holders=_largest(state, item.node, resource, wanted - free, own_pods),
     )
+
+
+def _largest(
+    state: ClusterState, node: str, resource: str, missing: int, own_pods: frozenset[Key]
+) -> tuple[str, ...]:
+    """The fewest pods on a node that have as much of a resource as is missing."""
+    found = [
+        (pod_requests(pod.spec).get(resource, 0), pod)
+        for pod in state.neighbours.pods_on(node)
+        if pod.key not in own_pods
+    ]
+    found.sort(key=lambda item: (-item[0], item[1].key))
+    holders: list[str] = []
+    for number, pod in found:
+        if missing <= 0 or not number or len(holders) >= MAX_HOLDERS:
+            break
+        holders.append(str(ObjectRef(kind="Pod", namespace=pod.namespace, name=pod.name)))
+        missing -= number
+    return tuple(holders)
 
 
 def raise_limit(tree: QueueTree, holdings: Sequence[Holding], excess: Excess, short: Amount) -> Fix:

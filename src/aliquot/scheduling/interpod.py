@@ -77,6 +77,10 @@ class PodNeighbours:
         """Whether any term of this pod, or of a pod on a node, can matter to it."""
         return bool(self._anti) or bool(affinity_terms(pod)) or bool(anti_affinity_terms(pod))
 
+    def pods_on(self, node: str) -> list[Pod]:
+        """The pods that have this node, those placed for the while included."""
+        return [pod for pod, at in self._placed if at == node]
+
     def mark(self) -> int:
         return len(self._placed)
 

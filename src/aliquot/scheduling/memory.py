@@ -4,16 +4,17 @@ Objects that did not change are the same Python objects in the next snapshot; wh
 found again by its identity. Nothing decided is remembered, so a decision with memory equals one without.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from aliquot.dra.candidates import NodeIndex
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node, Pod
 from aliquot.model.queue import Queue
 from aliquot.model.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.allocating import manager
+from aliquot.scheduling.allocating import DeviceAllocator, manager
 from aliquot.scheduling.facts import PodTraits
 from aliquot.scheduling.index import Remembered, SnapshotIndex
 from aliquot.scheduling.placing import StaticFit
@@ -36,6 +37,7 @@ class Memory:
     _managed_slices: tuple[ResourceSlice, ...] = ()
     _queues: tuple[Queue, ...] | None = None
     _tree: QueueTree | None = None
+    _node_index: NodeIndex | None = None
     _traits: Remembered = field(default_factory=Remembered)
     claim_shapes: Remembered = field(default_factory=Remembered)
     _charged: Fleet | None = None
@@ -78,11 +80,20 @@ class Memory:
         )
         return manager(self.fleet(snapshot, policy), self._others, drivers)
 
-    def usage(self, fleet: Fleet, snapshot: Snapshot) -> Usage:
+    def _usage_of(self, fleet: Fleet, snapshot: Snapshot) -> Usage:
         """What the snapshot's claims take. The caller may change it: it is made anew for every decision."""
         known = Usage.of(fleet, snapshot.resource_claims, self._usage)
         self._usage = known
         return Usage.of(fleet, snapshot.resource_claims, known)
+
+    def devices(
+        self, fleet: Fleet, snapshot: Snapshot, policy: Policy, nodes: Sequence[Node]
+    ) -> DeviceAllocator:
+        """The allocator for one decision, in the snapshot's state."""
+        usage = self._usage_of(fleet, snapshot)
+        allocator = DeviceAllocator(fleet, usage, policy, nodes, self._node_index)
+        self._node_index = allocator.index
+        return allocator
 
     def charges(self, fleet: Fleet) -> Remembered:
         """Charges of allocated claims, which hold as long as the devices are the same."""

@@ -10,7 +10,6 @@ from aliquot.model.resource import MAX_CONSUMERS
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.accounts import running_usage
 from aliquot.scheduling.affinity import matches_node, node_fall
-from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.claims import claim_keys, consumer
 from aliquot.scheduling.gangs import gangs, group_key
@@ -129,7 +128,7 @@ def _limits(
         index = SnapshotIndex.of(snapshot)
         tree = QueueTree.of(snapshot.queues)
         fleet = memory.fleet(snapshot, policy)
-        devices = DeviceAllocator(fleet, memory.usage(fleet, snapshot), policy, snapshot.nodes)
+        devices = memory.devices(fleet, snapshot, policy, snapshot.nodes)
         placed = [
             (pod, pod.spec.node_name, Demand.of(pod))
             for pod in snapshot.pods
