@@ -194,3 +194,44 @@ def test_index_ranges_read_back_as_they_were_written(indexes: set[int]) -> None:
 
 def test_index_ranges_are_written_as_kubernetes_does() -> None:
     assert format_indexes({0, 1, 2, 5, 7, 8}) == "0-2,5,7-8"
+
+
+def failing_with(code: int, action: str) -> Object:
+    return {"rules": [{"action": action, "onExitCodes": {"operator": "In", "values": [code]}}]}
+
+
+def test_failures_that_the_policy_ignores_do_not_count(world: World) -> None:
+    job(world, seconds="5", code="42", backoffLimit=0, podFailurePolicy=failing_with(42, "Ignore"))
+    world.pass_time(60)
+    assert status(world).get("failed") is None
+    assert conditions(world) == {}
+    assert len(world.names("pods")) > 3
+
+
+def test_a_failure_that_the_policy_names_ends_the_job_at_once(world: World) -> None:
+    job(world, seconds="5", code="42", backoffLimit=6, podFailurePolicy=failing_with(42, "FailJob"))
+    world.pass_time(5)
+    assert conditions(world)["Failed"] == "PodFailurePolicy"
+    told = next(one for one in status(world)["conditions"] if one["type"] == "Failed")
+    pod = world.names("pods")[0]
+    assert told["message"] == (
+        f"Container main failed with exit code 42 for pod default/{pod} matching FailJob rule at index 0"
+    )
+
+
+def test_other_exit_codes_count_as_usual(world: World) -> None:
+    job(world, seconds="5", code="1", backoffLimit=0, podFailurePolicy=failing_with(42, "Ignore"))
+    world.pass_time(5)
+    assert conditions(world)["Failed"] == "BackoffLimitExceeded"
+
+
+def test_pods_lost_with_their_node_need_not_count() -> None:
+    world = World(quarantine_seconds=1)
+    world.node("n1")
+    rule = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    job(world, seconds="1000", backoffLimit=0, podFailurePolicy={"rules": [rule]})
+    world.settle()
+    world.delete("nodes", "n1")
+    world.pass_time(2)
+    assert conditions(world) == {}
+    assert (status(world).get("failed"), status(world)["active"]) == (None, 1)

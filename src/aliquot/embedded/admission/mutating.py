@@ -65,6 +65,7 @@ class _Fault:
     policy: Policy[Mutations]
     binding: Binding
     message: str
+    reason: str
 
     def text(self) -> str:
         return (
@@ -88,16 +89,18 @@ class MutatingPolicies:
             policy = invocation.policy
             if again and not policy.compiled.reinvoke:
                 continue
+            if isinstance(invocation, Misconfigured):
+                message = f"failed to configure binding: {invocation.problem}"
+                faults.append(_Fault(policy, invocation.binding, message, "Forbidden"))
+                continue
             try:
-                if isinstance(invocation, Misconfigured):
-                    raise PolicyError(f"failed to configure binding: {invocation.problem}")
                 request = request.with_object(_changed(invocation, request))
-            except PolicyError as fault:
-                if not policy.ignore_failures:
-                    faults.append(_Fault(policy, invocation.binding, fault.message))
+            except PolicyError as error:
+                faults.append(_Fault(policy, invocation.binding, error.message, "Invalid"))
+        faults = [fault for fault in faults if not fault.policy.ignore_failures]
         if faults:
             texts = [fault.text() for fault in faults]
-            raise request.refused(texts[0], "Invalid", 403, [Cause("", "", text) for text in texts])
+            raise request.refused(texts[0], faults[0].reason, 403, [Cause("", "", text) for text in texts])
         return request.obj
 
 

@@ -1,7 +1,7 @@
 """Jobs: pods until enough of them have succeeded.
 
-Source: Kubernetes documentation, "Jobs" (batch/v1). Not done: podFailurePolicy, successPolicy,
-backoffLimitPerIndex, managedBy.
+Source: Kubernetes documentation, "Jobs" (batch/v1). Not done: successPolicy, backoffLimitPerIndex,
+managedBy.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from aliquot.embedded.hooks import Object
+from aliquot.embedded.standins.job_failures import counts, judge
 from aliquot.embedded.standins.pod_templates import pod_from, refusal_of_pods
 from aliquot.embedded.standins.standin import (
     Cluster,
@@ -120,7 +121,7 @@ class Jobs(StandIn):
             if _succeeded(pod):
                 gone.succeeded += 1
                 gone.indexes.add(_index_of(pod))
-            else:
+            elif (found := self.view.get(job)) is None or counts(found, pod):
                 gone.failed += 1
         self.queue.add(job)
 
@@ -150,7 +151,7 @@ class Jobs(StandIn):
                 set_condition(status, "Suspended", "False", now, "JobResumed", "Job resumed")
                 status["startTime"] = now
             status.setdefault("startTime", now)
-            failure = self._failure(key, job, status)
+            failure = self._failure(key, job, status, pods)
             if failure is not None:
                 self._end(status, pods, "Failed", *failure, now)
             elif self._complete(job, pods, status, indexes):
@@ -194,10 +195,14 @@ class Jobs(StandIn):
             status = job.get("status") or {}
             gone = self._gone[uid] = _Gone(
                 max(0, int(status.get("succeeded") or 0) - len(pods.succeeded)),
-                max(0, int(status.get("failed") or 0) - len(pods.failed) - len(pods.stopping)),
+                max(0, int(status.get("failed") or 0) - self._failures(job, pods)),
                 parse_indexes(status.get("completedIndexes")),
             )
         return gone
+
+    def _failures(self, job: Object, pods: _Pods) -> int:
+        lost = [pod for pod in pods.stopping if pod["metadata"]["uid"] not in self._removed]
+        return sum(1 for pod in (*pods.failed, *lost) if counts(job, pod))
 
     def _count(self, job: Object, pods: _Pods, gone: _Gone) -> set[int]:
         """Write the counts into the status; returns the completed indexes of an Indexed job.
@@ -214,8 +219,7 @@ class Jobs(StandIn):
             succeeded = len(indexes)
             if indexes:
                 status["completedIndexes"] = format_indexes(indexes)
-        lost = sum(1 for pod in pods.stopping if pod["metadata"]["uid"] not in self._removed)
-        failed = len(pods.failed) + lost + gone.failed
+        failed = self._failures(job, pods) + gone.failed
         for name, count in (("active", len(pods.active)), ("succeeded", succeeded), ("failed", failed)):
             if count:
                 status[name] = count
@@ -227,7 +231,11 @@ class Jobs(StandIn):
 
     # How a job ends
 
-    def _failure(self, key: Key, job: Object, status: Object) -> tuple[str, str] | None:
+    def _failure(self, key: Key, job: Object, status: Object, pods: _Pods) -> tuple[str, str] | None:
+        for pod in pods.failed:
+            verdict = judge(job, pod)
+            if verdict.action == "FailJob":
+                return "PodFailurePolicy", verdict.message
         limit = job["spec"].get("backoffLimit")
         if int(status.get("failed") or 0) > (6 if limit is None else int(limit)):
             return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
@@ -300,7 +308,7 @@ class Jobs(StandIn):
         missing = wanted - active - held
         if missing <= 0:
             return
-        again = self._back_off_until(pods)
+        again = self._back_off_until(job, pods)
         if again > self.cluster.seconds():
             self.queue.add_at(again, key)
             return
@@ -321,10 +329,11 @@ class Jobs(StandIn):
                 self.create("pods", job["metadata"]["namespace"], _pod(job, index))
                 count -= 1
 
-    def _back_off_until(self, pods: _Pods) -> float:
+    def _back_off_until(self, job: Object, pods: _Pods) -> float:
         """When the next pod may be made: failures since the last success delay it, each doubling it."""
         last_success = max((_end_time(pod) for pod in pods.succeeded), default=0.0)
-        failures = [time for pod in pods.failed if (time := _end_time(pod)) > last_success]
+        counted = [pod for pod in pods.failed if counts(job, pod)]
+        failures = [time for pod in counted if (time := _end_time(pod)) > last_success]
         if not failures:
             return 0.0
         return max(failures) + min(FIRST_BACK_OFF * 2.0 ** min(len(failures) - 1, 20), LAST_BACK_OFF)
