@@ -9,15 +9,22 @@ from aliquot.scheduling.queues import UNIT, Amount, shown
 NONE = "<none>"
 """What stands where there is nothing, as in kubectl's tables."""
 
+_READABLE = 100
 _STEPS = ((1 << 50, "Pi"), (1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1 << 10, "Ki"))
 
 
 def fraction(value: Fraction) -> str:
-    """A number of devices: 3, 0.5, 1/7, 2+3/7. A decimal where two places are exact, else the fraction."""
+    """A number of devices: 3, 0.5, 1/7, 2+3/7, ~0.75.
+
+    A decimal where two places are exact, else the fraction; one with a denominator above 100 is rounded and
+    says so. What programs get is always exact.
+    """
     if value.denominator == 1:
         return str(value.numerator)
     if (value * 100).denominator == 1:
         return f"{float(value):.2f}".rstrip("0")
+    if value.denominator > _READABLE:
+        return f"~{float(value):.2f}"
     whole, rest = divmod(value, 1)
     return f"{whole}+{rest}" if whole else str(rest)
 
