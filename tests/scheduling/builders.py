@@ -1,7 +1,8 @@
 """Small clusters for scheduling tests: nodes with GPUs, claims, pods, gangs and queues, in few words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 from aliquot.cel.quantity import Quantity
 from aliquot.dra.nodeselection import names_node
@@ -337,15 +338,20 @@ def pod_group(name: str, min_count: int | None, ns: str = TEAM) -> PodGroup:
     )
 
 
-def cluster(*objects: KubernetesObject | Iterable[KubernetesObject]) -> Snapshot:
-    """A snapshot with the managed namespace `team`, class `gpu`, and these objects."""
-    found: list[KubernetesObject] = [namespace(), device_class()]
+Objects: TypeAlias = "KubernetesObject | Iterable[Objects]"
+
+
+def cluster(*objects: Objects) -> Snapshot:
+    """A snapshot with the managed namespace `team`, class `gpu`, and these objects, however nested."""
+    return Snapshot.of([namespace(), device_class(), *_flat(objects)])
+
+
+def _flat(objects: Iterable[Objects]) -> Iterator[KubernetesObject]:
     for item in objects:
         if isinstance(item, KubernetesObject):
-            found.append(item)
+            yield item
         else:
-            found.extend(item)
-    return Snapshot.of(found)
+            yield from _flat(item)
 
 
 def gpu_node(name: str, count: int = 8, **options):  # type: ignore[no-untyped-def]

@@ -1,6 +1,7 @@
 """Gangs: all that must start together is placed together, or nothing is."""
 
 import pytest
+from msgspec.structs import replace
 from tests.scheduling.builders import (
     claim,
     cluster,
@@ -23,6 +24,7 @@ from tests.scheduling.looking import (
 )
 
 from aliquot.model.core import WorkloadReference
+from aliquot.model.meta import ObjectMeta
 from aliquot.model.workloads import (
     GangSchedulingPolicy,
     PodGroupTemplate,
@@ -126,13 +128,9 @@ def test_a_pod_group_that_does_not_exist_is_named():
 
 
 def test_a_workload_of_kubernetes_1_35_makes_a_gang_per_group_and_replica():
-    from msgspec.structs import replace
-
     template = PodGroupTemplate(
         name="workers", policy=SchedulingPolicy(gang=GangSchedulingPolicy(min_count=2))
     )
-    from aliquot.model.meta import ObjectMeta
-
     workload = Workload(
         metadata=ObjectMeta(name="w", namespace="team"), spec=WorkloadSpec(pod_groups=(template,))
     )
@@ -217,10 +215,7 @@ def test_a_gang_half_let_go_before_a_crash_is_completed_around_what_is_written()
 
 
 def test_what_was_written_for_a_gang_that_can_not_be_completed_is_given_back_by_replacing_its_pod():
-    from msgspec.structs import replace
-
     half = pod("p0", generated=["p0-gpu"], job="train")
-    half = replace(half, spec=replace(half.spec))
     half_claim = claim("p0-gpu", owner=half, node_name="n1", devices=["gpu-0"], consumers=[half])
     snapshot = cluster(gpu_node("n1", 1), job("train", 2), half, half_claim, with_claim("p1", job="train"))
     plan = decided(snapshot)

@@ -1,6 +1,7 @@
 """Single pods: which node and devices they get, and in which order they are served."""
 
 import pytest
+from msgspec.structs import replace
 from tests.scheduling.builders import (
     NOW,
     claim,
@@ -26,6 +27,7 @@ from tests.scheduling.looking import (
 
 from aliquot.model.core import (
     Affinity,
+    ContainerPort,
     NodeAffinity,
     NodeSelector,
     NodeSelectorRequirement,
@@ -35,7 +37,7 @@ from aliquot.model.core import (
     Taint,
     Toleration,
 )
-from aliquot.model.meta import LabelSelector
+from aliquot.model.meta import Condition, LabelSelector
 from aliquot.model.resource import DELETE_PROTECTION, DeviceTaint
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.plan import Admit, Allocate
@@ -187,10 +189,6 @@ def test_host_ports_are_given_once_per_node():
 
 
 def with_port(item):
-    from msgspec.structs import replace
-
-    from aliquot.model.core import ContainerPort
-
     main = replace(item.spec.containers[0], ports=(ContainerPort(container_port=80, host_port=80),))
     return replace(item, spec=replace(item.spec, containers=(main,)))
 
@@ -323,10 +321,6 @@ def test_a_pod_whose_claim_is_tied_to_a_full_node_waits_for_that_claim():
 
 
 def test_a_node_that_is_not_ready_takes_nothing():
-    from msgspec.structs import replace
-
-    from aliquot.model.meta import Condition
-
     down = node("n1")
     down = replace(down, status=replace(down.status, conditions=(Condition(type="Ready", status="Unknown"),)))
     plan = decided(cluster(down, gpus("n1", 1), with_claim("a")))
