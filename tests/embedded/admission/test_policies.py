@@ -246,6 +246,12 @@ class TestValidating:
         with pytest.raises(StatusError):
             cluster.config("c", namespace="red")
 
+    def test_every_user_is_authorized_for_everything(self, cluster: Cluster) -> None:
+        asked = "authorizer.group('apps').resource('deployments').check('delete').allowed()"
+        here = "authorizer.requestResource.check('approve').allowed()"
+        validating(cluster, validations=[{"expression": f"!({asked} && {here})"}])
+        assert refusal(cluster).code == 422
+
     def test_policies_do_not_lock_themselves_in(self, cluster: Cluster) -> None:
         everything = [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": ["*"], "resources": ["*"]}]
         validating(

@@ -10,6 +10,7 @@ from typing import Any
 
 from aliquot.cel.environment import Environment
 from aliquot.cel.errors import CompileError, EvaluationError
+from aliquot.cel.libraries.authorization import AuthorizationQuery, Authorizer, Decision, ResourceCheck
 from aliquot.cel.program import Program
 from aliquot.embedded.admission.requests import AdmissionRequest
 from aliquot.embedded.hooks import Object
@@ -53,12 +54,10 @@ class Workshop:
         variables = {one.get("name", ""): one.get("expression", "") for one in spec.get("variables") or ()}
         self.fault = ""
         #: Match conditions are looked at before the rest of the policy and see no variables.
-        self._plain = Environment.for_admission(params=params, authorizer=False)
+        self._plain = Environment.for_admission(params=params)
         self._full: Environment | None = None
         try:
-            self._full = Environment.for_admission(
-                params=params, authorizer=False, mutation=mutation, variables=variables
-            )
+            self._full = Environment.for_admission(params=params, mutation=mutation, variables=variables)
         except CompileError as error:
             self.fault = str(error)
 
@@ -79,9 +78,23 @@ def _compiled(environment: Environment, text: str, kinds: tuple[str, ...]) -> Ex
         return Expression(text, None, str(error))
 
 
+def _everything(query: AuthorizationQuery) -> Decision:
+    """The embedded server knows its users and lets each of them do everything."""
+    return Decision(True, "every user of the embedded server may do everything")
+
+
 def inputs_for(request: AdmissionRequest, params: Object | None) -> dict[str, Any]:
     """What expressions see of one request."""
+    asked = AuthorizationQuery(
+        group=request.resource.group,
+        resource=request.resource.plural,
+        subresource=request.subresource,
+        namespace=request.namespace,
+        name=request.name,
+    )
     return {
+        "authorizer": Authorizer(_everything),
+        "authorizer.requestResource": ResourceCheck(_everything, asked),
         "object": request.obj,
         "oldObject": request.old,
         "request": request.variable(),
