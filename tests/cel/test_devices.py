@@ -88,6 +88,7 @@ def test_selector_fails(text: str, message: str) -> None:
     [
         ("device.attribute['x'].y", "undefined field 'attribute'"),
         ("device.driver", "must evaluate to bool or the unknown type, not string"),
+        ("dyn(true)", "must evaluate to bool or the unknown type, not dyn"),
         ("device.driver == 1", "found no matching overload for '_==_' applied to '(string, int)'"),
         ("device.capacity['x'].y > 1", "applied to '(kubernetes.Quantity, int)'"),
         ("device.capacity['x'].y.isGreaterThan('1Gi')", "applied to 'kubernetes.Quantity.(string)'"),

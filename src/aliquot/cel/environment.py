@@ -106,7 +106,7 @@ class Environment:
             fields={dra.DEVICE.name: fields},
             size_of=_device_sizes(),
             list_attributes=readable_lists,
-            accept=_selector_result,
+            accept=_selector_result(fields["attributes"].parameters[1].parameters[1]),
         )
 
     @staticmethod
@@ -246,10 +246,15 @@ def base_libraries(kubernetes: tuple[int, int]) -> tuple[Library, ...]:
     return (*libraries, INCLUDES) if kubernetes >= (1, 37) else libraries
 
 
-def _selector_result(output: Type) -> str:
-    if output.kind in ("bool", "dyn", "any"):
-        return ""
-    return f"must evaluate to bool or the unknown type, not {output}"
+def _selector_result(attribute: Type) -> Callable[[Type], str]:
+    """Why the type of a selector's result is refused: it must be bool or that of an attribute's value."""
+
+    def refusal(output: Type) -> str:
+        if output.kind in ("bool", attribute.kind):
+            return ""
+        return f"must evaluate to bool or the unknown type, not {output}"
+
+    return refusal
 
 
 def _device_sizes() -> SizeOf:

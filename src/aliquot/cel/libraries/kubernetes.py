@@ -60,7 +60,9 @@ def _quantity_library() -> Library:
     library = Library(types={name: struct(name)})
     library.free("quantity", "string_to_quantity", f"string -> {name}", _quantity)
     library.free("isQuantity", "is_quantity_string", "string -> bool", _is_quantity)
+    # Documented as a member function, declared as a free one.
     library.member("sign", "quantity_sign", f"{name} -> int", _sign)
+    library.free("sign", "quantity_sign", f"{name} -> int", _sign)
     library.member("isGreaterThan", "quantity_is_greater_than", f"{name}, {name} -> bool", Quantity.__gt__)
     library.member("isLessThan", "quantity_is_less_than", f"{name}, {name} -> bool", Quantity.__lt__)
     library.member("compareTo", "quantity_compare_to", f"{name}, {name} -> int", _compare)
