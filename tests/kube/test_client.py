@@ -8,11 +8,12 @@ from tests.kube.faults import Fault, FaultyProxy
 from tests.kube.times import VirtualClock
 
 from aliquot.embedded.server import EmbeddedServer
-from aliquot.kube.client import Client, Limits, PatchType
+from aliquot.kube.client import Client, PatchType
 from aliquot.kube.config import Connection
 from aliquot.kube.credentials import Credential, StaticCredential
 from aliquot.kube.errors import ApiError, OversizeError, TransportError
 from aliquot.kube.resources import PODS, Resource
+from aliquot.kube.transport import Limits
 from aliquot.model.core import Pod
 from aliquot.model.kinds import decoder
 

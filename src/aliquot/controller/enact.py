@@ -8,7 +8,7 @@ before: those go first, and if one fails nothing is given out in this round.
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import TypeAlias
 
@@ -197,21 +197,45 @@ def _new_violations(snapshot: Snapshot, decisions: list[Decision]) -> str:
                 planned[action.claim.namespace, action.claim.name] = action
             elif isinstance(action, Deallocate):
                 planned[action.claim.namespace, action.claim.name] = None
-    if not any(planned.values()):
+    pools = {
+        (result.driver, result.pool)
+        for action in planned.values()
+        if action is not None
+        for result in action.allocation.devices.results
+    }
+    if not pools:
         return ""
-    after = msgspec.structs.replace(
-        snapshot,
-        resource_claims=tuple(
-            _with_allocation(claim, planned[claim.key]) if claim.key in planned else claim
-            for claim in snapshot.resource_claims
-        ),
-    )
+    before = _of_pools(snapshot, pools)
+    after = _of_pools(snapshot, pools, planned)
     wrong = check_cluster(after)
     if not wrong:
         return ""
-    known = {(violation.rule, violation.subject, violation.claims) for violation in check_cluster(snapshot)}
+    known = {(violation.rule, violation.subject, violation.claims) for violation in check_cluster(before)}
     new = [one for one in wrong if (one.rule, one.subject, one.claims) not in known]
     return "; ".join(f"{one.rule} {one.subject} ({', '.join(one.claims)})" for one in new[:3])
+
+
+def _of_pools(
+    snapshot: Snapshot, pools: set[tuple[str, str]], planned: Mapping[Key, Allocate | None] | None = None
+) -> Snapshot:
+    """What concerns these pools alone, as planned: no rule about devices reaches beyond a pool."""
+    changes = planned or {}
+    claims = []
+    for claim in snapshot.resource_claims:
+        if claim.key in changes:
+            claim = _with_allocation(claim, changes[claim.key])
+        allocation = claim.status.allocation
+        if allocation is not None and any(
+            (result.driver, result.pool) in pools for result in allocation.devices.results
+        ):
+            claims.append(claim)
+    return msgspec.structs.replace(
+        snapshot,
+        resource_claims=tuple(claims),
+        resource_slices=tuple(
+            item for item in snapshot.resource_slices if (item.spec.driver, item.spec.pool.name) in pools
+        ),
+    )
 
 
 def _with_allocation(claim: ResourceClaim, action: Allocate | None) -> ResourceClaim:

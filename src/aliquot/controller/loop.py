@@ -143,6 +143,16 @@ class Loop:
             _log.exception("the decision could not be recorded and is not carried out")
             self._again = True
             return ()
+        unseen = [
+            problem
+            for problem in self._mirror.problems
+            if problem.kind == "ResourceClaim" and problem.subject
+        ]
+        if unseen:
+            # What such a claim holds is not known, so nothing can be given out safely.
+            _log.error("nothing is carried out: claims cannot be read: %s", unseen[:3])
+            self._again = True
+            return ()
         outcomes = await self._enactor.enact(todo, snapshot)
         for outcome in outcomes:
             self._delays.note(outcome)

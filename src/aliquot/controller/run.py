@@ -16,12 +16,13 @@ from aliquot.controller.outcomes import NotLeadingError
 from aliquot.controller.queue_status import QueueStatuses
 from aliquot.controller.reporting import Describe, Reporter
 from aliquot.controller.writing import WRITES_IN_FLIGHT, Writer
-from aliquot.kube.client import Client, Limits, cancel_and_wait
+from aliquot.kube.client import Client, cancel_and_wait
 from aliquot.kube.clock import Clock, SystemClock
 from aliquot.kube.config import Connection
 from aliquot.kube.leases import LeaderElection
 from aliquot.kube.mirror import Mirror
 from aliquot.kube.reflector import Failure
+from aliquot.kube.transport import Limits
 from aliquot.model.core import Pod
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import Snapshot

@@ -4,25 +4,21 @@ Answers are handed back as bytes, so that whoever needs few fields of them decod
 """
 
 import asyncio
+import contextlib
 import enum
 import logging
 import random
-import socket
-import ssl
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from typing import Any, Self
 
-import aiohttp
 import msgspec
 
 from aliquot.kube.backoff import Backoff
 from aliquot.kube.clock import Clock, SystemClock
 from aliquot.kube.config import Connection
-from aliquot.kube.credentials import Credential
-from aliquot.kube.errors import ApiError, OversizeError, TransportError, error_from
+from aliquot.kube.errors import ApiError, OversizeError, TransportError
 from aliquot.kube.resources import PODS, Resource, group_path, served_in
-from aliquot.kube.tls import context_for
+from aliquot.kube.transport import Limits, Query, Transport
 from aliquot.kube.watchlines import Lines
 
 _log = logging.getLogger(__name__)
@@ -30,7 +26,6 @@ _log = logging.getLogger(__name__)
 FIELD_MANAGER = "aliquot"
 
 Document = Mapping[str, Any]
-Query = dict[str, str]
 
 
 class PatchType(enum.StrEnum):
@@ -40,24 +35,6 @@ class PatchType(enum.StrEnum):
     MERGE = "application/merge-patch+json"
     STRATEGIC = "application/strategic-merge-patch+json"
     APPLY = "application/apply-patch+yaml"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds on one request. Seconds; bytes; attempts include the first."""
-
-    connect_seconds: float = 10.0
-    request_seconds: float = 30.0
-    list_seconds: float = 120.0
-    watch_idle_seconds: float = 150.0
-    """A watch that brings nothing for so long is taken up again: servers send a bookmark about every
-    minute.
-    """
-    object_bytes: int = 16 << 20
-    page_bytes: int = 256 << 20
-    attempts: int = 6
-    page_size: int = 500
-    connections: int = 64
 
 
 class Client:
@@ -81,10 +58,7 @@ class Client:
         self.clock: Clock = clock or SystemClock()
         self.randomness = randomness or random.Random()
         self.limits = limits or Limits()
-        self._user_agent = user_agent
-        self._session: aiohttp.ClientSession | None = None
-        self._tls: tuple[tuple[str | None, str | None], ssl.SSLContext] | None = None
-        self._server = connection.server
+        self._transport = Transport(connection, self.clock, self.limits, user_agent)
 
     async def __aenter__(self) -> Self:
         return self
@@ -94,9 +68,7 @@ class Client:
 
     async def close(self) -> None:
         """Give back all connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._transport.close()
 
     # Reading
 
@@ -136,7 +108,7 @@ class Client:
 
     async def watch(
         self, resource: Resource, resource_version: str, *, namespace: str = "", seconds: int = 300
-    ) -> AsyncIterator[list[bytes]]:
+    ) -> AsyncGenerator[list[bytes], None]:
         """Watch events after `resource_version`, as the lines that arrive together; ends when the server ends
         it.
 
@@ -150,27 +122,12 @@ class Client:
             "timeoutSeconds": str(seconds),
         }
         name = f"WATCH {path}"
-        timeout = aiohttp.ClientTimeout(
-            total=seconds + self.limits.request_seconds,
-            sock_connect=self.limits.connect_seconds,
-            sock_read=self.limits.watch_idle_seconds,
-        )
         lines = Lines(name, self.limits.object_bytes)
-        credential = await self.connection.credentials.current(self.clock)
-        try:
-            async with self._send("GET", path, query, None, "", timeout, credential) as answer:
-                if answer.status != 200:
-                    if answer.status == 401:
-                        self.connection.credentials.reject()
-                    body = await _read(answer, name, self.limits.object_bytes)
-                    raise error_from(answer.status, body, answer.headers.get("Retry-After"), name)
-                yield []
-                async for chunk in answer.content.iter_any():
-                    complete = lines.feed(chunk)
-                    if complete:
-                        yield complete
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransportError(name, _problem(error), sent=True) from error
+        async with contextlib.aclosing(self._transport.stream(name, path, query, seconds)) as chunks:
+            async for chunk in chunks:
+                complete = lines.feed(chunk)
+                if complete or not chunk:
+                    yield complete
         if lines.rest:
             raise TransportError(name, "the stream broke off within an event", sent=True)
 
@@ -292,7 +249,9 @@ class Client:
         while True:
             left -= 1
             try:
-                return await self._once(name, method, path, query, data, content_type, seconds, limit)
+                return await self._transport.once(
+                    name, method, path, query, data, content_type, seconds, limit
+                )
             except ApiError as error:
                 if error.status == 401 and not renewed and self.connection.credentials.reject():
                     renewed = True
@@ -310,90 +269,6 @@ class Client:
                 _log.debug("%s: %s, again in %.2f s", name, error.problem, wait)
             await self.clock.sleep(wait)
 
-    async def _once(
-        self,
-        name: str,
-        method: str,
-        path: str,
-        query: Query | None,
-        data: bytes | None,
-        content_type: str,
-        seconds: float | None,
-        limit: int | None,
-    ) -> bytes:
-        timeout = aiohttp.ClientTimeout(
-            total=seconds or self.limits.request_seconds, sock_connect=self.limits.connect_seconds
-        )
-        credential = await self.connection.credentials.current(self.clock)
-        try:
-            async with self._send(method, path, query, data, content_type, timeout, credential) as answer:
-                content = await _read(answer, name, limit or self.limits.object_bytes)
-        except aiohttp.ClientConnectorError as error:
-            raise TransportError(name, _problem(error), sent=False) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise TransportError(name, _problem(error), sent=True) from error
-        if answer.status >= 300:
-            raise error_from(answer.status, content, answer.headers.get("Retry-After"), name)
-        return content
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        query: Query | None,
-        data: bytes | None,
-        content_type: str,
-        timeout: aiohttp.ClientTimeout,
-        credential: Credential,
-    ) -> "aiohttp.client._RequestContextManager":
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self.limits.connections, socket_factory=_socket, keepalive_timeout=30
-                ),
-                headers={
-                    "Accept": "application/json",
-                    "Accept-Encoding": "identity",
-                    "User-Agent": self._user_agent,
-                },
-                cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=1 << 20,
-            )
-        headers = {"Content-Type": content_type} if data is not None else {}
-        if credential.token:
-            headers["Authorization"] = f"Bearer {credential.token}"
-        return self._session.request(
-            method,
-            self._server + path,
-            params=query,
-            data=data,
-            headers=headers,
-            timeout=timeout,
-            ssl=self._context(credential),
-            server_hostname=self.connection.tls_server_name or None,
-            proxy=self.connection.proxy or None,
-            allow_redirects=False,
-        )
-
-    def _context(self, credential: Credential) -> ssl.SSLContext:
-        key = (credential.certificate, credential.key)
-        if self._tls is None or self._tls[0] != key:
-            self._tls = (key, context_for(self.connection, credential))
-        return self._tls[1]
-
-
-def _socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket that notices a peer that went away without a word: probes after 30 s of silence, every 10
-    s.
-    """
-    made = socket.socket(family=address[0], type=address[1], proto=address[2])
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return made
-
 
 def _transient(error: ApiError, repeatable: bool) -> bool:
     """Worth another try. 429 and a 503 that names a time were refused before anything was done."""
@@ -402,29 +277,6 @@ def _transient(error: ApiError, repeatable: bool) -> bool:
     if error.status == 503 and error.retry_after is not None:
         return True
     return error.status in (500, 502, 503, 504) and repeatable
-
-
-def _problem(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return "timed out"
-    # The text of aiohttp's errors names host and port and, for a bad answer, its URL; headers are never in
-    # it.
-    return str(error) or type(error).__name__
-
-
-async def _read(answer: aiohttp.ClientResponse, name: str, limit: int) -> bytes:
-    if (answer.content_length or 0) > limit:
-        answer.close()
-        raise OversizeError(name, limit)
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in answer.content.iter_any():
-        size += len(chunk)
-        if size > limit:
-            answer.close()
-            raise OversizeError(name, limit)
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 class _ListMeta(msgspec.Struct, frozen=True):

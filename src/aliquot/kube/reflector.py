@@ -1,6 +1,7 @@
 """Keeps the objects of one kind up to date: list, then watch, and again whenever the watch cannot go on."""
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
@@ -146,10 +147,12 @@ class Reflector(Generic[T]):
             try:
                 low, high = WATCH_SECONDS
                 seconds = int(low + (high - low) * self._randomness.random())
-                async for lines in self._client.watch(resource, self._version, seconds=seconds):
-                    if self.problem:
-                        self._settle("")
-                    self._apply(lines)
+                watch = self._client.watch(resource, self._version, seconds=seconds)
+                async with contextlib.aclosing(watch) as batches:
+                    async for lines in batches:
+                        if self.problem:
+                            self._settle("")
+                        self._apply(lines)
             except (TransportError, UndecodableError) as error:
                 _log.debug("watch of %s: %s", self.kind.kind(), error)
                 failures += 1
