@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aliquot.dra.attributes import Value, elements, is_list
-from aliquot.dra.pools import Devices, members
+from aliquot.dra.pools import Devices
 
 if TYPE_CHECKING:
     from aliquot.dra.requests import Constraint
@@ -61,25 +61,25 @@ class Agreement:
         For a matched attribute without lists, a value that fewer than `wanted` free devices have is out.
         """
         name = self.constraint.attribute
-        if self.constraint.distinct or self._lists:
-            return [
-                sum(1 << index for index in members(free) if view.pool.attribute(name)[index] is not None)
-                for view, free in zip(views, frees, strict=True)
-            ]
-        counts: dict[Value, int] = {}
-        for view, free in zip(views, frees, strict=True):
-            values = view.pool.attribute(name)
-            for index in members(free):
-                value = values[index]
-                if value is not None:
-                    counts[value] = counts.get(value, 0) + 1
-        held = self.value
-        good = {
-            value
-            for value, count in counts.items()
-            if count >= wanted and (held is None or (not is_list(value) and held == elements(value)))
-        }
-        return [
-            sum(1 << index for index in members(free) if view.pool.attribute(name)[index] in good)
-            for view, free in zip(views, frees, strict=True)
-        ]
+        groups = [view.pool.groups(name) for view in views]
+        good: set[Value] | None = None
+        if not self.constraint.distinct and not self._lists:
+            held = self.value
+            counts: dict[Value, int] = {}
+            for grouped, free in zip(groups, frees, strict=True):
+                for value, devices in grouped.items():
+                    if devices & free:
+                        counts[value] = counts.get(value, 0) + (devices & free).bit_count()
+            good = {
+                value
+                for value, count in counts.items()
+                if count >= wanted and (held is None or (not is_list(value) and held == elements(value)))
+            }
+        narrowed = []
+        for grouped, free in zip(groups, frees, strict=True):
+            fitting = 0
+            for value, devices in grouped.items():
+                if good is None or value in good:
+                    fitting |= devices
+            narrowed.append(free & fitting)
+        return narrowed

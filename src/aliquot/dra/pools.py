@@ -67,8 +67,8 @@ class Pool:
     names of each; set_spans: where the counters of a set lie; set_members: the devices that draw on it.
     drawing: all that draw on any; draws: what each device takes, as (counter number, billionths) pairs.
     shareable: devices that several claims may hold at once. conditional: devices that need binding
-    conditions. taints: the blocking taints that the slices give, by device number. values: what `attribute`
-    has looked up.
+    conditions. taints: the blocking taints that the slices give, by device number. values, grouped: what
+    `attribute` and `groups` have looked up.
     """
 
     __slots__ = (
@@ -83,6 +83,7 @@ class Pool:
         "driver",
         "everywhere",
         "generation",
+        "grouped",
         "key",
         "local",
         "name",
@@ -135,6 +136,7 @@ class Pool:
         self.shareable: Devices = 0
         self.conditional: Devices = 0
         self.taints: dict[int, tuple[DeviceTaint, ...]] = {}
+        self.grouped: dict[str, dict[Value, Devices]] = {}
         self.values: dict[str, tuple[Value | None, ...]] = {}
         if not self.complete:
             self.problem = f"{len(current)} of {announced} slices of generation {self.generation} are there"
@@ -271,6 +273,16 @@ class Pool:
         if known is None:
             known = tuple(lookup(device, self.driver, name) for device in self.devices)
             self.values[name] = known
+        return known
+
+    def groups(self, name: str) -> dict[Value, Devices]:
+        """The devices by their value of a fully qualified attribute; those without it are in none."""
+        known = self.grouped.get(name)
+        if known is None:
+            known = self.grouped[name] = {}
+            for index, value in enumerate(self.attribute(name)):
+                if value is not None:
+                    known[value] = known.get(value, 0) | 1 << index
         return known
 
     def rivals(self, index: int) -> Devices:
