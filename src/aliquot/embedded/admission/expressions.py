@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from aliquot.cel.environment import Environment
 from aliquot.cel.errors import CompileError, EvaluationError
 from aliquot.cel.libraries.authorization import AuthorizationQuery, Authorizer, Decision, ResourceCheck
@@ -83,8 +85,13 @@ def _everything(query: AuthorizationQuery) -> Decision:
     return Decision(True, "every user of the embedded server may do everything")
 
 
-def inputs_for(request: AdmissionRequest, params: Object | None) -> dict[str, Any]:
-    """What expressions see of one request."""
+def sees_namespace(spec: Object) -> bool:
+    """Whether any expression of a policy may look at the namespace, which costs time to prepare for each."""
+    return b"namespaceObject" in msgspec.json.encode(spec)
+
+
+def inputs_for(request: AdmissionRequest, params: Object | None, *, namespace: bool = True) -> dict[str, Any]:
+    """What expressions see of one request, with or without its namespace."""
     asked = AuthorizationQuery(
         group=request.resource.group,
         resource=request.resource.plural,
@@ -99,7 +106,7 @@ def inputs_for(request: AdmissionRequest, params: Object | None) -> dict[str, An
         "oldObject": request.old,
         "request": request.variable(),
         "params": params,
-        "namespaceObject": request.namespace_object if request.namespace else None,
+        "namespaceObject": request.namespace_object if namespace and request.namespace else None,
     }
 
 

@@ -18,6 +18,7 @@ from aliquot.embedded.admission.expressions import (
     PolicyError,
     Workshop,
     inputs_for,
+    sees_namespace,
 )
 from aliquot.embedded.admission.policies import Binding, Invocation, Misconfigured, Policies, Policy
 from aliquot.embedded.admission.requests import AdmissionRequest
@@ -43,6 +44,7 @@ class Mutations:
     conditions: MatchConditions
     mutations: tuple[Mutation, ...]
     reinvoke: bool
+    sees_namespace: bool
 
 
 def compile_mutations(spec: Object) -> Mutations:
@@ -57,6 +59,7 @@ def compile_mutations(spec: Object) -> Mutations:
         MatchConditions(workshop, spec.get("matchConditions") or []),
         tuple(mutations),
         spec.get("reinvocationPolicy") == "IfNeeded",
+        sees_namespace(spec),
     )
 
 
@@ -106,12 +109,12 @@ class MutatingPolicies:
 
 def _changed(invocation: Invocation[Mutations], request: AdmissionRequest) -> Object | None:
     compiled = invocation.policy.compiled
-    inputs = inputs_for(request, invocation.params)
+    inputs = inputs_for(request, invocation.params, namespace=compiled.sees_namespace)
     if not compiled.conditions.hold(inputs):
         return request.obj
     obj = request.obj
     for mutation in compiled.mutations:
-        inputs = inputs_for(request.with_object(obj), invocation.params)
+        inputs = inputs_for(request.with_object(obj), invocation.params, namespace=compiled.sees_namespace)
         value = mutation.expression.evaluate(inputs)
         obj = _patched(request, obj or {}, value) if mutation.patch else _applied(request, obj or {}, value)
     return obj

@@ -16,6 +16,7 @@ from aliquot.embedded.admission.expressions import (
     PolicyError,
     Workshop,
     inputs_for,
+    sees_namespace,
 )
 from aliquot.embedded.admission.policies import Binding, Invocation, Misconfigured, Policies, Policy
 from aliquot.embedded.admission.requests import AdmissionRequest
@@ -58,6 +59,7 @@ class Validations:
 
     conditions: MatchConditions
     validations: tuple[Validation, ...]
+    sees_namespace: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def compile_validations(spec: Object) -> Validations:
             )
             for one in spec.get("validations") or ()
         ),
+        sees_namespace(spec),
     )
 
 
@@ -117,7 +120,7 @@ def _refusals(
         return
     if "Deny" not in binding.actions:
         return
-    inputs = inputs_for(request, invocation.params)
+    inputs = inputs_for(request, invocation.params, namespace=policy.compiled.sees_namespace)
     try:
         if not policy.compiled.conditions.hold(inputs):
             return
