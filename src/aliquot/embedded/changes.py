@@ -92,6 +92,11 @@ class ChangeLog:
         start = position - self._dropped
         return None if start < 0 else self._changes[start : start + limit]
 
+    @property
+    def watchers(self) -> int:
+        """How many wait for changes now."""
+        return len(self._waiting)
+
     def subscribe(self) -> asyncio.Event:
         """An event that is set at every change; the caller clears it before it reads."""
         event = asyncio.Event()

@@ -6,7 +6,8 @@ methods, so both see the same errors. Objects handed out are fresh copies; objec
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import gc
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,9 @@ from aliquot.embedded.storage import Store
 from aliquot.embedded.watching import Item, Watch, too_old
 
 __all__ = ["SYSTEM", "Registry", "User"]
+
+#: Lists longer than this are decoded with the garbage collector paused.
+_COLLECTOR_PAUSE = 500
 
 Objects = list[Object]
 Warnings = list[str]
@@ -73,7 +77,18 @@ class Registry(State):
             limit=limit,
             continue_=continue_,
         )
-        return [self.decode(resource, one) for one in page.items], str(page.version), page.continue_
+        return self._decode_all(resource, page.items), str(page.version), page.continue_
+
+    def _decode_all(self, resource: Resource, items: Sequence[Stored]) -> Objects:
+        """Decoding makes many containers and no cycles: the collector would walk them for nothing."""
+        pause = len(items) > _COLLECTOR_PAUSE and gc.isenabled()
+        if pause:
+            gc.disable()
+        try:
+            return [self.decode(resource, one) for one in items]
+        finally:
+            if pause:
+                gc.enable()
 
     def page(
         self,

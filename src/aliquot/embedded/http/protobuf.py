@@ -147,9 +147,10 @@ def _value(shape: Shape, value: int | bytes, depth: int) -> Any:
 def _message(struct: Struct, data: bytes, depth: int) -> Object:
     if depth > _MAX_DEPTH:
         raise bad_request("the body is nested too deep")
-    by_number = {one.number: one for one in struct.fields.values() if one.number}
-    for number in struct.inlined:
-        by_number.pop(number, None)
+    shown_inline = {id(one) for inner in struct.inlined.values() for one in inner.fields.values()}
+    by_number = {
+        one.number: one for one in struct.fields.values() if one.number and id(one) not in shown_inline
+    }
     found: Object = {}
     for number, value in _wire(data):
         if number in struct.inlined:
