@@ -90,28 +90,30 @@ class Cluster:
 
 def start(state: Path, fleet: Path) -> Cluster:
     """Start `aliquot up` on ports of its own and wait for what it prints."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "aliquot", "up"),
-            *("--fleet", str(fleet), "--state", str(state), "--port", "0", "--web-port", "0"),
-        ],
-        stdout=subprocess.PIPE,
-        stderr=(state.parent / "up.log").open("w"),
-        text=True,
-        cwd=ROOT,
-    )
+    log = state.parent / "up.log"
+    with log.open("w") as notes:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "aliquot", "up"),
+                *("--fleet", str(fleet), "--state", str(state), "--port", "0", "--web-port", "0"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=notes,
+            text=True,
+            cwd=ROOT,
+        )
     assert process.stdout is not None
     kubeconfig = page = ""
     for line in process.stdout:
         if found := re.search(r"export KUBECONFIG=(\S+)", line):
             kubeconfig = found.group(1)
-        if found := re.search(r"https?://\S+", line):
+        if found := re.search(r"http://\S+", line):
             page = found.group(0)
         if kubeconfig and page:
             return Cluster(process, Path(kubeconfig.strip("'\"")), page, state)
     process.wait(10)
-    log = (state.parent / "up.log").read_text()
-    pytest.fail(f"aliquot up ended with {process.returncode} before it was ready:\n{log}")
+    process.stdout.close()
+    pytest.fail(f"aliquot up ended with {process.returncode} before it was ready:\n{log.read_text()}")
 
 
 def stop(cluster: Cluster) -> int:
