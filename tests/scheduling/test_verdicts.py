@@ -1,11 +1,13 @@
 """Why work waits: the dominant reason, the facts, the nearest fix, and how it is put in words."""
 
 import pytest
+from msgspec.structs import replace
 from tests.scheduling.builders import (
     DRIVER,
     NOW,
     claim,
     cluster,
+    device_class,
     gpu_node,
     job,
     node,
@@ -17,7 +19,7 @@ from tests.scheduling.builders import (
 from tests.scheduling.looking import decided, verdict_on
 
 from aliquot.model.core import Taint
-from aliquot.model.resource import DeviceTaint
+from aliquot.model.resource import DeviceClassSpec, DeviceTaint
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.verdicts import Fact, Fix, Reason, Verdict
@@ -163,6 +165,14 @@ def test_a_taint_is_the_fix_when_a_tainted_node_would_do():
     verdict = verdict_on(decided(cluster(objects, with_claim("a", cpu=4))), "a")
 
     assert fix_sentence(verdict.fix) == "tolerate the taint k of 1 node"
+
+
+def test_devices_asked_for_by_count_where_only_claims_get_them_are_told_how():
+    extended = replace(device_class(), spec=DeviceClassSpec(extended_resource_name="example.com/gpu"))
+    plan = decided(cluster(gpu_node("n1"), extended, pod("a", **{"example.com__gpu": 2})))
+
+    text = "ask for 2 devices of class gpu by a claim: no node offers them by count"
+    assert fix_sentence(verdict_on(plan, "a").fix) == text
 
 
 def test_a_paragraph_says_everything():

@@ -124,6 +124,9 @@ class Explainer:
             short = [item.resource for item in findings if item.resource is not None]
             if short:
                 resource, wanted, _ = short[0]
+                classes = self._classes_for(resource)
+                if classes:
+                    return Fix(change="useClaim", subject=classes[0], amount=written(resource, wanted))
                 return Fix(change="addNode", subject=resource, amount=written(resource, wanted))
             return Fix(change="addNode")
         if reason is Reason.CLAIM_IN_USE:
@@ -149,6 +152,17 @@ class Explainer:
             case _:
                 return None
 
+    def _classes_for(self, resource: str) -> list[str]:
+        """Device classes whose devices a pod would get by this extended resource (KEP-5004), by name."""
+        return sorted(
+            item.metadata.name
+            for item in self._placer.state.devices.fleet.device_classes
+            if resource in (item.spec.extended_resource_name, f"{IMPLICIT_RESOURCE}{item.metadata.name}")
+        )
+
+
+IMPLICIT_RESOURCE = "deviceclass.resource.kubernetes.io/"
+"""Prefix of the extended resource that every device class stands for without saying so (KEP-5004)."""
 
 _PLACE_FIXES = {
     "nodeTaint": "tolerateTaint",

@@ -263,6 +263,10 @@ _FIXES: dict[str, Callable[[Fix], str]] = {
     "tolerateDeviceTaint": lambda fix: f"tolerate the taint of the devices of {fix.subject}",
     "tolerateTaint": lambda fix: f"tolerate the taint {fix.subject} of {_count(fix.amount, 'node')}",
     "uncordonNode": lambda fix: f"uncordon one of {_count(fix.amount, 'node')}",
+    "useClaim": lambda fix: (
+        f"ask for {_count(fix.amount, 'device')} of class {fix.subject} by a claim: "
+        "no node offers them by count"
+    ),
     "useAnotherClaim": lambda fix: f"use another claim than {fix.subject}",
     "waitForClaim": lambda fix: f"wait for the claim {fix.subject} to be made",
 }
