@@ -259,11 +259,11 @@ def test_a_claim_config_is_repeated_per_request_up_to_1_36():
     def configs(**options):
         result = outcome(slices, wanted, **options)
         assert isinstance(result, Allocated)
-        return len(result.results[0].devices.config)
+        return [each.requests for each in result.results[0].devices.config]
 
-    assert configs() == 2
-    assert configs(kubernetes=(1, 37)) == 1
-    assert configs(mode="best") == 1
+    assert configs() == [("x", "y"), ("x", "y")]
+    assert configs(kubernetes=(1, 37)) == [()]
+    assert configs(mode="best") == [("x", "y")]
 
 
 @pytest.mark.parametrize("mode", ["strict", "best"])
@@ -299,6 +299,8 @@ def test_a_selector_of_several_terms_is_an_error_for_strict_after_the_search():
     on = node("n", zone="1")
     assert isinstance(outcome(slices, [claim(exactly())], on=on), Invalid)
     assert names(outcome(slices, [claim(exactly())], on=on, mode="best")) == [["a"]]
+    local = slice_of(["b"], node="n", pool="0")
+    assert names(outcome([*slices, local], [claim(exactly(count=2))], on=on)) == [["b", "a"]]
 
 
 @pytest.mark.parametrize("mode", ["strict", "best"])

@@ -299,8 +299,9 @@ class _Check:
                     yield self.wrong("DeviceBindsToOneNode", given.result.device)
 
     def _config(self, served: Sequence[tuple[str, Wanted] | None]) -> Iterator[Violation]:
-        expected: list[DeviceAllocationConfiguration] = []
         chosen = [each for each in served if each is not None]
+        everything = {name for name, _ in chosen}
+        expected: list[DeviceAllocationConfiguration] = []
         for class_name in dict.fromkeys(wanted.device_class_name for _, wanted in chosen):
             device_class = self.fleet.classes.get(class_name)
             names = tuple(name for name, wanted in chosen if wanted.device_class_name == class_name)
@@ -308,7 +309,7 @@ class _Check:
                 expected.append(
                     DeviceAllocationConfiguration(source="FromClass", requests=names, opaque=entry.opaque)
                 )
-        known = {name for name, _ in chosen} | {name.partition("/")[0] for name, _ in chosen}
+        known = everything | {name.partition("/")[0] for name, _ in chosen}
         for config in self.claim.spec.devices.config:
             if not config.requests or known & set(config.requests):
                 expected.append(
@@ -316,13 +317,23 @@ class _Check:
                         source="FromClaim", requests=config.requests, opaque=config.opaque
                     )
                 )
-        have: list[DeviceAllocationConfiguration] = []
-        for found in self.allocation.devices.config:
-            # kube-scheduler 1.36 repeats a config for every request that it is for.
-            if not have or have[-1] != found:
-                have.append(found)
-        if have != [each for at, each in enumerate(expected) if at == 0 or expected[at - 1] != each]:
+        if _told(self.allocation.devices.config, everything) != _told(expected, everything):
             yield self.wrong("ConfigDiffers")
+
+
+def _told(
+    configs: Iterable[DeviceAllocationConfiguration], everything: set[str]
+) -> list[DeviceAllocationConfiguration]:
+    """What configs say, in one form: kube-scheduler repeats a config for every request that it is for (up to
+    1.36) or leaves the requests out if those are all (from 1.37 on)."""
+    told: list[DeviceAllocationConfiguration] = []
+    for config in configs:
+        named = set(config.requests)
+        if all(name in named or name.partition("/")[0] in named for name in everything):
+            config = DeviceAllocationConfiguration(source=config.source, opaque=config.opaque)
+        if not told or told[-1] != config:
+            told.append(config)
+    return told
 
 
 def _alternatives(requests: Iterable[DeviceRequest]) -> Iterator[tuple[str, Wanted]]:

@@ -71,14 +71,14 @@ class Constraint:
 class Blueprint:
     """A claim spec made ready. problem: the first thing wrong with it; then the rest may be incomplete.
 
-    configs: remembered by `results`, by the alternative that serves each request.
+    configs: remembered by `results`, by style and the alternative that serves each request.
     """
 
     spec: DeviceClaim
     requests: tuple[Request, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     problem: Problem | None = None
-    configs: dict[tuple[Alternative, ...], tuple[DeviceAllocationConfiguration, ...]] = field(
+    configs: dict[tuple[str, tuple[Alternative, ...]], tuple[DeviceAllocationConfiguration, ...]] = field(
         default_factory=dict
     )
 

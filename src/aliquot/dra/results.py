@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID, uuid5
 
 from aliquot.cel.quantity import Quantity
@@ -21,6 +21,10 @@ from aliquot.model.resource import (
 
 ShareId = Callable[[ResourceClaim, str, str, str, str], str]
 """(claim, request, driver, pool, device) -> the id of the share, a UUID."""
+
+ConfigStyle = Literal["once", "repeated", "shortened"]
+"""How configs are listed: each once; one of a claim once per request that it is for, as kube-scheduler does
+up to 1.36; or each once and without requests if it is for all of them, as later ones do."""
 
 _SHARES = UUID("6d0c4f1e-8a8b-5c39-9a54-0b6f6f0f5d11")
 
@@ -49,12 +53,11 @@ def allocation(
     *,
     binding_conditions: bool,
     new_share_id: ShareId = share_id,
-    repeat_configs: bool = False,
+    configs: ConfigStyle = "once",
 ) -> AllocationResult:
     """The result for one claim.
 
-    served: the alternative chosen for each request. repeat_configs: list a config of the claim once per
-    request that it is for, as kube-scheduler 1.36 does.
+    served: the alternative chosen for each request.
     """
     chosen = tuple(picks)
     results = []
@@ -81,25 +84,23 @@ def allocation(
         )
     return AllocationResult(
         devices=DeviceAllocationResult(
-            results=tuple(results), config=_configs(blueprint, tuple(served), repeat_configs)
+            results=tuple(results), config=_configs(blueprint, tuple(served), configs)
         ),
         node_selector=place(((pick.pool, pick.number) for pick in chosen), node_name),
     )
 
 
 def _configs(
-    blueprint: Blueprint, served: tuple[Alternative, ...], repeat: bool
+    blueprint: Blueprint, served: tuple[Alternative, ...], style: ConfigStyle
 ) -> tuple[DeviceAllocationConfiguration, ...]:
-    if repeat:
-        return tuple(_list_configs(blueprint, served, repeat))
-    known = blueprint.configs.get(served)
+    known = blueprint.configs.get((style, served))
     if known is None:
-        known = blueprint.configs[served] = tuple(_list_configs(blueprint, served, repeat))
+        known = blueprint.configs[style, served] = tuple(_list_configs(blueprint, served, style))
     return known
 
 
 def _list_configs(
-    blueprint: Blueprint, served: tuple[Alternative, ...], repeat: bool
+    blueprint: Blueprint, served: tuple[Alternative, ...], style: ConfigStyle
 ) -> Iterator[DeviceAllocationConfiguration]:
     """Configs of the classes, each class once, then those of the claim."""
     by_class: dict[str, list[Alternative]] = {}
@@ -107,6 +108,8 @@ def _list_configs(
         by_class.setdefault(alternative.device_class.metadata.name, []).append(alternative)
     for alternatives in by_class.values():
         names = tuple(each.name for each in alternatives)
+        if style == "shortened" and len(alternatives) == len(served):
+            names = ()
         for class_config in alternatives[0].device_class.spec.config:
             yield DeviceAllocationConfiguration(
                 source="FromClass", requests=names, opaque=class_config.opaque
@@ -117,11 +120,10 @@ def _list_configs(
             request.name in wanted or alternative.name in wanted
             for request, alternative in zip(blueprint.requests, served, strict=True)
         )
-        copies = 1 if not wanted else matching if repeat else min(matching, 1)
+        copies = 1 if not wanted else matching if style == "repeated" else min(matching, 1)
+        names = () if style == "shortened" and matching == len(served) else config.requests
         for _ in range(copies):
-            yield DeviceAllocationConfiguration(
-                source="FromClaim", requests=config.requests, opaque=config.opaque
-            )
+            yield DeviceAllocationConfiguration(source="FromClaim", requests=names, opaque=config.opaque)
 
 
 @lru_cache(maxsize=65_536)

@@ -58,15 +58,11 @@ def allocate_strictly(
         if any(visible.invalid for visible in pools):
             return Invalid(problem="invalid resource pools were encountered", node_only=True)
         return Unallocatable(steps=search.steps)
-    for claim, picks in zip(claims, search.picks, strict=True):
-        for pick in picks:
-            selector = pick.pool.node_selection(pick.number)
-            if selector is not None and len(selector.node_selector_terms) != 1:
-                return Invalid(
-                    problem=f"the node selector of device {pick.pool.devices[pick.number].name} has "
-                    f"{len(selector.node_selector_terms)} terms instead of one",
-                    claim=f"{claim.metadata.namespace}/{claim.metadata.name}",
-                )
+    for claim, picks in zip(search.names, search.picks, strict=True):
+        ambiguous = _ambiguous(picks)
+        if ambiguous:
+            problem = f"the node selector of device {ambiguous} does not have exactly one term"
+            return Invalid(problem=problem, claim=claim)
     results = tuple(
         allocation(
             claim,
@@ -76,11 +72,23 @@ def allocate_strictly(
             node.metadata.name,
             binding_conditions=fleet.features.binding_conditions,
             new_share_id=new_share_id,
-            repeat_configs=fleet.kubernetes < (1, 37),
+            configs="repeated" if fleet.kubernetes < (1, 37) else "shortened",
         )
         for claim, ready, served, picks in zip(claims, blueprints, search.served, search.picks, strict=True)
     )
     return Allocated(results=results, steps=search.steps)
+
+
+def _ambiguous(picks: Sequence[Pick]) -> str:
+    """The first device with a node selector of several terms before any that decides the node, else ""."""
+    for pick in picks:
+        device = pick.pool.devices[pick.number]
+        if device.binds_to_node or pick.pool.home(pick.number):
+            return ""
+        selector = pick.pool.node_selection(pick.number)
+        if selector is not None and len(selector.node_selector_terms) != 1:
+            return device.name
+    return ""
 
 
 class _Search:
