@@ -209,6 +209,8 @@ class _Builder:
         if self._left < 0:
             raise self._error(node, path, "has too many values", "write out fewer aliases")
         self._lines.setdefault(path, node.start_mark.line + 1)
+        if not isinstance(node, yaml.ScalarNode) and not node.tag.endswith((":seq", ":map")):
+            raise self._error(node, path, f"has the YAML tag {node.tag}", "remove the tag")
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, f"{path}[{place}]") for place, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):

@@ -12,6 +12,7 @@ from typing import Any
 
 from aliquot import manifests
 from aliquot.cli.manifests import Document, InputError
+from aliquot.embedded import metadata
 from aliquot.embedded.behaviors import Behavior, Moment
 from aliquot.embedded.customresources.definitions import resources_of
 from aliquot.embedded.kinds import behavior_of
@@ -138,16 +139,16 @@ def _conform(document: Document, resource: Resource) -> dict[str, Any]:
             behavior = behavior_of(resource.key)
             behavior.default(conformed.obj)
             if not _saved(document.value):
+                rule = metadata.subdomain_error if resource.custom else behavior.name_rule
+                meta = {"namespace": "default", **conformed.obj.get("metadata", {})}
+                causes += metadata.validate(meta, rule, resource.namespaced)
                 causes += behavior.validate(_as_created(conformed.obj, behavior))
         except StatusError as error:
             raise document.error("", error.message, "see the API reference of the kind") from None
     if causes:
         cause = causes[0]
         raise document.error(cause.field, cause.message, "see the API reference of the kind")
-    made = {"apiVersion": resource.api_version, "kind": resource.kind, **conformed.obj}
-    if not (made.get("metadata") or {}).get("name"):
-        raise document.error("metadata.name", "is missing", "name the object")
-    return made
+    return {"apiVersion": resource.api_version, "kind": resource.kind, **conformed.obj}
 
 
 def _saved(value: dict[str, Any]) -> bool:
