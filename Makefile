@@ -26,8 +26,8 @@ prove: $(STAMP) ## Run the longer proofs: fault schedules, fuzzing, large inputs
 	$(BIN)/python -m pytest -m prove
 
 check: $(STAMP) ## Check style, types, layers and documents.
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -1,0 +1,104 @@
+"""Run the benchmarks and print a table of medians."""
+
+import argparse
+import gc
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aliquot.catalog.openb import device_classes, node_objects, parse_nodes, parse_pods, pod_objects
+from aliquot.model.kinds import decode
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.decide import decide
+from aliquot.scheduling.memory import Memory
+from aliquot.scheduling.policy import Policy
+from benchmarks.fleets import FOUR_GPUS_ON_ONE_SOCKET, ONE_GPU, nodes, snapshot, waiting
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TRACE = Path(__file__).resolve().parents[2] / "shared" / "traces" / "openb"
+
+
+def median_seconds(runs: int, prepare: Callable[[], Callable[[], int]]) -> tuple[float, int]:
+    """The median time of `runs` runs and what the last one counted; preparation is not timed."""
+    taken: list[float] = []
+    counted = 0
+    for _ in range(runs):
+        work = prepare()
+        gc.collect()
+        start = time.perf_counter()
+        counted = work()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken), counted
+
+
+def placed(of: Snapshot, memory: Memory | None = None) -> int:
+    plan = decide(of, Policy(), NOW, memory=memory)
+    return sum(1 for decision in plan.decisions if decision.verdict is None)
+
+
+def fill(count: int, claims: Mapping[str, Any], runs: int) -> tuple[float, int]:
+    """One decision that places a full fleet's worth of pods on an empty fleet."""
+    per_pod = 1 if claims is ONE_GPU else 4
+    fleet = nodes(count)
+    full = snapshot(fleet, list(waiting(count * 8 // per_pod, claims)))
+    return median_seconds(runs, lambda: lambda: placed(full))
+
+
+def small_change(count: int, runs: int) -> tuple[float, int]:
+    """One hundred new pods on a fleet that the memory has seen before."""
+    fleet = nodes(count)
+    before = snapshot(fleet, list(waiting(1, ONE_GPU)))
+    changed = snapshot(fleet, list(waiting(100, ONE_GPU)))
+
+    def prepare() -> Callable[[], int]:
+        memory = Memory()
+        placed(before, memory)
+        return lambda: placed(changed, memory)
+
+    return median_seconds(runs, prepare)
+
+
+def openb(runs: int) -> tuple[float, int]:
+    """The openb trace, 8,152 pods on 1,213 nodes, in one decision."""
+    found = [decode(item) for item in device_classes()]
+    for node in parse_nodes((TRACE / "openb_node_list_gpu_node.csv").read_text(), "nodes"):
+        found += [decode(item) for item in node_objects(node)]
+    for position, pod in enumerate(parse_pods((TRACE / "openb_pod_list_default.csv").read_text(), "pods")):
+        found += [decode(item) for item in pod_objects(pod, position)]
+    trace = Snapshot.of(found)
+    return median_seconds(runs, lambda: lambda: placed(trace))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--nodes", type=int, nargs="+", default=[500, 1000, 5000])
+    options = parser.parse_args()
+    print(
+        f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}, one process"
+    )
+    print(f"{'benchmark':44} {'seconds':>9} {'placed':>8} {'per second':>11}")
+
+    def row(name: str, result: tuple[float, int]) -> None:
+        seconds, count = result
+        print(f"{name:44} {seconds:9.3f} {count:8,} {count / seconds:11,.0f}")
+        sys.stdout.flush()
+
+    for count in options.nodes:
+        row(f"fill {count:,} nodes x 8, 1 GPU a pod", fill(count, ONE_GPU, options.runs))
+        row(
+            f"fill {count:,} nodes x 8, 4 GPUs on one socket",
+            fill(count, FOUR_GPUS_ON_ONE_SOCKET, options.runs),
+        )
+        row(f"100 new pods, {count:,} nodes known", small_change(count, options.runs))
+    if TRACE.is_dir():
+        row("openb: 8,152 pods, 1,213 nodes", openb(options.runs))
+
+
+if __name__ == "__main__":
+    main()
