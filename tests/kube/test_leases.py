@@ -1,6 +1,7 @@
 """At most one candidate leads, by the clocks of all of them."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -128,3 +129,23 @@ async def test_of_two_that_try_at_once_one_leads(client: Client, candidate: Cand
     first, second = candidate("a", client, clocks[0]), candidate("b", client, clocks[1])
     won = await asyncio.gather(first._attempt(), second._attempt())
     assert sorted(won) == [False, True]
+
+
+async def test_a_lease_is_released_although_a_renewal_was_cut_short(
+    client: Client, faulty: Client, proxy: FaultyProxy, candidate: Candidate
+) -> None:
+    first, second = candidate("a", faulty, VirtualClock()), candidate("b", client, VirtualClock())
+    await first.acquire()
+    proxy.plan = lambda method, path, query: Fault(delay=0.2) if method == "PUT" else None
+    renewal = asyncio.create_task(first._attempt())
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await asyncio.shield(renewal)
+    renewal.cancel()
+    await asyncio.gather(renewal, return_exceptions=True)
+    renewed = await client.get(LEASES, "controller", "default")
+    await client.patch(LEASES, "controller", {"metadata": {"labels": {"x": "y"}}}, "default")
+    assert b'"a"' in renewed
+    proxy.plan = lambda method, path, query: None
+    await first.release()
+    assert await second._attempt()

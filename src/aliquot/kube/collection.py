@@ -128,7 +128,6 @@ class Collection(Generic[T]):
 
         Such news is an answer to a write, so no older than a request may last; the newest deletions suffice.
         """
-        self._gone.pop(key, None)
-        self._gone[key] = version
+        self._gone[key] = max(version, self._gone.pop(key, version))
         if len(self._gone) > REMEMBERED_DELETIONS:
             del self._gone[next(iter(self._gone))]

@@ -112,14 +112,16 @@ class LeaderElection:
 
     async def release(self) -> None:
         """Let another candidate lead at once. Nothing happens where this process does not hold the lease."""
-        held = self._held
         self._until = float("-inf")
-        self._held = None
+        held, self._held = self._held, None
         if held is None:
             return
-        spec = self._spec(held.spec.lease_transitions or 0, held.spec.acquire_time, holder="")
         try:
-            await self._write(held, spec)
+            # A renewal that was cut short may have been stored: what counts is what the server has now.
+            current = await self._read()
+            if current is not None and current.spec.holder_identity == self.identity:
+                spec = self._spec(current.spec.lease_transitions or 0, current.spec.acquire_time, holder="")
+                await self._write(current, spec)
         except Failure as error:
             _log.info("the lease is left to run out: %s", error)
 
