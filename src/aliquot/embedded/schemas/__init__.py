@@ -5,8 +5,8 @@ protobuf, ``*`` marks a required field, ``?`` one whose empty value differs from
 list, ``{}T`` a map with text keys, ``<T>`` a message whose fields JSON shows in the outer object.
 Options: ``map=KEYS`` and ``set`` (how server-side apply merges a list; otherwise it replaces),
 ``atomic``, ``merge[=KEY]`` and ``retain`` (strategic merge patch), ``enum=A|B``. A type of another
-table has that table's name before it. ``defaults.txt`` holds the values of absent fields. Facts from
-the API reference of Kubernetes 1.36.
+table has that table's name before it. ``defaults.txt`` holds the values of absent fields,
+``descriptions.txt`` what ``kubectl explain`` tells. Facts from the API reference of Kubernetes 1.36.
 """
 
 from __future__ import annotations
@@ -69,6 +69,13 @@ def structs() -> dict[str, Struct]:
         path, _, value = line.partition(" ")
         owner, _, name = path.rpartition(".")
         found[owner].fields[name].default = msgspec.json.decode(value)
+    for line in _lines("descriptions.txt"):
+        path, _, text = line.partition(" ")
+        if path in found:
+            found[path].description = text
+        else:
+            owner, _, name = path.rpartition(".")
+            found[owner].fields[name].description = text
     return found
 
 
@@ -123,7 +130,7 @@ def kind_schema(group: str, version: str, kind: str) -> KindSchema | None:
     root = structs().get(f"{table}.{kind}") if table else None
     if root is None:
         return None
-    top = Struct(root.name, dict(root.fields), inlined=root.inlined)
+    top = Struct(root.name, dict(root.fields), inlined=root.inlined, description=root.description)
     for name in ("kind", "apiVersion"):
         top.fields[name] = Field(name, _SCALARS["string"])
     return KindSchema(kind, version, top)
