@@ -283,3 +283,57 @@ def _requests(draw: st.DrawFn) -> list[Ask]:
         )
         for _ in range(alternatives)
     ]
+
+
+@st.composite
+def symmetric_problems(draw: st.DrawFn) -> Problem:
+    """Physical devices that look the same, each with the same partitions: where pruning could go wrong."""
+    size = draw(st.integers(2, 4))
+    widths = draw(st.lists(st.integers(1, size), min_size=1, max_size=3))
+    devices = []
+    counters = {}
+    for number in range(draw(st.integers(2, 3))):
+        name = f"set-{number}"
+        counters[name] = size
+        for part, width in enumerate(widths):
+            group = draw(st.sampled_from([number, number, 0]))
+            used = draw(st.integers(0, 5)) == 0
+            devices.append(_partition(f"{name}-{part}", "ab"[part % 2], group, {name: width}, used=used))
+    if draw(st.booleans()):
+        devices.append(_partition("both", "a", None, {"set-0": 1, "set-1": 1}, used=False))
+    shape = draw(st.sampled_from([[1], [2], [1, 1], [3], [1, 2], [1, 1, 1]]))
+    claims = [
+        [
+            [
+                Ask(
+                    kind=draw(st.sampled_from([None, "a", "b"])),
+                    count=draw(st.integers(1, 3)),
+                    admin=draw(st.integers(0, 9)) == 0,
+                    tolerates=False,
+                    amount=None,
+                )
+            ]
+            for _ in range(requests)
+        ]
+        for requests in shape
+    ]
+    constraints = [
+        (owner, draw(st.booleans()), draw(st.sampled_from([[], ["r0"], ["r0", "r1"]])))
+        for owner in range(len(shape))
+        if draw(st.integers(0, 2)) == 0
+    ]
+    return Problem(devices, counters, claims, constraints)
+
+
+def _partition(name: str, kind: str, group: int | None, draws: dict[str, int], *, used: bool) -> Dev:
+    return Dev(
+        name=name,
+        kind=kind,
+        group=group,
+        draws=draws,
+        capacity=None,
+        step=1,
+        tainted=False,
+        used=used,
+        consumed=0,
+    )

@@ -13,7 +13,7 @@ from tests.dra.build import (
     partitioned,
     slice_of,
 )
-from tests.dra.instances import Problem, problems, solvable
+from tests.dra.instances import Problem, problems, solvable, symmetric_problems
 
 from aliquot.dra.allocator import allocate
 from aliquot.dra.checker import check
@@ -61,6 +61,12 @@ def agree_with_the_oracle(problem: Problem) -> None:
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(problems())
 def test_what_is_solvable_is_solved_and_every_result_is_valid(problem):
+    agree_with_the_oracle(problem)
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(symmetric_problems())
+def test_devices_that_look_the_same_hide_no_solution(problem):
     agree_with_the_oracle(problem)
 
 
