@@ -35,6 +35,8 @@ def free_devices(
     holders: list[str] = []
     freed = 0
     for _, name, _ in ordered if pods > 1 else ordered[:1]:
+        if freed >= missing or len(holders) >= MAX_HOLDERS:
+            break
         for claim, number in _held_at(state, name, own):
             if freed >= missing or len(holders) >= MAX_HOLDERS:
                 break
