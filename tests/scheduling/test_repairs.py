@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from tests.scheduling.builders import NOW, claim, cluster, gpu_node, node, pod, with_claim
 from tests.scheduling.looking import decided, evicted, nodes_of, verdict_on
 
@@ -75,13 +76,17 @@ def test_a_pod_let_go_to_a_node_that_was_cordoned_is_replaced():
     assert verdict_on(plan, "a").facts[0].test == "nodeUnschedulable"
 
 
-@pytest.mark.parametrize(("seconds", "gone"), [(59, []), (61, ["a"])])
-def test_a_pod_found_unschedulable_after_it_was_let_go_is_replaced_when_patience_ends(seconds, gone):
+@pytest.mark.parametrize(
+    ("found", "allocated", "gone"),
+    [(59, 90, []), (61, 90, ["a"]), (600, 59, []), (600, 61, ["a"]), (600, None, [])],
+)
+def test_a_pod_found_unschedulable_with_its_devices_is_replaced_when_patience_ends(found, allocated, gone):
+    """found, allocated: seconds ago."""
     condition = Condition(
         type="PodScheduled",
         status="False",
         reason="Unschedulable",
-        last_transition_time=NOW - timedelta(seconds=seconds),
+        last_transition_time=NOW - timedelta(seconds=found),
     )
     status = PodStatus(
         conditions=(condition,),
@@ -89,6 +94,10 @@ def test_a_pod_found_unschedulable_after_it_was_let_go_is_replaced_when_patience
     )
     stuck = pod("a", generated=["c"], owner="web", gated=False, status=status)
     written = claim("c", owner=stuck, node_name="n1", devices=["gpu-0"], consumers=[stuck])
+    if allocated is not None:
+        at = NOW - timedelta(seconds=allocated)
+        allocation = replace(written.status.allocation, allocation_timestamp=at)
+        written = replace(written, status=replace(written.status, allocation=allocation))
     plan = decided(cluster(gpu_node("n1"), stuck, written), Policy(bind_patience_seconds=60))
 
     assert evicted(plan) == gone

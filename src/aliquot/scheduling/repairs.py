@@ -92,7 +92,7 @@ def stuck(
                 fact = Fact(test=test, subject=subject, count=1, unit="nodes", available=node_name)
                 yield _repair(pod, Reason.NODE_UNFIT, fact)
                 continue
-        since = _unschedulable_since(pod)
+        since = _unschedulable_since(index, pod)
         if since is not None and (now - since).total_seconds() > patience:
             fact = Fact(test="unschedulable", subject=node_name or "", wanted=f"{patience}s")
             yield _repair(pod, Reason.NODE_UNFIT, fact)
@@ -139,14 +139,29 @@ def _owns_allocated(index: SnapshotIndex, pod: Pod) -> bool:
     return False
 
 
-def _unschedulable_since(pod: Pod) -> datetime | None:
+def _unschedulable_since(index: SnapshotIndex, pod: Pod) -> datetime | None:
+    """When the scheduler was last in a position to bind the pod and did not; None if it may yet.
+
+    The condition's time does not move while its status stays False, so a pod that waited long for its devices
+    is given its time from their allocation on. Without a time of allocation nothing can be said.
+    """
+    since: datetime | None = None
+    for key in claim_keys(pod):
+        claim = index.claims.get(key)
+        if claim is not None and claim.status.allocation is not None:
+            written = claim.status.allocation.allocation_timestamp
+            if written is None:
+                return None
+            since = written if since is None else max(since, written)
     for condition in pod.status.conditions:
         if (
             condition.type == "PodScheduled"
             and condition.status == "False"
             and condition.reason == "Unschedulable"
         ):
-            return condition.last_transition_time
+            if condition.last_transition_time is None or since is None:
+                return None
+            return max(since, condition.last_transition_time)
     return None
 
 
