@@ -17,7 +17,7 @@ import yaml
 from documents import VALID
 
 from aliquot.embedded.registry import SYSTEM
-from aliquot.embedded.server import EmbeddedServer
+from aliquot.embedded.server import DirectoryInUseError, EmbeddedServer
 
 Object = dict[str, Any]
 PODS = "/api/v1/namespaces/default/pods"
@@ -332,3 +332,12 @@ async def test_stopping_ends_open_watches_quickly(tmp_path: Path) -> None:
             async with asyncio.timeout(5):
                 await running.stop()
             assert await response.read() == b""
+
+
+async def test_a_directory_has_one_server_at_a_time(tmp_path: Path) -> None:
+    first = EmbeddedServer(tmp_path / "state")
+    with pytest.raises(DirectoryInUseError, match="another server is using this directory"):
+        EmbeddedServer(tmp_path / "state")
+    await first.stop()
+    second = EmbeddedServer(tmp_path / "state")
+    await second.stop()

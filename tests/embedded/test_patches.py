@@ -242,3 +242,17 @@ def test_patches_that_make_no_sense_change_nothing(api: Any, kind: str, body: An
         api.patch("configmaps", "a", kind, body)
     assert caught.value.code == code
     assert api.get("configmaps", "a") == made
+
+
+def test_copies_cannot_multiply_a_document_without_end() -> None:
+    operations = [{"op": "copy", "from": "", "path": "/a/-"} for _ in range(60)]
+    with pytest.raises(StatusError) as caught:
+        jsonpatch.apply({"a": ["x" * 100]}, operations)
+    assert caught.value.code == 413
+
+
+def test_an_object_cannot_grow_without_end(api: Any) -> None:
+    api.create("events", {"metadata": {"name": "a"}, "involvedObject": {"namespace": "default"}})
+    with pytest.raises(StatusError) as caught:
+        api.patch("events", "a", "merge", {"message": "x" * 3_200_000})
+    assert (caught.value.code, caught.value.reason) == (413, "RequestEntityTooLarge")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import msgspec
+
 from aliquot.embedded.hooks import Object
 from aliquot.embedded.status import StatusError, bad_request
 
 _MAX_OPERATIONS = 10_000
+#: What all copy operations of one patch may add, in bytes of JSON: each could double the document.
+_MAX_COPIED = 3 * 1024 * 1024
 
 
 def _failed(message: str) -> StatusError:
@@ -87,6 +91,7 @@ def apply(document: Object, operations: list[Any]) -> Object:
             f"the allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(operations)}",
         )
     result: Any = document
+    copied = 0
     for operation in operations:
         if not isinstance(operation, dict) or not isinstance(operation.get("op"), str):
             raise bad_request("each operation of a JSON patch must be an object with op and path")
@@ -105,6 +110,13 @@ def apply(document: Object, operations: list[Any]) -> Object:
         elif name in ("copy", "move"):
             source = _pointer(operation.get("from"))
             value = copy.deepcopy(_find(result, source, str(operation.get("from"))))
+            copied += len(msgspec.json.encode(value)) if name == "copy" else 0
+            if copied > _MAX_COPIED:
+                raise StatusError(
+                    413,
+                    "RequestEntityTooLarge",
+                    f"the copy operations of a JSON patch may add {_MAX_COPIED} bytes at most",
+                )
             if name == "move":
                 _remove(result, source, str(operation.get("from")))
             result = _put(result, parts, str(path), value, replace=False)

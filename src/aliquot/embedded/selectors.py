@@ -125,7 +125,7 @@ def parse_field_selector(text: str | None, supported: frozenset[str], what: str)
         return None
     terms = []
     for part in re.split(r"(?<!\\),", text):
-        match = re.match(r"^([^=!]+?)\s*(==|=|!=)\s*(.*)$", part.strip())
+        match = re.match(r"^([^=!\s]+)\s*(==|=|!=)\s*(.*)$", part.strip())
         if match is None:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         path, operator, value = match.groups()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import socket
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import uvicorn
 import yaml
@@ -32,6 +34,25 @@ def _new_uid() -> str:
     return str(uuid.uuid4())
 
 
+class DirectoryInUseError(Exception):
+    """Another server has its state in this directory."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(f"{directory}: another server is using this directory; stop it, or name another one")
+        self.directory = directory
+
+
+def _lock(directory: Path) -> IO[bytes]:
+    """Hold the directory until the file is closed or the process ends."""
+    file = (directory / "lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise DirectoryInUseError(directory) from None
+    return file
+
+
 class _Uvicorn(uvicorn.Server):
     """Uvicorn without signal handlers: whoever starts the server decides what Ctrl-C means."""
 
@@ -44,7 +65,9 @@ class EmbeddedServer:
     """One API server with its state in ``directory`` (made if missing).
 
     Files there: ``state.db`` (SQLite), ``kubeconfig`` (people), ``controller.kubeconfig``,
-    ``tokens.json``, the certificates, and ``port``, all readable by their owner only.
+    ``tokens.json``, the certificates, ``port`` and ``lock``; what is secret only its owner can read.
+    Raises DirectoryInUseError where another server runs there, and StoreFormatError where the state
+    was written by another version of this program.
     """
 
     def __init__(
@@ -57,6 +80,7 @@ class EmbeddedServer:
     ) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = _lock(directory)
         self.store = Store(directory / "state.db")
         (directory / "state.db").chmod(0o600)
         self.registry = Registry(self.store, clock, uid, admission)
@@ -140,6 +164,7 @@ class EmbeddedServer:
             await self._task
             self._uvicorn = self._task = None
         self.store.close()
+        self._lock.close()
 
 
 def _kubeconfig(url: str, authority: Path, user: str, token: str) -> str:

@@ -22,11 +22,14 @@ from aliquot.embedded.selectors import (
     parse_field_selector,
     parse_label_selector,
 )
-from aliquot.embedded.status import not_found
+from aliquot.embedded.status import StatusError, not_found
 from aliquot.embedded.storage import Row, Store
 from aliquot.embedded.watching import Filter
 
 Observer = Callable[[ChangeType, Object], None]
+
+#: Bytes that one object may have; patches could grow one without end otherwise.
+MAX_DOCUMENT = 3 * 1024 * 1024
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -136,6 +139,10 @@ class State:
         meta["resourceVersion"] = str(version)
         kept = versions.to_stored(resource, obj) if resource.stored_version else obj
         row = Row(resource.key, meta.get("namespace") or "", meta["name"], version, _encode(kept))
+        if len(row.document) > MAX_DOCUMENT:
+            size = len(row.document)
+            why = f"{resource.plural} {row.name!r} would have {size} bytes, the limit is {MAX_DOCUMENT}"
+            raise StatusError(413, "RequestEntityTooLarge", f"Request entity too large: {why}")
         self.store.put(row)
         stored = self._stored(row, kept)
         self._collection(row.resource).put(stored)
