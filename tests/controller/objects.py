@@ -121,7 +121,17 @@ def admit(node: str, *pods: Pod, pin: bool = False, decision: str = "d") -> Admi
 
 
 def decide(pod: Pod, *actions: Any, decision: str = "d") -> Decision:
-    return Decision(id=decision, workload=pod.ref, queue="default", pods=(pod.ref,), actions=actions)
+    placements = tuple(
+        placement for action in actions if isinstance(action, Admit) for placement in action.placements
+    )
+    return Decision(
+        id=decision,
+        workload=pod.ref,
+        queue="default",
+        pods=(pod.ref,),
+        actions=actions,
+        placements=placements,
+    )
 
 
 async def read_claim(client: Client, name: str) -> ResourceClaim:

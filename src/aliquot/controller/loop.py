@@ -33,6 +33,8 @@ IDLE_SECONDS = 30.0
 
 RETRY_SECONDS = 1.0
 
+MOST_REST_SECONDS = 0.25
+
 Decide = Callable[[Snapshot, Policy, datetime], Plan]
 
 
@@ -123,7 +125,10 @@ class Loop:
         while True:
             await self._wait(seen)
             seen = self._mirror.version
+            started = self._clock.monotonic()
             await self.cycle()
+            # On a large cluster something changes all the time: leave half of it for watches and the page.
+            await self._clock.sleep(min(self._clock.monotonic() - started, MOST_REST_SECONDS))
 
     async def cycle(self) -> tuple[Outcome, ...]:
         """One round: decide on what is known now, record, enact, report."""
@@ -132,10 +137,17 @@ class Loop:
         # In a thread: deciding on a large cluster takes a while, and watches and the lease must go on.
         # Nothing is written meanwhile, so the snapshot misses only what others do, and against that every
         # write is guarded.
-        plan = await asyncio.to_thread(self._decide, snapshot, self._policy, now)
+        self._again = False
+        try:
+            plan = await asyncio.to_thread(self._decide, snapshot, self._policy, now)
+        except Exception:
+            # Running pods, watches and the page do not depend on the next decision: a fault in it is told,
+            # not turned into an outage.
+            _log.exception("no decision could be made")
+            self._again = True
+            return ()
         self._live.publish(snapshot, plan)
         todo = self._delays.without_delayed(plan)
-        self._again = False
         try:
             await asyncio.to_thread(self._recorder.record, now, snapshot, self._policy, plan)
         except Exception:

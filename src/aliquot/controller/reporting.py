@@ -18,7 +18,7 @@ from aliquot.kube.resources import PODS
 from aliquot.model.core import Pod
 from aliquot.model.meta import Condition, ObjectRef
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.plan import Admit, Decision, Evict, Plan
+from aliquot.scheduling.plan import Decision, Evict, Plan
 from aliquot.scheduling.verdicts import Reason, Verdict
 
 _log = logging.getLogger(__name__)
@@ -96,10 +96,8 @@ class Reporter:
             for ref in decision.pods:
                 yield _Wanted(ref, "False", decision.verdict.reason.value, message)
         elif outcome is not None and outcome.problem is None:
-            for action in decision.actions:
-                if isinstance(action, Admit):
-                    for placement in action.placements:
-                        yield _Wanted(placement.pod, "True", "Placed", f"placed on node {placement.node}")
+            for placement in decision.placements:
+                yield _Wanted(placement.pod, "True", "Placed", f"placed on node {placement.node}")
 
     def _want(self, wanted: _Wanted) -> None:
         pod = self._writer.mirror.get(Pod, wanted.pod.namespace, wanted.pod.name)

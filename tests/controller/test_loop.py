@@ -1,0 +1,175 @@
+"""The loop's rounds: what is recorded is enacted, what fails is tried again later, faults stop nothing."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+
+import pytest
+from tests.controller.objects import add_claim, add_node, add_pod, admit, allocate, decide, read_pod
+from tests.controller.test_enact import seen
+from tests.controller.world import until
+from tests.kube.faults import Fault, FaultyProxy
+
+from aliquot.controller.enact import Enactor
+from aliquot.controller.live import Live
+from aliquot.controller.loop import Loop
+from aliquot.controller.outcomes import Outcome
+from aliquot.controller.writing import Writer
+from aliquot.kube.client import Client, cancel_and_wait
+from aliquot.kube.mirror import Mirror
+from aliquot.model.core import Pod
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.plan import Plan
+from aliquot.scheduling.policy import Policy
+
+Decide = Callable[[Snapshot, Policy, datetime], Plan]
+
+
+class Record:
+    """A journal that may refuse, and a reporter."""
+
+    def __init__(self) -> None:
+        self.plans: list[Plan] = []
+        self.outcomes: list[Outcome] = []
+        self.refuse = False
+
+    def record(self, now: datetime, snapshot: Snapshot, policy: Policy, plan: Plan) -> None:
+        if self.refuse:
+            raise OSError("disk full")
+        self.plans.append(plan)
+
+    def report(self, snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes += outcomes
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record()
+
+
+@pytest.fixture
+def live() -> Live:
+    return Live()
+
+
+@pytest.fixture
+def make(mirror: Mirror, writer: Writer, record: Record, live: Live) -> Callable[[Decide], Loop]:
+    def loop(choose: Decide) -> Loop:
+        return Loop(
+            mirror=mirror,
+            decide=choose,
+            policy=Policy(),
+            enactor=Enactor(writer),
+            recorder=record,
+            reports=record,
+            live=live,
+            clock=writer.client.clock,
+            randomness=random.Random(1),
+        )
+
+    return loop
+
+
+@contextlib.asynccontextmanager
+async def running(loop: Loop) -> AsyncIterator[None]:
+    task = asyncio.create_task(loop.run())
+    try:
+        yield
+    finally:
+        await cancel_and_wait(task)
+
+
+async def plan_for_a_pod(client: Client, mirror: Mirror) -> Plan:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    return Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+
+
+async def test_a_round_publishes_records_enacts_and_reports(
+    client: Client, mirror: Mirror, record: Record, live: Live, make: Callable[[Decide], Loop]
+) -> None:
+    plan = await plan_for_a_pod(client, mirror)
+    await make(lambda snapshot, policy, now: plan).cycle()
+    assert record.plans == [plan]
+    assert [outcome.problem for outcome in record.outcomes] == [None]
+    assert live.plan is plan
+    assert not (await read_pod(client, "p")).gated
+
+
+async def test_what_cannot_be_recorded_is_not_done(
+    client: Client, mirror: Mirror, record: Record, make: Callable[[Decide], Loop]
+) -> None:
+    plan = await plan_for_a_pod(client, mirror)
+    record.refuse = True
+    await make(lambda snapshot, policy, now: plan).cycle()
+    assert (await read_pod(client, "p")).gated
+
+
+async def test_a_fault_in_deciding_is_told_and_tried_again(
+    client: Client, mirror: Mirror, make: Callable[[Decide], Loop], caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = await plan_for_a_pod(client, mirror)
+    calls = 0
+
+    def choose(snapshot: Snapshot, policy: Policy, now: datetime) -> Plan:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise ZeroDivisionError
+        return plan if calls == 2 else Plan()
+
+    def let_go() -> bool:
+        pod = mirror.get(Pod, "default", "p")
+        return pod is not None and not pod.gated
+
+    async with running(make(choose)):
+        assert await until(let_go, 10)
+    assert "no decision could be made" in caplog.text
+
+
+async def test_a_refused_workload_is_left_alone_for_a_while_and_others_go_on(
+    client: Client, mirror: Mirror, proxy: FaultyProxy, record: Record, make: Callable[[Decide], Loop]
+) -> None:
+    plan = await plan_for_a_pod(client, mirror)
+    proxy.plan = lambda method, path, query: Fault(status=403) if method == "PATCH" else None
+    loop = make(lambda snapshot, policy, now: plan)
+    await loop.cycle()
+    assert [outcome.refused for outcome in record.outcomes] == [True]
+    proxy.seen.clear()
+    await loop.cycle()
+    assert [call for call in proxy.seen if call[0] == "PATCH"] == []
+    assert len(record.outcomes) == 1
+
+
+async def test_nothing_is_given_out_while_a_claim_cannot_be_read(
+    client: Client, mirror: Mirror, proxy: FaultyProxy, record: Record, make: Callable[[Decide], Loop]
+) -> None:
+    plan = await plan_for_a_pod(client, mirror)
+    odd = b'{"metadata":{"name":"odd","namespace":"x","resourceVersion":"9"},"spec":7}'
+    line = b'{"type":"ADDED","object":' + odd + b"}"
+    proxy.plan = lambda method, path, query: (
+        Fault(inject=line) if "watch" in query and "resourceclaims" in path else None
+    )
+    proxy.break_watches()
+    assert await until(lambda: bool(mirror.problems), 10)
+    await make(lambda snapshot, policy, now: plan).cycle()
+    assert (await read_pod(client, "p")).gated
+
+
+async def test_changes_that_come_together_are_decided_together(
+    client: Client, mirror: Mirror, make: Callable[[Decide], Loop]
+) -> None:
+    sizes: list[int] = []
+
+    def choose(snapshot: Snapshot, policy: Policy, now: datetime) -> Plan:
+        sizes.append(len(snapshot.pods))
+        return Plan()
+
+    async with running(make(choose)):
+        await asyncio.gather(*(add_pod(client, f"p{number}") for number in range(40)))
+        assert await until(lambda: bool(sizes) and sizes[-1] == 40, 10)
+    assert len(sizes) < 20
