@@ -11,13 +11,16 @@ import click
 import msgspec
 
 from aliquot.cli.failures import Failure
-from aliquot.kube.client import Client
+from aliquot.kube.client import Client, cancel_and_wait
 from aliquot.kube.config import ConfigError, Connection, default_paths, in_cluster, load_kubeconfig
 from aliquot.kube.errors import ApiError, TransportError
 from aliquot.kube.mirror import Mirror
 from aliquot.model.snapshot import Snapshot
 
 SYNC_SECONDS = 60.0
+LOOK_SECONDS = 0.25
+REFUSED_SECONDS = 2.0
+"""A server that answers nothing but errors for so long is given up."""
 
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -54,26 +57,36 @@ async def mirrored(target: Target) -> AsyncIterator[Mirror]:
     async with Client(connection) as client:
         try:
             mirror = Mirror(client)
-            running = asyncio.ensure_future(mirror.run())
+            running = asyncio.create_task(mirror.run(), name="mirror")
             try:
-                synced = asyncio.ensure_future(mirror.wait_synced())
-                done, _ = await asyncio.wait(
-                    {running, synced}, timeout=SYNC_SECONDS, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    raise Failure(
-                        f"{connection.server} did not answer within {SYNC_SECONDS:.0f} s; is the cluster up?"
-                    )
-                for task in done:
-                    task.result()
+                await _synced(mirror, running, connection)
                 _report(mirror, connection)
                 yield mirror
             finally:
-                running.cancel()
-                synced.cancel()
-                await asyncio.gather(running, synced, return_exceptions=True)
+                await cancel_and_wait(running)
         except (ApiError, TransportError) as error:
             raise Failure(f"{connection.server}: {error}") from None
+
+
+async def _synced(mirror: Mirror, running: "asyncio.Task[None]", connection: Connection) -> None:
+    """Return once every kind was listed. Raises Failure when nothing can be read, or not in time."""
+    synced = asyncio.create_task(mirror.wait_synced(), name="synced")
+    try:
+        for waited in range(round(SYNC_SECONDS / LOOK_SECONDS)):
+            done, _ = await asyncio.wait(
+                {running, synced}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
+                task.result()
+            if done:
+                return
+            troubles = [problem.message for problem in mirror.problems if not problem.subject]
+            patient = waited * LOOK_SECONDS < REFUSED_SECONDS
+            if troubles and not patient and not any(mirror.snapshot().objects()):
+                raise Failure(f"{connection.server}: {troubles[0]}; is the cluster up, and may you read it?")
+        raise Failure(f"{connection.server} did not answer within {SYNC_SECONDS:.0f} s; is the cluster up?")
+    finally:
+        await cancel_and_wait(synced)
 
 
 def _report(mirror: Mirror, connection: Connection) -> None:

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 import click
 
+from aliquot import __version__
 from aliquot.cli.failures import Failure
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -46,14 +47,9 @@ class LazyGroup(click.Group):
     help="Aliquot decides which GPU, or which exact part of one, each AI workload on Kubernetes gets.\n\n"
     "Data goes to stdout, notes to stderr. `kubectl aliquot` is the same command.",
 )
-@click.option("--version", "shown", is_flag=True, is_eager=True, help="Show the version and exit.")
-@click.pass_context
-def cli(context: click.Context, shown: bool) -> None:
-    if shown:
-        from aliquot import __version__
-
-        click.echo(f"aliquot {__version__}")
-        context.exit()
+@click.version_option(__version__, prog_name="aliquot", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Everything is done by the sub-commands."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,7 +23,7 @@ from aliquot.cli.fleet import fleet_objects
 from aliquot.cli.output import note
 from aliquot.cli.serving import address, listen
 from aliquot.embedded.admission import Admission
-from aliquot.embedded.server import EmbeddedServer
+from aliquot.embedded.server import DirectoryInUseError, EmbeddedServer
 from aliquot.embedded.standins import StandIns
 from aliquot.kube.client import cancel_and_wait
 from aliquot.store.database import JournalError
@@ -31,6 +31,7 @@ from aliquot.store.journal import Journal
 
 DEMO = Path("fleets/demo.yaml")
 BUILT_IN = Path(__file__).with_name("fleet.yaml")
+LOCK = "up.lock"
 READY_S = 20.0
 STOP_S = 10.0
 RESTART_FIRST_S, RESTART_MOST_S = 0.2, 10.0
@@ -81,7 +82,7 @@ def _owned(state: Path, *, fresh: bool) -> Iterator[None]:
     """Hold the state folder, so that two runs do not share it; with `fresh` empty it first."""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (state / "lock").open("a")
+        lock = (state / LOCK).open("a")
     except OSError as error:
         raise Failure(
             f"{state}: cannot be used: {error.strerror}; give another folder with --state"
@@ -100,7 +101,7 @@ def _owned(state: Path, *, fresh: bool) -> Iterator[None]:
 
 def _empty(state: Path) -> None:
     """Delete what earlier runs left. A folder that holds anything but a cluster's state is not touched."""
-    left = [entry for entry in state.iterdir() if entry.name != "lock"]
+    left = [entry for entry in state.iterdir() if entry.name not in (LOCK, "lock")]
     if left and not (state / "state.db").exists():
         raise Failure(
             f"{state}: holds no state of an embedded cluster; name another folder, or leave out --fresh"
@@ -129,7 +130,10 @@ class _Up:
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         listener = self._page_socket()
-        server = EmbeddedServer(self._state)
+        try:
+            server = EmbeddedServer(self._state)
+        except DirectoryInUseError as error:
+            raise Failure(str(error)) from None
         server.registry.admission = Admission(server.registry)
         filled = fill(server.registry, self._fleet.stem, self._objects)
         standins = asyncio.create_task(StandIns(server.registry).run(), name="stand-ins")
