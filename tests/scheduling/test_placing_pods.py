@@ -306,6 +306,21 @@ def test_two_pods_that_share_a_new_claim_are_placed_where_both_fit():
     assert reserved(plan) == {"c": ["b"]}
 
 
+def test_a_claim_got_by_one_pod_lets_in_the_next_that_shares_it():
+    # "big" finds no CPU beside the claim's devices, "small" does: what failed for one need not for the other.
+    plan = decided(
+        cluster(
+            gpu_node("n1", 1, cpu=3),
+            claim("c"),
+            pod("big", claims=["c"], cpu=4, created=0),
+            pod("small", claims=["c"], cpu=1, created=1),
+            pod("tiny", claims=["c"], cpu=1, created=2),
+        )
+    )
+
+    assert sorted(nodes_of(plan)) == ["small", "tiny"]
+
+
 def test_a_pod_whose_claim_is_tied_to_a_full_node_waits_for_that_claim():
     plan = decided(
         cluster(

@@ -147,7 +147,7 @@ def test_a_gang_does_not_name_itself_as_holder():
     assert verdict.fix.holders == ("pod/team/h",)
     assert verdict.fix.amount == "2"
     assert sentence(verdict).startswith(
-        "only 2 of 4 pods that must start together find a place; for p2 no node"
+        "only 2 of 4 pods that must start together find a place; for the next, no node"
     )
 
 

@@ -17,7 +17,7 @@ from aliquot.scheduling import recording, repairs
 from aliquot.scheduling.accounts import Holding, running_usage
 from aliquot.scheduling.blockers import room_reason, too_early
 from aliquot.scheduling.explaining import Explainer
-from aliquot.scheduling.facts import PodFacts, Shape
+from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.gangs import Gang, gangs
 from aliquot.scheduling.index import Key, SnapshotIndex
 from aliquot.scheduling.interpod import PodNeighbours
@@ -181,7 +181,7 @@ class _Deciding:
         self, gang: Gang, pods: Sequence[PodFacts], placer: Placer, explainer: Explainer
     ) -> list[PodPlacement] | Verdict:
         """Place the pods or say why they cannot be; equal pods that failed before fail at once."""
-        shapes = _shapes(pods)
+        shapes = _shapes(pods, placer.state)
         keys = [(None, shapes), (gang.queue, shapes)] if shapes is not None else []
         for key in keys:
             known = self._failed.get(key)
@@ -191,7 +191,7 @@ class _Deciding:
         if not isinstance(found, Failure):
             return found
         verdict = explainer.explain(gang, pods, found)
-        if keys:
+        if keys and verdict.reason is not Reason.INVALID_CLAIM:
             self._failed[keys[1] if verdict.reason is Reason.OVER_LIMIT else keys[0]] = verdict
         return verdict
 
@@ -262,11 +262,26 @@ def _packing_order(facts: PodFacts) -> tuple[object, ...]:
     return (not facts.held, -devices, -requests.get("cpu", 0), -requests.get("memory", 0), facts.pod.key)
 
 
-def _shapes(pods: Sequence[PodFacts]) -> tuple[Shape, ...] | None:
-    found = []
+def _shapes(pods: Sequence[PodFacts], state: ClusterState) -> tuple[object, ...] | None:
+    """Equal for pods of which one cannot be placed if the other could not, in this order of decisions.
+
+    Pods that share claims are alike if they share the same ones, as long as those stay without devices. Where
+    pods on nodes avoid others, labels matter. None for pods with affinity of their own: more pods to be near
+    may come to stand somewhere.
+    """
+    found: list[object] = []
     for item in pods:
-        shape = item.shape
-        if shape is None:
+        if item.traits.social:
             return None
-        found.append(shape)
+        if state.neighbours.concerns(item.pod):
+            meta = item.pod.metadata
+            found.append((meta.namespace, tuple(sorted(meta.labels.items()))))
+        if item.shape is not None:
+            found.append(item.shape)
+            continue
+        traits = item.traits
+        claims = tuple(
+            (claim.key, state.claims.allocation(claim) is not None) for claim in item.claims.claims
+        )
+        found.append((traits.constraints, claims, traits.demand.items, traits.demand.ports))
     return tuple(found)

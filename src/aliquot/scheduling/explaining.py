@@ -49,7 +49,6 @@ class Explainer:
         if failure.placed:
             members = Fact(
                 test="members",
-                subject=failure.facts.pod.metadata.name,
                 count=len(pods) - len(failure.placed),
                 unit="pods",
                 wanted=str(len(pods)),

@@ -114,7 +114,7 @@ class Placer:
                 latest.placed = tuple(placed)
                 failure = latest
             keep = depth
-            while keep and _alike(pods[keep - 1], facts):
+            while keep and self._alike(pods[keep - 1], facts):
                 keep -= 1
             moves += 1
             if not keep or moves > self._gang_search:
@@ -154,11 +154,14 @@ class Placer:
                 failure.full_claim = claim
                 return
         ranking = self._ranking(facts) if facts.claims_shape is not None else None
-        numbers = ranking.numbers() if ranking is not None else self._ranked_alone(facts, tuple(wanted))
+        possible = state.devices.possible(wanted) if wanted else -1
+        if ranking is not None:
+            numbers = ranking.numbers()
+        else:
+            numbers = self._ranked_alone(facts, held, tuple(wanted), possible)
         if first is not None:
             numbers = chain((first,), (number for number in numbers if number != first))
         refused = 0
-        possible = state.devices.possible(wanted) if wanted else -1
         for number in numbers:
             if not possible >> number & 1:
                 if ranking is not None:
@@ -234,17 +237,24 @@ class Placer:
             return room.rank
         return lambda number: room.rank_part(number, part)
 
-    def _ranked_alone(self, facts: PodFacts, wanted: tuple[ResourceClaim, ...]) -> Iterator[int]:
+    def _ranked_alone(
+        self,
+        facts: PodFacts,
+        held: Sequence[tuple[ResourceClaim, AllocationResult]],
+        wanted: tuple[ResourceClaim, ...],
+        possible: int,
+    ) -> Iterator[int]:
+        """The order of nodes for a pod that is like no other."""
         numbers = self.static_fit(facts).numbers
-        for _, allocation in facts.held:
+        for _, allocation in held:
             named = named_node(allocation.node_selector)
             if named is not None:
                 only = self.state.table.numbers.get(named)
                 return iter((only,) if only in numbers else ())
         key = self._rank_key(wanted)
-        return iter(sorted(numbers, key=key))
+        return iter(sorted((number for number in numbers if possible >> number & 1), key=key))
 
-
-def _alike(one: PodFacts, other: PodFacts) -> bool:
-    shape: Shape | None = one.shape
-    return shape is not None and shape == other.shape
+    def _alike(self, one: PodFacts, other: PodFacts) -> bool:
+        """Whether moving one to another node cannot make room for the other."""
+        shape: Shape | None = one.shape
+        return shape is not None and shape == other.shape and not self.state.neighbours.concerns(one.pod)

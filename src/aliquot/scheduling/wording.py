@@ -93,8 +93,7 @@ def _gang(facts: Sequence[Fact], groups: int) -> str:
         text = f"only {members.available} of {members.wanted} pods that must start together find a place"
     if cause is not None:
         rest = [fact for fact in facts if fact.test not in ("members", "cause")]
-        text += f"; for {members.subject if members is not None else 'the next'} "
-        text += _by_reason(Reason(cause.subject), rest, groups)
+        text += f"; for the next, {_by_reason(Reason(cause.subject), rest, groups)}"
     return text
 
 
