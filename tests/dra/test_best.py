@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.dra.build import (
     DRIVER,
     allocated,
@@ -20,7 +21,7 @@ from aliquot.dra.checker import check
 from aliquot.dra.clashes import clashes
 from aliquot.dra.features import Features
 from aliquot.dra.fleet import Fleet
-from aliquot.dra.objective import Objective
+from aliquot.dra.objective import DEFAULT, Objective
 from aliquot.dra.outcome import Allocated, Invalid, Unallocatable
 from aliquot.dra.usage import Usage
 from aliquot.model.resource import ResourceClaim, ResourceClaimStatus
@@ -28,12 +29,16 @@ from aliquot.model.resource import ResourceClaim, ResourceClaimStatus
 CLASSES = [device_class("gpu", f'device.driver == "{DRIVER}"')]
 
 
-def agree_with_the_oracle(problem: Problem) -> None:
+NO_PREFERENCE = Objective(spread=0, crowd=0, size=0, opens=0, loses=0, slack=0, delays=0, tainted=0)
+CONTRARY = Objective(spread=-1, crowd=-1, size=-1, opens=-1, loses=-1, slack=-1)
+
+
+def agree_with_the_oracle(problem: Problem, objective: Objective = DEFAULT) -> None:
     fleet = Fleet.of(problem.slices(), CLASSES)
     holders = problem.holders()
     usage = Usage.of(fleet, holders)
     before = usage.state()
-    outcome = allocate(fleet, usage, problem.node(), problem.wanted())
+    outcome = allocate(fleet, usage, problem.node(), problem.wanted(), objective=objective)
     assert isinstance(outcome, Allocated | Unallocatable)
     assert isinstance(outcome, Allocated) is solvable(problem)
     assert usage.state() == before
@@ -59,22 +64,22 @@ def agree_with_the_oracle(problem: Problem) -> None:
 
 
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(problems())
-def test_what_is_solvable_is_solved_and_every_result_is_valid(problem):
-    agree_with_the_oracle(problem)
+@given(problems(), st.sampled_from([DEFAULT, NO_PREFERENCE, CONTRARY]))
+def test_what_is_solvable_is_solved_and_every_result_is_valid(problem, objective):
+    agree_with_the_oracle(problem, objective)
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
-@given(symmetric_problems())
-def test_devices_that_look_the_same_hide_no_solution(problem):
-    agree_with_the_oracle(problem)
+@given(symmetric_problems(), st.sampled_from([DEFAULT, NO_PREFERENCE, CONTRARY]))
+def test_devices_that_look_the_same_hide_no_solution(problem, objective):
+    agree_with_the_oracle(problem, objective)
 
 
 @pytest.mark.prove
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
-@given(problems())
-def test_ten_thousand_times_what_is_solvable_is_solved(problem):
-    agree_with_the_oracle(problem)
+@given(st.one_of(problems(), symmetric_problems()), st.sampled_from([DEFAULT, NO_PREFERENCE, CONTRARY]))
+def test_ten_thousand_times_what_is_solvable_is_solved(problem, objective):
+    agree_with_the_oracle(problem, objective)
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
@@ -325,3 +330,51 @@ def test_share_ids_come_from_the_function_passed_in():
     assert outcome.results[0].devices.results[0].share_id == "mine"
     again = [allocate(fleet, Usage(fleet), node(), [claim(exactly())]) for _ in range(2)]
     assert again[0] == again[1]
+
+
+@pytest.mark.parametrize("first", ["gpu-0", "gpu-1"])
+def test_equal_partitions_of_unequal_devices_are_both_tried(first):
+    """Taking the part of the device that has a whole as well rules that whole out; the twin does not."""
+
+    def part(name, kind_, gpu, size):
+        draws = [{"counterSet": gpu, "counters": {"units": {"value": str(size)}}}]
+        return {"name": name, "attributes": {"kind": {"string": kind_}}, "consumesCounters": draws}
+
+    second = {"gpu-0": "gpu-1", "gpu-1": "gpu-0"}[first]
+    devices = [part("a", "part", "gpu-0", 1), part("b", "part", "gpu-1", 1), part("whole", "whole", first, 4)]
+    sets = [{"name": name, "counters": {"units": {"value": "4"}}} for name in (first, second)]
+    slices = [
+        slice_of(devices, count=2, name="devices"),
+        slice_of([], count=2, name="sets", sharedCounters=sets),
+    ]
+    wanted = claim(exactly("x", kind("part")), exactly("y", kind("whole")))
+    for objective in (DEFAULT, NO_PREFERENCE, CONTRARY):
+        (devices_,) = chosen(slices, wanted, objective=objective)
+        assert sorted(devices_) == sorted(["whole", "b" if first == "gpu-0" else "a"])
+
+
+@pytest.mark.parametrize("amounts", [("1", "2"), ("2", "1")])
+def test_equal_partitions_of_devices_with_unequal_counters_are_both_tried(amounts):
+    devices = []
+    for gpu in ("gpu-0", "gpu-1"):
+        draws = [{"counterSet": gpu, "counters": {"units": {"value": "1"}}}]
+        for kind_ in ("x", "y"):
+            devices.append(
+                {
+                    "name": f"{gpu}-{kind_}",
+                    "attributes": {"kind": {"string": kind_}},
+                    "consumesCounters": draws,
+                }
+            )
+    sets = [
+        {"name": name, "counters": {"units": {"value": amount}}}
+        for name, amount in zip(("gpu-0", "gpu-1"), amounts, strict=True)
+    ]
+    slices = [
+        slice_of(devices, count=2, name="devices"),
+        slice_of([], count=2, name="sets", sharedCounters=sets),
+    ]
+    wanted = claim(exactly("x", kind("x")), exactly("y", kind("y"), count=2))
+    for objective in (DEFAULT, NO_PREFERENCE, CONTRARY):
+        (devices_,) = chosen(slices, wanted, objective=objective)
+        assert devices_[0] == ("gpu-1-x" if amounts == ("1", "2") else "gpu-0-x")
