@@ -235,3 +235,18 @@ async def test_kinds_that_are_not_served_are_empty_and_no_problem(client: Client
     async with running(Mirror(client)) as mirror:
         assert mirror.snapshot().queues == ()
         assert mirror.problems == ()
+
+
+async def test_a_forbidden_kind_holds_nothing_up_but_completeness(
+    client: Client, faulty: Client, proxy: FaultyProxy
+) -> None:
+    forbidden = Fault(status=403, body=b'{"reason":"Forbidden","message":"not you"}')
+    proxy.plan = lambda method, path, query: forbidden if path.endswith("/priorityclasses") else None
+    async with running(Mirror(faulty)) as mirror:
+        assert mirror.synced
+        assert not mirror.complete
+        assert [(one.kind, "not you" in one.message) for one in mirror.problems] == [("PriorityClass", True)]
+        proxy.plan = lambda method, path, query: None
+        async with asyncio.timeout(10):
+            await mirror.wait_complete()
+        assert mirror.problems == ()

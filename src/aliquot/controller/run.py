@@ -153,7 +153,7 @@ async def _show(mirror: Mirror, live: Live) -> None:
 
 
 async def _work(mirror: Mirror, clock: Clock, parts: Sequence[Part]) -> None:
-    await mirror.wait_synced()
+    await mirror.wait_complete()
     # What another leader wrote before this one took over may not have come by watch yet.
     while True:
         try:

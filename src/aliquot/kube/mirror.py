@@ -68,12 +68,24 @@ class Mirror:
 
     @property
     def synced(self) -> bool:
-        """Every kind was listed at least once or is not served."""
+        """All that may be read is there: every kind was listed at least once, is not served, or is
+        forbidden.
+        """
         return all(reflector.settled for reflector in self._reflectors.values())
+
+    @property
+    def complete(self) -> bool:
+        """Everything is there: every kind was listed at least once or is not served."""
+        return all(reflector.complete for reflector in self._reflectors.values())
 
     async def wait_synced(self) -> None:
         """Return once `synced`."""
         while not self.synced:
+            await self.wait_for_change(self.version)
+
+    async def wait_complete(self) -> None:
+        """Return once `complete`: nothing may be decided before."""
+        while not self.complete:
             await self.wait_for_change(self.version)
 
     async def wait_for_change(self, since: int) -> int:

@@ -60,9 +60,9 @@ class Discovery:
 class Reflector(Generic[T]):
     """Mirrors one kind into `collection` and calls `changed` after each change.
 
-    resource: where the kind is served; None while it is not. settled: listed at least once, or found not to
-    be served. problem: why it cannot be read at present, "" if it can. undecodable: objects that are left
-    out, by (namespace, name).
+    resource: where the kind is served; None while it is not. complete: listed at least once, or found not to be
+    served. settled: complete, or found to be forbidden. problem: why it cannot be read at present, "" if it
+    can. undecodable: objects that are left out, by (namespace, name).
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Reflector(Generic[T]):
         self.collection: Collection[T] = Collection()
         self.resource: Resource | None = None
         self.settled = False
+        self.complete = False
         self.problem = ""
         self.undecodable: dict[tuple[str, str], str] = {}
         self._client = client
@@ -107,6 +108,9 @@ class Reflector(Generic[T]):
                 expired = isinstance(error, ApiError) and error.expired
                 if not expired:
                     self._trouble(error)
+                if isinstance(error, ApiError) and error.status == 403 and not self.settled:
+                    self.settled = True
+                    self._changed()
                 await self._clock.sleep(backoff.next())
 
     async def refresh(self) -> None:
@@ -216,8 +220,8 @@ class Reflector(Generic[T]):
         self._settle("")
 
     def _settle(self, problem: str) -> None:
-        first = not self.settled
-        self.settled = True
+        first = not self.complete
+        self.settled = self.complete = True
         recovered = bool(self.problem)
         self.problem = problem
         if recovered:
