@@ -156,7 +156,7 @@ async def test_a_pod_that_was_let_go_is_placed(client: Client, mirror: Mirror, r
     decision = decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod))
     reporter.report(mirror.snapshot(), Plan(decisions=(decision,)), (Outcome(decision),))
     condition = await until_condition(mirror, "p", "Placed")
-    assert (condition.status, condition.message) == ("True", "placed on node node-a")
+    assert (condition.status, condition.message) == ("True", "placed on node node-a with gpu-0")
 
 
 async def test_a_refused_write_is_told(client: Client, mirror: Mirror, reporter: Reporter) -> None:

@@ -18,7 +18,7 @@ from aliquot.kube.resources import PODS
 from aliquot.model.core import Pod
 from aliquot.model.meta import Condition, ObjectRef
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.plan import Decision, Evict, Plan
+from aliquot.scheduling.plan import Allocate, Decision, Evict, Plan
 from aliquot.scheduling.verdicts import Reason, Verdict
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ WORDING_SECONDS = 30.0
 
 WRITES_PER_SECOND = 50.0
 WRITES_AT_ONCE = 4
+MOST_NAMES = 8
 
 _NEEDS_SOMEBODY = frozenset(
     {Reason.INVALID_CLAIM, Reason.UNKNOWN_QUEUE, Reason.NO_MATCHING_DEVICES, Reason.CLAIM_ELSEWHERE}
@@ -97,7 +98,8 @@ class Reporter:
                 yield _Wanted(ref, "False", decision.verdict.reason.value, message)
         elif outcome is not None and outcome.problem is None:
             for placement in decision.placements:
-                yield _Wanted(placement.pod, "True", "Placed", f"placed on node {placement.node}")
+                given = _devices(decision, placement.pod)
+                yield _Wanted(placement.pod, "True", "Placed", f"placed on node {placement.node}{given}")
 
     def _want(self, wanted: _Wanted) -> None:
         pod = self._writer.mirror.get(Pod, wanted.pod.namespace, wanted.pod.name)
@@ -183,6 +185,20 @@ class Reporter:
         except Failure as error:
             # The next report finds that the condition still differs.
             _log.debug("condition of %s: %s", ref, error)
+
+
+def _devices(decision: Decision, pod: ObjectRef) -> str:
+    """` with gpu-0, gpu-1`: what the decision gives this pod, "" if nothing."""
+    names = [
+        result.device
+        for action in decision.actions
+        if isinstance(action, Allocate) and any(consumer.uid == pod.uid for consumer in action.consumers)
+        for result in action.allocation.devices.results
+    ]
+    if not names:
+        return ""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f" with {', '.join(names[:MOST_NAMES])}{more}"
 
 
 def _placed(pod: Pod) -> Condition | None:

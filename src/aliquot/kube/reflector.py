@@ -61,8 +61,8 @@ class Reflector(Generic[T]):
     """Mirrors one kind into `collection` and calls `changed` after each change.
 
     resource: where the kind is served; None while it is not. complete: listed at least once, or found not to
-    be served. settled: complete, or found to be forbidden. problem: why it cannot be read at present, "" if it
-    can. undecodable: objects that are left out, by (namespace, name).
+    be served. settled: complete, or found to be forbidden. problem: why it cannot be read at present, "" if
+    it can. undecodable: objects that are left out, by (namespace, name).
     """
 
     def __init__(
