@@ -265,7 +265,7 @@ def problems(draw: st.DrawFn) -> Problem:
     constraints = []
     for owner in range(len(claims)):
         if draw(st.integers(0, 2)) == 0:
-            names = draw(st.sampled_from([[], ["r0"], ["r0", "r1"], ["r0/a0"]]))
+            names = draw(st.sampled_from([[], ["r0"], ["r0", "r1"], ["r0", "r2"], ["r0/a0"]]))
             constraints.append((owner, draw(st.booleans()), names))
     return Problem(devices, counters, claims, constraints)
 
@@ -320,7 +320,7 @@ def symmetric_problems(draw: st.DrawFn) -> Problem:
         for requests in shape
     ]
     constraints = [
-        (owner, draw(st.booleans()), draw(st.sampled_from([[], ["r0"], ["r0", "r1"]])))
+        (owner, draw(st.booleans()), draw(st.sampled_from([[], ["r0"], ["r0", "r1"], ["r0", "r2"]])))
         for owner in range(len(shape))
         if draw(st.integers(0, 2)) == 0
     ]

@@ -378,3 +378,15 @@ def test_equal_partitions_of_devices_with_unequal_counters_are_both_tried(amount
     for objective in (DEFAULT, NO_PREFERENCE, CONTRARY):
         (devices_,) = chosen(slices, wanted, objective=objective)
         assert devices_[0] == ("gpu-1-x" if amounts == ("1", "2") else "gpu-0-x")
+
+
+def test_what_a_constraint_has_settled_on_distinguishes_equal_sets_of_chosen_devices():
+    """x and y can swap their devices; only one way round leaves z a device that agrees with x."""
+    devices = [
+        {"name": name, "attributes": {"kind": {"string": kind_}, "group": {"int": group}}}
+        for name, kind_, group in [("a", "early", 1), ("b", "early", 2), ("c", "late", 2)]
+    ]
+    constraint = {"requests": ["x", "z"], "matchAttribute": f"{DRIVER}/group"}
+    early, late = kind("early"), kind("late")
+    wanted = claim(exactly("x", early), exactly("y", early), exactly("z", late), constraints=[constraint])
+    assert chosen([slice_of(devices)], wanted) == [["b", "a", "c"]]

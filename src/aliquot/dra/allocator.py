@@ -19,7 +19,7 @@ from aliquot.model.resource import ResourceClaim
 Mode = Literal["best", "strict"]
 
 BUDGET = 100_000
-"""Devices that may be tried before a search gives up."""
+"""Steps that a search may take before it gives up: devices tried, and the work of listing many of them."""
 
 
 def allocate(
@@ -38,8 +38,9 @@ def allocate(
     """Devices on one node for all of the claims, or why not.
 
     The claims' own status is ignored; `usage` says what is taken and is not changed. mode: `best` finds a
-    solution whenever there is one, and a good one by the objective; `strict` gives what kube-scheduler's
-    allocator gives. budget: in devices tried. explain: fill in what fell where if there is no solution.
+    solution whenever there is one within the budget, and a good one by the objective; `strict` gives what
+    kube-scheduler's allocator gives, without scores, explanation or observer. budget: in steps. explain: fill
+    in what fell where if there is no solution.
     """
     if mode == "strict":
         return allocate_strictly(fleet, usage, node, claims, budget=budget, new_share_id=new_share_id)

@@ -10,7 +10,8 @@ from aliquot.model.resource import AllocationResult
 class Allocated(msgspec.Struct, frozen=True, kw_only=True, tag=True, rename="camel"):
     """One result per claim, in order. score: higher is better, by the objective; 0 is best.
 
-    steps: how many devices were tried.
+    steps: what the search took, in the measure of the budget; in mode strict, as many as kube-scheduler's
+    allocator calls itself.
     """
 
     results: tuple[AllocationResult, ...]
