@@ -215,3 +215,13 @@ def test_what_is_there_is_exactly_what_some_manager_declares(steps: list[tuple[s
         declared[manager] = set(data)
         values = {key: value for key, value in values.items() if any(key in one for one in declared.values())}
         assert made.get("data", {}) == values
+
+
+def test_the_part_that_a_request_cannot_write_is_not_owned(api: Any) -> None:
+    body = pod({"name": "c", "image": "i"}) | {"status": {"phase": "Running"}}
+    made = api.patch("pods", "p", "apply", body, field_manager="one")
+    assert made["status"]["phase"] == "Pending"
+    assert not any(path.startswith(".status") for path in managers(made)["one"])
+    made = api.patch("pods", "p", "apply", body, field_manager="kubelet", subresource="status")
+    assert made["status"]["phase"] == "Running"
+    assert managers(made)["kubelet"] == {".status.phase"}

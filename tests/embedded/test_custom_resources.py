@@ -254,3 +254,9 @@ def test_json_paths_of_columns(path: str, expected: list[Any]) -> None:
 @pytest.mark.parametrize("path", ["a.b", ".a[", ".a[?(@.b>1)]", ".."])
 def test_json_paths_that_cannot_be_read_show_nothing(path: str) -> None:
     assert steps(path) is None
+
+
+def test_an_object_cannot_be_replaced_unseen(things: Any) -> None:
+    things.create(THINGS, thing())
+    with pytest.raises(StatusError, match=r"metadata\.resourceVersion: .*must be specified for an update"):
+        things.update(THINGS, thing(size=4))

@@ -35,7 +35,7 @@ def apply(
     subresource: str,
     force: bool,
 ) -> Object:
-    config = _config(resource, name, body, options)
+    config = _part(_config(resource, name, body, options), resource, subresource)
     root = ownership.root_of(resource)
     now = timestamp(registry.clock())
     wanted = frozenset(owned(config, root))
@@ -71,6 +71,20 @@ def _config(resource: Resource, name: str, body: Any, options: writing.Options) 
         kind = f"{resource.api_version}, Kind={resource.kind}"
         raise bad_request(f"failed to create typed patch object ({name}; {kind}): {fields}")
     return conformed.obj
+
+
+def _part(config: Object, resource: Resource, subresource: str) -> Object:
+    """What this request can write: the status alone, or all but it; the rest is neither merged nor owned."""
+    if not resource.has_status:
+        return config
+    if subresource != "status":
+        return {key: value for key, value in config.items() if key != "status"}
+    kept = {
+        key: value for key, value in config.items() if key in ("apiVersion", "kind", "metadata", "status")
+    }
+    identity = ("name", "namespace", "uid", "resourceVersion")
+    kept["metadata"] = {key: value for key, value in kept["metadata"].items() if key in identity}
+    return kept
 
 
 def _merged(

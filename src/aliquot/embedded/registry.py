@@ -216,9 +216,11 @@ class Registry(State):
     ) -> Object:
         """Replace an object, or its ``subresource`` (``status``, ``scale``, ``finalize``).
 
-        ``metadata.resourceVersion`` in ``obj``, if set, must be the stored one (409 otherwise).
+        ``metadata.resourceVersion`` in ``obj``, if set, must be the stored one (409 otherwise); custom
+        resources must have it (422).
         """
         options = writing.Options(user, dry_run, field_manager, field_validation, warnings)
+        writing.require_version(resource, name, obj)
         return writing.update(self, resource, namespace, name, lambda old: obj, options, subresource or "")
 
     def patch(

@@ -21,6 +21,7 @@ from aliquot.embedded.status import (
     conflict,
     forbidden,
     invalid,
+    invalid_value,
     not_found,
 )
 
@@ -205,6 +206,14 @@ def _admitted(
     conformed = conform(resource, admitted, Options(options.user))
     behavior_of(resource.key).default(conformed.obj)
     return conformed.obj, conformed.causes
+
+
+def require_version(resource: Resource, name: str, obj: Any) -> None:
+    """Custom resources cannot be replaced unseen. Raises StatusError 422."""
+    meta = obj.get("metadata") if isinstance(obj, dict) else None
+    if resource.custom and isinstance(meta, dict) and not meta.get("resourceVersion"):
+        cause = invalid_value("metadata.resourceVersion", 0, "must be specified for an update")
+        raise invalid(resource.kind, resource.group, name, [cause])
 
 
 def update(
