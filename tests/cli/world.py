@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +48,12 @@ class Result:
 def aliquot(capsys: pytest.CaptureFixture[str], *arguments: str) -> Result:
     """What the command line answers."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
+    with warnings.catch_warnings():
+        # A process that ends need not wait until TLS has said goodbye on connections it has closed.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        gc.collect()
     captured = capsys.readouterr()
     code = ended.value.code
     assert isinstance(code, int)

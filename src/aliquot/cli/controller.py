@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import msgspec
+import uvloop
 import yaml
 
 from aliquot.cli.cluster import Target, target_options
@@ -90,13 +91,7 @@ def controller(
     except JournalError as error:
         raise Failure(str(error)) from None
     with journal:
-        _new_loop(_run(config, policy, journal, listener, with_parent))
-
-
-def _new_loop(work: Any) -> None:
-    import uvloop
-
-    uvloop.run(work)
+        uvloop.run(_run(config, policy, journal, listener, with_parent))
 
 
 async def _run(

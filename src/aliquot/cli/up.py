@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import uvloop
 
 from aliquot.cli.controller import JOURNAL
 from aliquot.cli.embedding import fill
@@ -72,8 +73,6 @@ def up(fleet: Path | None, state: Path, port: int, web_port: int, fresh: bool) -
             Journal.open(state / JOURNAL).close()
         except JournalError as error:
             raise Failure(str(error)) from None
-        import uvloop
-
         uvloop.run(_Up(state, chosen, objects, port, web_port).run())
 
 
