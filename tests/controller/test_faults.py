@@ -61,7 +61,7 @@ async def controller(
     stop, live = asyncio.Event(), Live()
     async with FaultyProxy(connection) as proxy:
         proxy.plan = unreliable(randomness, rate)
-        config = ControllerConfig(connection=proxy.connection, identity=name, lease_seconds=1)
+        config = ControllerConfig(connection=proxy.connection, identity=name, lease_seconds=2)
         with Journal.open(directory / f"{name}.db") as journal:
             task = asyncio.create_task(
                 run(config, Policy(), journal=journal, stop=stop, live=live, randomness=randomness)
