@@ -105,15 +105,19 @@ class PodNeighbours:
             # The first pod of a group that wants to be near its own kind may start anywhere.
             if any(known.matching.values()) or not known.selects(pod, self._namespaces):
                 return "podAffinity"
+        return "podAntiAffinity" if self.kept_apart(pod, node) else None
+
+    def kept_apart(self, pod: Pod, node: str) -> bool:
+        """Whether the pod avoids a pod in the node's domain, or such a pod avoids it."""
         for term in anti_affinity_terms(pod):
             domain = self._domain(term, node)
             if domain is not None and self._term(pod, term).matching.get(domain, 0):
-                return "podAntiAffinity"
+                return True
         for known in self._anti.values():
             domain = self._domain(known.term, node)
             if domain is not None and known.owners.get(domain, 0) and known.selects(pod, self._namespaces):
-                return "podAntiAffinity"
-        return None
+                return True
+        return False
 
     def _domain(self, term: PodAffinityTerm, node: str) -> str | None:
         found = self._nodes.get(node)

@@ -14,6 +14,7 @@ from aliquot.scheduling.apply import apply
 from aliquot.scheduling.claims import claim_keys, consumer
 from aliquot.scheduling.gangs import gangs, group_key
 from aliquot.scheduling.index import Key, SnapshotIndex, live
+from aliquot.scheduling.interpod import PodNeighbours, anti_affinity_terms
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand, NodeTable
 from aliquot.scheduling.plan import Placement, Plan
@@ -35,8 +36,8 @@ def check_plan(snapshot: Snapshot, plan: Plan, policy: Policy) -> tuple[Breach, 
     """Everything that a plan breaks; empty for a sound one.
 
     Checked from the snapshot alone: devices are given out once (dra.checker), nodes are not filled beyond
-    what they have, pods stand where their labels, taints and claims allow, no gang is placed in part, no
-    queue that was within its limit exceeds it, no claim has too many consumers.
+    what they have, pods stand where their labels, taints and claims allow and apart from those they avoid, no
+    gang is placed in part, no queue that was within its limit exceeds it, no claim has too many consumers.
     """
     after = apply(snapshot, plan, _LATER)
     spots = {(spot.pod.namespace, spot.pod.name): spot for item in plan.decisions for spot in item.placements}
@@ -46,6 +47,7 @@ def check_plan(snapshot: Snapshot, plan: Plan, policy: Policy) -> tuple[Breach, 
     ]
     found += _places(after, spots)
     found += _nodes(snapshot, after, spots)
+    found += _neighbours(after, spots)
     found += _whole_gangs(snapshot, after, spots, policy)
     found += _limits(snapshot, after, spots, policy)
     return tuple(found)
@@ -96,6 +98,19 @@ def _nodes(before: Snapshot, after: Snapshot, spots: Mapping[Key, Placement]) ->
         ports = new.ports[number]
         if len(set(ports)) < len(ports):
             yield Breach(rule="PortTakenTwice", subject=name)
+
+
+def _neighbours(after: Snapshot, spots: Mapping[Key, Placement]) -> Iterator[Breach]:
+    """Placed pods that stand beside pods they avoid or that avoid them."""
+    placed = [(pod, pod.spec.node_name) for pod in after.pods if pod.spec.node_name and not pod.finished]
+    if not any(anti_affinity_terms(pod) for pod, _ in placed):
+        return
+    index = SnapshotIndex.of(after)
+    for pod, node in placed:
+        if pod.key in spots:
+            others = [item for item in placed if item[0] is not pod]
+            if PodNeighbours(index.namespaces, index.nodes, others).kept_apart(pod, node):
+                yield Breach(rule="PodsTooClose", subject=str(pod.ref), detail=node)
 
 
 def _whole_gangs(
