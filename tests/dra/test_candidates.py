@@ -123,3 +123,17 @@ def test_an_invalid_claim_is_left_to_the_allocator():
     index = NodeIndex(fleet, Usage(fleet), NODES)
     assert index.possible([claim(exactly(cls="missing"))]) == index.everything
     assert index.possible([claim(exactly("r", "nonsense("))]) == index.everything
+
+
+def test_what_is_remembered_of_ever_new_claims_is_bounded(monkeypatch):
+    monkeypatch.setattr("aliquot.dra.requests.MAX_JUDGEMENTS", 40)
+    monkeypatch.setattr("aliquot.dra.selectors.MAX_RESULTS", 40)
+    fleet = Fleet.of(SLICES, CLASSES)
+    usage = Usage(fleet)
+    index = NodeIndex(fleet, usage, NODES)
+    for number in range(50):
+        wanted = claim(exactly("r", f'device.driver != "{number}"'))
+        assert set(members(index.possible([wanted]))) >= allocatable(fleet, usage, wanted)
+        assert len(fleet.demands) * len(fleet.pools) <= 40 + len(fleet.pools)
+        index = NodeIndex.of(fleet, usage, NODES, previous=index)
+        assert len(index._counts) <= len(fleet.demands)

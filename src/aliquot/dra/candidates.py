@@ -107,7 +107,10 @@ class NodeIndex:
             changed = usage.differing(previous.usage)
             names = {name for pool in changed for name in pool.local}
             numbers = sorted(index._numbers[name] for name in names if name in index._numbers)
+            current = set(fleet.demands.values())
             for demand, count in previous._counts.items():
+                if demand not in current:
+                    continue
                 kept = index._counts[demand] = count.copy()
                 kept.seen = len(usage.changes)
                 for number in numbers:

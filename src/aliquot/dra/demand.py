@@ -79,6 +79,7 @@ class Demand:
     def forget(self, pool: Pool) -> None:
         """Drop what is remembered about a pool that is gone."""
         self._eligible.pop(pool, None)
+        self.matcher.forget(pool)
 
     def _judge(self, pool: Pool) -> Eligible:
         if pool.problem:

@@ -27,6 +27,10 @@ MAX_BLUEPRINTS = 10_000
 """Distinct specs remembered before the memory is emptied."""
 
 
+MAX_JUDGEMENTS = 1_000_000
+"""Pools judged for demands that are remembered before the memory is emptied."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A claim that can never be allocated as it is. path: the field; problem: what is wrong with it."""
@@ -106,8 +110,10 @@ def blueprint(fleet: Fleet, claim: ResourceClaim) -> Blueprint:
     key = encode_json(spec)
     known = fleet.blueprints.get(key)
     if known is None:
-        if len(fleet.blueprints) >= MAX_BLUEPRINTS:
+        # Every demand remembers something about every pool, so the larger the fleet the fewer are kept.
+        if len(fleet.blueprints) >= MAX_BLUEPRINTS or len(fleet.demands) * len(fleet.pools) > MAX_JUDGEMENTS:
             fleet.blueprints.clear()
+            fleet.demands.clear()
         known = fleet.blueprints[key] = _prepare(fleet, spec)
     return known
 

@@ -24,6 +24,9 @@ MAX_REMEMBERED = 100_000
 MAX_MATCHERS = 1_000
 """Lists of selectors remembered before the memory is emptied."""
 
+MAX_RESULTS = 1_000_000
+"""Results per list of selectors and pool remembered before the memory is emptied."""
+
 Expressions = tuple[str, ...]
 
 
@@ -85,6 +88,11 @@ class Matcher:
         if known is None:
             known = self._by_pool[pool] = self._evaluate(pool)
         return known
+
+    @property
+    def remembered(self) -> int:
+        """The number of pools whose result is remembered."""
+        return len(self._by_pool)
 
     def forget(self, pool: Pool) -> None:
         """The pool is gone for good."""
@@ -165,7 +173,8 @@ class Matchers:
     def of(self, of_class: Expressions, of_request: Expressions) -> Matcher:
         matcher = self._known.get((of_class, of_request))
         if matcher is None:
-            if len(self._known) >= MAX_MATCHERS:
+            results = sum(matcher.remembered for matcher in self._known.values())
+            if len(self._known) >= MAX_MATCHERS or results > MAX_RESULTS:
                 self._known.clear()
             matcher = self._known[of_class, of_request] = Matcher(self._environment, of_class, of_request)
         return matcher
