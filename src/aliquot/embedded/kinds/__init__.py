@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from aliquot.embedded.behaviors import Behavior
 from aliquot.embedded.customresources.definitions import DefinitionBehavior
-from aliquot.embedded.kinds import claims, devices, jobs, namespaces, others, pods, workloads
+from aliquot.embedded.kinds import (
+    claims,
+    configuration,
+    devices,
+    events,
+    jobs,
+    namespaces,
+    nodes,
+    podgroups,
+    pods,
+    policies,
+    priorities,
+    services,
+    workloads,
+)
 
-_ROLE = others.RoleBehavior()
-_ROLE_BINDING = others.RoleBindingBehavior()
-_DATA = others.DataBehavior()
-_GROUP = others.GroupBehavior()
+_ROLE = policies.RoleBehavior()
+_ROLE_BINDING = policies.RoleBindingBehavior()
+_DATA = configuration.DataBehavior()
+_GROUP = podgroups.GroupBehavior()
 
 BEHAVIORS: dict[str, Behavior] = {
     "configmaps": _DATA,
     "secrets": _DATA,
-    "events": others.EventBehavior(),
+    "events": events.EventBehavior(),
     "namespaces": namespaces.NamespaceBehavior(),
-    "nodes": others.NodeBehavior(),
+    "nodes": nodes.NodeBehavior(),
     "pods": pods.PodBehavior(),
-    "services": others.ServiceBehavior(),
+    "services": services.ServiceBehavior(),
     "deployments.apps": workloads.DeploymentBehavior(),
     "replicasets.apps": workloads.WorkloadBehavior(),
     "statefulsets.apps": workloads.StatefulSetBehavior(),
@@ -31,11 +45,11 @@ BEHAVIORS: dict[str, Behavior] = {
     "resourceclaimtemplates.resource.k8s.io": claims.TemplateBehavior(),
     "resourceslices.resource.k8s.io": devices.SliceBehavior(),
     "customresourcedefinitions.apiextensions.k8s.io": DefinitionBehavior(),
-    "priorityclasses.scheduling.k8s.io": others.PriorityClassBehavior(),
+    "priorityclasses.scheduling.k8s.io": priorities.PriorityClassBehavior(),
     "workloads.scheduling.k8s.io": _GROUP,
     "podgroups.scheduling.k8s.io": _GROUP,
-    "poddisruptionbudgets.policy": others.BudgetBehavior(),
-    "validatingadmissionpolicybindings.admissionregistration.k8s.io": others.AdmissionPolicyBehavior(),
+    "poddisruptionbudgets.policy": policies.BudgetBehavior(),
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": policies.AdmissionPolicyBehavior(),
     "clusterroles.rbac.authorization.k8s.io": _ROLE,
     "roles.rbac.authorization.k8s.io": _ROLE,
     "clusterrolebindings.rbac.authorization.k8s.io": _ROLE_BINDING,

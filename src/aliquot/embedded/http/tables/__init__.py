@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aliquot.embedded.http.tables import nodes, others, pods, workloads
+from aliquot.embedded.http.tables import events, nodes, podgroups, pods, policies, services, workloads
 from aliquot.embedded.http.tables.column import Column, Table, age
 from aliquot.embedded.http.tables.custom import custom_table
 from aliquot.embedded.resources import Resource
@@ -14,12 +14,12 @@ _PLAIN = Table((Column("Age", age, description="Time since the object was create
 TABLES: dict[str, Table] = {
     "pods": pods.PODS,
     "nodes": nodes.NODES,
-    "namespaces": others.NAMESPACES,
-    "events": others.EVENTS,
-    "configmaps": others.CONFIG_MAPS,
-    "secrets": others.SECRETS,
-    "serviceaccounts": others.SERVICE_ACCOUNTS,
-    "services": others.SERVICES,
+    "namespaces": services.NAMESPACES,
+    "events": events.EVENTS,
+    "configmaps": services.CONFIG_MAPS,
+    "secrets": services.SECRETS,
+    "serviceaccounts": services.SERVICE_ACCOUNTS,
+    "services": services.SERVICES,
     "deployments.apps": workloads.DEPLOYMENTS,
     "replicasets.apps": workloads.REPLICA_SETS,
     "statefulsets.apps": workloads.STATEFUL_SETS,
@@ -28,20 +28,20 @@ TABLES: dict[str, Table] = {
     "cronjobs.batch": workloads.CRON_JOBS,
     "resourceclaims.resource.k8s.io": nodes.CLAIMS,
     "resourceslices.resource.k8s.io": nodes.SLICES,
-    "leases.coordination.k8s.io": others.LEASES,
-    "priorityclasses.scheduling.k8s.io": others.PRIORITY_CLASSES,
-    "workloads.scheduling.k8s.io": others.WORKLOADS,
-    "podgroups.scheduling.k8s.io": others.POD_GROUPS,
-    "customresourcedefinitions.apiextensions.k8s.io": others.CREATED_AT,
-    "clusterroles.rbac.authorization.k8s.io": others.CREATED_AT,
-    "roles.rbac.authorization.k8s.io": others.CREATED_AT,
-    "clusterrolebindings.rbac.authorization.k8s.io": others.ROLE_BINDINGS,
-    "rolebindings.rbac.authorization.k8s.io": others.ROLE_BINDINGS,
-    "validatingadmissionpolicies.admissionregistration.k8s.io": others.VALIDATING_POLICIES,
-    "mutatingadmissionpolicies.admissionregistration.k8s.io": others.MUTATING_POLICIES,
-    "validatingadmissionpolicybindings.admissionregistration.k8s.io": others.POLICY_BINDINGS,
-    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": others.POLICY_BINDINGS,
-    "poddisruptionbudgets.policy": others.BUDGETS,
+    "leases.coordination.k8s.io": services.LEASES,
+    "priorityclasses.scheduling.k8s.io": policies.PRIORITY_CLASSES,
+    "workloads.scheduling.k8s.io": podgroups.WORKLOADS,
+    "podgroups.scheduling.k8s.io": podgroups.POD_GROUPS,
+    "customresourcedefinitions.apiextensions.k8s.io": services.CREATED_AT,
+    "clusterroles.rbac.authorization.k8s.io": services.CREATED_AT,
+    "roles.rbac.authorization.k8s.io": services.CREATED_AT,
+    "clusterrolebindings.rbac.authorization.k8s.io": policies.ROLE_BINDINGS,
+    "rolebindings.rbac.authorization.k8s.io": policies.ROLE_BINDINGS,
+    "validatingadmissionpolicies.admissionregistration.k8s.io": policies.VALIDATING_POLICIES,
+    "mutatingadmissionpolicies.admissionregistration.k8s.io": policies.MUTATING_POLICIES,
+    "validatingadmissionpolicybindings.admissionregistration.k8s.io": policies.POLICY_BINDINGS,
+    "mutatingadmissionpolicybindings.admissionregistration.k8s.io": policies.POLICY_BINDINGS,
+    "poddisruptionbudgets.policy": policies.BUDGETS,
 }
 
 
