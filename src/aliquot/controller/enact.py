@@ -3,7 +3,7 @@
 The order makes every crash harmless. Within a decision all claims are written before any gate is lifted: a
 crash leaves pods behind their gates and claims that the next decision completes or takes back. Between
 decisions nothing depends on order but what is written to one claim, and allocations on what was taken back
-before: those go first, and if one fails nothing is given out in this round.
+before: that goes first, and where it fails nothing is given out that would need it.
 """
 
 import asyncio
@@ -97,7 +97,10 @@ class Enactor:
                 )
         done = await asyncio.gather(
             *(
-                self._attempt(self._enact(decision, steps[decision.id], now, unreleased.get(decision.id)))
+                self._attempt(
+                    self._enact(decision, steps[decision.id], now, unreleased.get(decision.id)),
+                    decision.workload,
+                )
                 for decision in decisions
             )
         )
@@ -113,20 +116,22 @@ class Enactor:
             for step in steps[decision.id]
             if isinstance(step.action, Deallocate)
         ]
-        problems = await asyncio.gather(*(self._attempt(self._write(step, now)) for _, step in todo))
+        problems = await asyncio.gather(
+            *(self._attempt(self._write(step, now), step.action.claim) for _, step in todo)
+        )
         return {
             decision.id: problem
             for (decision, _), problem in zip(todo, problems, strict=True)
             if problem is not None
         }
 
-    async def _attempt(self, work: Awaitable[object]) -> EnactError | None:
+    async def _attempt(self, work: Awaitable[object], subject: ObjectRef) -> EnactError | None:
         try:
             await work
         except EnactError as error:
             return error
         except (ApiError, TransportError, UndecodableError, CredentialError, ConfigError) as error:
-            return RefusedError(ObjectRef(), str(error))
+            return RefusedError(subject, str(error))
         return None
 
     async def _enact(
@@ -138,7 +143,9 @@ class Enactor:
             raise unreleased
         writes = [step for step in steps if not isinstance(step.action, Deallocate)]
         try:
-            problems = await asyncio.gather(*(self._attempt(self._write(step, now)) for step in writes))
+            problems = await asyncio.gather(
+                *(self._attempt(self._write(step, now), step.action.claim) for step in writes)
+            )
         finally:
             for step in writes:
                 step.resolve(None)

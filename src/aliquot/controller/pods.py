@@ -74,9 +74,11 @@ class Pods:
             lifted = self._writer.keep(Pod, await self._writer.settled(send))
         except ApiError as error:
             stop.set()
-            if error.conflict or error.not_found:
-                await self._writer.look(Pod, PODS, pod.ref)
-                return ConflictError(pod.ref, error.message)
+            # A uid that is not the pod's any more is a conflict to some servers and invalid to others.
+            if error.status in (404, 409, 422):
+                stored = await self._writer.look(Pod, PODS, pod.ref)
+                if stored is None or error.conflict:
+                    return ConflictError(pod.ref, error.message)
             return RefusedError(pod.ref, error.message or error.reason)
         except EnactError as error:
             return error
