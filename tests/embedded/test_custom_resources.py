@@ -257,6 +257,8 @@ def test_json_paths_that_cannot_be_read_show_nothing(path: str) -> None:
 
 
 def test_an_object_cannot_be_replaced_unseen(things: Any) -> None:
+    with pytest.raises(StatusError, match="not found"):
+        things.update(THINGS, thing(size=4))
     things.create(THINGS, thing())
     with pytest.raises(StatusError, match=r"metadata\.resourceVersion: .*must be specified for an update"):
         things.update(THINGS, thing(size=4))

@@ -220,6 +220,7 @@ class Registry(State):
         resources must have it (422).
         """
         options = writing.Options(user, dry_run, field_manager, field_validation, warnings)
+        self.stored(resource, namespace, name)
         writing.require_version(resource, name, obj)
         return writing.update(self, resource, namespace, name, lambda old: obj, options, subresource or "")
 
