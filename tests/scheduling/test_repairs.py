@@ -161,3 +161,13 @@ def test_a_pod_that_leaves_does_not_hold_up_the_others():
     plan = decided(cluster(gpu_node("n1", 2), node("n2"), waiting, leaving, with_claim("b")))
 
     assert nodes_of(plan) == {"b": "n1"}
+
+
+def test_claims_of_drivers_that_are_not_managed_are_left_alone():
+    beside = pod("a", claims=["c"], node_name="n2", owner="web")
+    elsewhere = claim("c", node_name="n1", devices=["gpu-0"], consumers=[beside])
+    idle = claim("d", node_name="n1", devices=["gpu-1"])
+    snapshot = cluster(gpu_node("n1"), gpu_node("n2"), beside, elsewhere, idle)
+
+    assert len(decided(snapshot).actions) == 2
+    assert decided(snapshot, Policy(managed_drivers=frozenset({"other.example.com"}))).actions == ()

@@ -73,7 +73,7 @@ class _Deciding:
         policy, memory, index = self._policy, self._memory, self._index
         managed = memory.manager(index.snapshot, policy)
         board = sort_out(index, memory, managed, policy.every_pod)
-        leaving = self._repair(board)
+        leaving = self._repair(board, managed)
         if board.todo:
             ordered = self._ordered(board)
             state, holdings = self._state(board)
@@ -110,13 +110,13 @@ class _Deciding:
     def _order(self, gang: Gang) -> tuple[object, ...]:
         return (self._tree.order(gang.queue), -gang.priority, gang.created, gang.key)
 
-    def _repair(self, board: Board) -> frozenset[Key]:
+    def _repair(self, board: Board, managed: repairs.Managed) -> frozenset[Key]:
         """Decide what is to be put right; gives the waiting pods that leave by that."""
         index = self._index
         found = [
-            *repairs.misplaced(index, index.snapshot.pods),
-            *repairs.blocked_by_deletion(index, board.waiting),
-            *repairs.stuck(index, board.let_go, self._now, self._policy.bind_patience_seconds),
+            *repairs.misplaced(index, index.snapshot.pods, managed),
+            *repairs.blocked_by_deletion(index, board.waiting, managed),
+            *repairs.stuck(index, board.let_go, self._now, self._policy.bind_patience_seconds, managed),
         ]
         leaving: set[Key] = set()
         for repair in found:
@@ -127,7 +127,7 @@ class _Deciding:
             self._decisions.append(
                 recording.waits(repair.pod.ref, "", [repair.pod], repair.verdict, self._now, replaced)
             )
-        for claim in repairs.unused(index):
+        for claim in repairs.unused(index, managed):
             self._decisions.append(recording.deallocated(claim, self._now))
         return frozenset(leaving)
 

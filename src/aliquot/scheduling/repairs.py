@@ -5,7 +5,7 @@ bind, or that runs beside its devices, is replaced: its owner makes a new one, g
 without an owner keeps its place, and the verdict says why it waits.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,7 +26,11 @@ class Repair:
     replace: bool
 
 
-def misplaced(index: SnapshotIndex, pods: Iterable[Pod]) -> Iterator[Repair]:
+Managed = Callable[[ResourceClaim], bool]
+"""Whether a claim is Aliquot's to allocate; those of other allocators are left alone."""
+
+
+def misplaced(index: SnapshotIndex, pods: Iterable[Pod], managed: Managed) -> Iterator[Repair]:
     """Bound pods on nodes that a claim of theirs cannot be used from."""
     for pod in pods:
         node_name = pod.spec.node_name
@@ -40,7 +44,7 @@ def misplaced(index: SnapshotIndex, pods: Iterable[Pod]) -> Iterator[Repair]:
             selector = claim.status.allocation.node_selector
             if selector is None or named_node(selector) == node_name:
                 continue
-            if node is not None and matches_node(selector, node):
+            if (node is not None and matches_node(selector, node)) or not managed(claim):
                 continue
             fact = Fact(
                 test="claimNode",
@@ -52,7 +56,7 @@ def misplaced(index: SnapshotIndex, pods: Iterable[Pod]) -> Iterator[Repair]:
             break
 
 
-def blocked_by_deletion(index: SnapshotIndex, pods: Iterable[Pod]) -> Iterator[Repair]:
+def blocked_by_deletion(index: SnapshotIndex, pods: Iterable[Pod], managed: Managed) -> Iterator[Repair]:
     """Unbound pods that hold on to a claim that is being deleted: neither can ever go on.
 
     The claim stays while it is reserved for the pod, and the pod cannot bind with a claim being deleted.
@@ -64,6 +68,7 @@ def blocked_by_deletion(index: SnapshotIndex, pods: Iterable[Pod]) -> Iterator[R
                 claim is not None
                 and claim.metadata.deletion_timestamp is not None
                 and reserved_for(claim, pod)
+                and managed(claim)
             ):
                 fact = Fact(test="claimDeleting", subject=claim.name)
                 yield _repair(pod, Reason.WAITING_FOR_CLAIMS, fact)
@@ -71,7 +76,11 @@ def blocked_by_deletion(index: SnapshotIndex, pods: Iterable[Pod]) -> Iterator[R
 
 
 def stuck(
-    index: SnapshotIndex, let_go: Mapping[Key, tuple[Pod, str | None]], now: datetime, patience: int
+    index: SnapshotIndex,
+    let_go: Mapping[Key, tuple[Pod, str | None]],
+    now: datetime,
+    patience: int,
+    managed: Managed,
 ) -> Iterator[Repair]:
     """Pods that were let go to a node that is gone or refuses them, and pods found unschedulable for long.
 
@@ -79,7 +88,7 @@ def stuck(
     (None if they leave several). Replacing only helps if the pod's own claims tie it to its node.
     """
     for pod, node_name in let_go.values():
-        if not _owns_allocated(index, pod):
+        if not _owns_allocated(index, pod, managed):
             continue
         if node_name is not None:
             node = index.nodes.get(node_name)
@@ -98,7 +107,7 @@ def stuck(
             yield _repair(pod, Reason.NODE_UNFIT, fact)
 
 
-def unused(index: SnapshotIndex) -> Iterator[ResourceClaim]:
+def unused(index: SnapshotIndex, managed: Managed) -> Iterator[ResourceClaim]:
     """Allocated claims that nobody has reserved and no live pod names.
 
     Kubernetes releases a claim when its last reservation goes, and deletes one whose pod is gone; a claim
@@ -110,6 +119,7 @@ def unused(index: SnapshotIndex) -> Iterator[ResourceClaim]:
         if claim.status.allocation is not None
         and not claim.status.reserved_for
         and claim.metadata.deletion_timestamp is None
+        and managed(claim)
     ]
     if not idle:
         return
@@ -131,10 +141,12 @@ def _owner_alive(index: SnapshotIndex, claim: ResourceClaim) -> bool:
     return any(live(pod) and pod.key in owners for pod in index.snapshot.pods)
 
 
-def _owns_allocated(index: SnapshotIndex, pod: Pod) -> bool:
+def _owns_allocated(index: SnapshotIndex, pod: Pod, managed: Managed) -> bool:
     for key in claim_keys(pod):
         claim = index.claims.get(key)
-        if claim is not None and claim.status.allocation is not None and owned_by(claim, pod):
+        if claim is None or claim.status.allocation is None:
+            continue
+        if owned_by(claim, pod) and managed(claim):
             return True
     return False
 
