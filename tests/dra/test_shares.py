@@ -16,6 +16,10 @@ SETS = [
         "counters": {"memory": {"value": "40Gi"}, "slices": {"value": "7"}, "none": {"value": "0"}},
     },
     {"name": "gpu-1", "counters": {"memory": {"value": "40Gi"}, "slices": {"value": "7"}}},
+    {
+        "name": "gpu-2",
+        "counters": {f"memory-slice-{i}": {"value": "1"} for i in range(8)} | {"jpeg": {"value": "1"}},
+    },
 ]
 
 
@@ -28,6 +32,16 @@ DEVICES = [
     {"name": "mig", "consumesCounters": [draws(0, memory="10Gi", slices=1)]},
     {"name": "compute", "consumesCounters": [draws(0, memory="5Gi", slices=3)]},
     {"name": "two-halves", "consumesCounters": [draws(0, memory="20Gi"), draws(1, memory="20Gi")]},
+    {
+        "name": "dynamic-mig",
+        "consumesCounters": [
+            {
+                "counterSet": "gpu-2",
+                "counters": {n: {"value": "1"} for n in ("memory-slice-4", "memory-slice-5", "jpeg")},
+            }
+        ],
+    },
+    {"name": "static-mig", "capacity": {"memorySlice3": {"value": "1"}, "memory": {"value": "4864Mi"}}},
     {"name": "nothing", "consumesCounters": [draws(0, none="0")]},
     {"name": "plain", "capacity": {"memory": {"value": "80Gi"}}},
     {
@@ -46,6 +60,8 @@ POOL = FLEET.pools[DRIVER, "node-1"]
         ("mig", None, Fraction(1, 4), ("gpu-0",)),
         ("compute", None, Fraction(3, 7), ("gpu-0",)),
         ("two-halves", None, Fraction(1), ("gpu-0", "gpu-1")),
+        ("dynamic-mig", None, Fraction(1, 4), ("gpu-2",)),
+        ("static-mig", None, Fraction(1, 8), ("static-mig",)),
         ("nothing", None, Fraction(1), ("gpu-0",)),
         ("plain", None, Fraction(1), ("plain",)),
         ("shared", {"memory": "20Gi", "cores": "10", "empty": "0"}, Fraction(1, 4), ("shared",)),

@@ -1,10 +1,14 @@
 """How much of a physical device a device is, exactly, and which physical device it belongs to.
 
-A physical device is a counter set of a pool, or a device that draws on none. Shares of one physical device
-that are in use at the same time add up to 1 at most for each of its counters; a partition's share is that of
-the counter it takes most of.
+A physical device is a counter set of a pool, or a device that draws on none. A partition that takes numbered
+memory slices is so many of the board's: slices cannot overlap, so partitions in use side by side add up to 1
+at most. Any other partition is the largest part that it takes of any one counter.
+
+NVIDIA's driver numbers the slices, as counters `memory-slice-0` ... with dynamic MIG and as capacities
+`memorySlice0` ... with static MIG (dra-driver-nvidia-gpu, partitions.go and mig.go).
 """
 
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -14,6 +18,12 @@ from aliquot.dra.pools import Pool
 from aliquot.model.resource import DeviceRequestAllocationResult
 
 WHOLE = Fraction(1)
+
+MIG_MEMORY_SLICES = 8
+"""Memory slices of a board whose static MIG devices say which they hold, but not how many there are: 8 on
+every board with 7 compute slices (NVIDIA MIG User Guide)."""
+
+_SLOT = re.compile(r"memory-?slice-?([0-9]+)", re.IGNORECASE)
 
 
 def share_of_result(fleet: Fleet, result: DeviceRequestAllocationResult) -> Fraction:
@@ -35,12 +45,37 @@ def share_of_device(pool: Pool, index: int, consumed: Mapping[str, Quantity] | N
     """The physical devices that one device amounts to, or the part of it that takes `consumed`.
 
     A partition with 10 of 40 GiB memory and 1 of 7 compute slices is 1/4; one that is half of each of two
-    counter sets is 1. A share of 20 of 80 GiB of such a whole device is 1/4 as well.
+    counter sets is 1. A share of 20 of 80 GiB of such a whole device is 1/4 as well. A MIG device on memory
+    slices 4 to 7 of 8 is 1/2, whatever engines it takes.
     """
     return _drawn(pool, index) * _consumed(pool, index, consumed)
 
 
+def slots_of_device(pool: Pool, index: int) -> tuple[tuple[int, ...], int]:
+    """The numbered memory slices that a device takes, ascending, and its board's number of them; () and 0."""
+    if not pool.drawing >> index & 1:
+        names = (name.rpartition("/")[2] for name in pool.devices[index].capacity)
+        taken = sorted(slot for name in names if (slot := _slot(name)) is not None)
+        return tuple(taken), MIG_MEMORY_SLICES if taken else 0
+    draws = [pool.counter_names[number] for number, amount in pool.draws[index] if amount]
+    taken = sorted(slot for _, name in draws if (slot := _slot(name)) is not None)
+    if not taken:
+        return (), 0
+    own = {counter_set for counter_set, _ in draws}
+    return tuple(taken), sum(
+        1 for counter_set, name in pool.counter_names if counter_set in own and _slot(name) is not None
+    )
+
+
+def _slot(name: str) -> int | None:
+    found = _SLOT.fullmatch(name)
+    return int(found[1]) if found else None
+
+
 def _drawn(pool: Pool, index: int) -> Fraction:
+    taken, board = slots_of_device(pool, index)
+    if taken and board >= len(taken):
+        return Fraction(len(taken), board)
     if not pool.drawing >> index & 1:
         return WHOLE
     largest: dict[int, Fraction] = {}

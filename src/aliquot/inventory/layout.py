@@ -14,7 +14,7 @@ from fractions import Fraction
 from aliquot.cel.quantity import Quantity
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.pools import Pool, PoolKey
-from aliquot.dra.shares import share_of_device
+from aliquot.dra.shares import share_of_device, slots_of_device
 from aliquot.model.resource import Device, DeviceAttribute
 
 PCI_ADDRESS = "resource.kubernetes.io/pciBusID"
@@ -23,8 +23,6 @@ _MEMORY = ("memory", "addressableMemory", "hbm")
 _PROFILE = ("profile", "vgpuType", "vgpuProfile", "partitionProfile", "computePartition")
 _SUFFIXES = ("-counter-set", "-mutex", "-counters")
 _DIGITS = re.compile(r"([0-9]+)")
-_MEMORY_SLICES = 8
-_SLOT = re.compile(r"memory-?slice-?([0-9]+)", re.IGNORECASE)
 _CHANNELS = frozenset({"channel", "daemon"})
 
 
@@ -189,30 +187,10 @@ def _part(pool: Pool, number: int) -> Part:
 
 
 def _share_and_start(pool: Pool, number: int) -> tuple[Fraction, Fraction | None]:
-    """How much of its board a device is, and where on it it lies.
-
-    A device that takes numbered memory slices is so many of the board's, from the first of them on: slices
-    cannot overlap, so devices side by side add up to 1 at most. Any other device is the largest ratio that it
-    draws of a counter.
-    """
-    draws = pool.draws[number] if pool.draws else ()
-    taken = [_slot(pool.counter_names[counter][1]) for counter, amount in draws if amount]
-    own = {pool.counter_names[counter][0] for counter, _ in draws}
-    there = [_slot(name) for counter_set, name in pool.counter_names if counter_set in own]
-    slots = [slot for slot in taken if slot is not None]
-    board = len([slot for slot in there if slot is not None])
-    if not draws:
-        names = pool.devices[number].capacity
-        slots = [slot for name in names if (slot := _slot(name.rpartition("/")[2])) is not None]
-        board = _MEMORY_SLICES
-    if slots and board:
-        return Fraction(len(slots), board), Fraction(min(slots), board)
-    return min(share_of_device(pool, number), Fraction(1)), None
-
-
-def _slot(name: str) -> int | None:
-    found = _SLOT.fullmatch(name)
-    return int(found[1]) if found else None
+    """How much of its board a device is, and where on it it lies if it takes numbered slices."""
+    taken, board = slots_of_device(pool, number)
+    start = Fraction(taken[0], board) if taken and board else None
+    return min(share_of_device(pool, number), Fraction(1)), start
 
 
 def _memory(device: Device) -> Quantity | None:
