@@ -348,3 +348,12 @@ def test_drivers_that_are_not_managed_are_left_alone():
 
     assert decide(snapshot, Policy(managed_drivers=frozenset({"other.example.com"})), NOW).decisions == ()
     assert len(decide(snapshot, Policy(managed_drivers=frozenset({"gpu.example.com"})), NOW).decisions) == 1
+
+
+def test_the_gate_of_a_pod_for_another_allocator_is_lifted_and_the_pod_is_not_pinned():
+    snapshot = cluster(gpu_node("n1"), with_claim("a"))
+    plan = decide(snapshot, Policy(managed_drivers=frozenset({"other.example.com"})), NOW)
+
+    assert devices_of(plan) == {}
+    assert admitted(plan) == ["a"]
+    assert not decision_on(plan, "a").placements[0].pin

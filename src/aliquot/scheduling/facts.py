@@ -4,6 +4,7 @@ Pods made from one template have equal facts. `shape` says when two pods are int
 was found out about one holds for the other.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aliquot.model.core import PLACEMENT_GATE, Pod
@@ -41,8 +42,9 @@ class PodFacts:
     """A pod to be decided about.
 
     held: its claims that are allocated already; wanted: those that are not. unreserved: those of `held` that
-    are not reserved for it. claims_shape: equal for pods that want equal claims; b"" when none; None when the
-    pod's claims are shared or some are allocated, so that it is like no other pod.
+    are not reserved for it. foreign: it has claims without devices that another allocator serves, which are
+    in none of these. claims_shape: equal for pods that want equal claims; b"" when none; None when the pod's
+    claims are shared or some are allocated, so that it is like no other pod.
     """
 
     pod: Pod
@@ -52,6 +54,7 @@ class PodFacts:
     wanted: tuple[ResourceClaim, ...] = ()
     unreserved: tuple[ResourceClaim, ...] = ()
     claims_shape: bytes | None = b""
+    foreign: bool = False
 
     @property
     def gated(self) -> bool:
@@ -83,19 +86,23 @@ def pod_facts(
     claims: PodClaims,
     users: int,
     claim_shapes: Remembered,
+    managed: Callable[[ResourceClaim], bool],
 ) -> PodFacts:
-    """Put together what is known of a pod. users: the most pods that use one of its claims."""
+    """Put together what is known of a pod. users: the most pods that use one of its claims. managed: whether
+    a claim is Aliquot's to allocate."""
     held = tuple(
         (claim, claim.status.allocation) for claim in claims.claims if claim.status.allocation is not None
     )
-    wanted = tuple(claim for claim in claims.claims if claim.status.allocation is None)
-    unreserved = tuple(claim for claim, _ in held if not reserved_for(claim, pod))
+    unallocated = tuple(claim for claim in claims.claims if claim.status.allocation is None)
+    wanted = tuple(claim for claim in unallocated if managed(claim))
+    unreserved = tuple(claim for claim, _ in held if not reserved_for(claim, pod) and managed(claim))
     shape: bytes | None = b""
     if held or users > 1:
         shape = None
     elif wanted:
         shape = b"\n".join(claim_shape(claim, claim_shapes) for claim in wanted)
-    return PodFacts(pod, traits, claims, held, wanted, unreserved, shape)
+    foreign = len(wanted) < len(unallocated)
+    return PodFacts(pod, traits, claims, held, wanted, unreserved, shape, foreign)
 
 
 def claim_shape(claim: ResourceClaim, remembered: Remembered) -> bytes:

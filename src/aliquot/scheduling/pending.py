@@ -54,8 +54,8 @@ def sort_out(
             for key in claim_keys(pod):
                 users[key] = users.get(key, 0) + 1
     for pod in unbound:
-        facts = _facts(pod, index, memory, users)
-        if _to_decide(facts, managed, every_pod):
+        facts = _facts(pod, index, memory, users, managed)
+        if _to_decide(facts, every_pod):
             board.todo.setdefault(group_key(pod, index), []).append(facts)
             continue
         node = fixed_node(facts, index)
@@ -66,20 +66,26 @@ def sort_out(
     return board
 
 
-def _facts(pod: Pod, index: SnapshotIndex, memory: Memory, users: dict[Key, int]) -> PodFacts:
+def _facts(
+    pod: Pod,
+    index: SnapshotIndex,
+    memory: Memory,
+    users: dict[Key, int],
+    managed: Callable[[ResourceClaim], bool],
+) -> PodFacts:
     claims = pod_claims(pod, index)
     most = max((users.get(claim.key, 0) for claim in claims.claims), default=0)
-    return pod_facts(pod, memory.traits(pod), claims, most, memory.claim_shapes)
+    return pod_facts(pod, memory.traits(pod), claims, most, memory.claim_shapes, managed)
 
 
-def _to_decide(facts: PodFacts, managed: Callable[[ResourceClaim], bool], every_pod: bool) -> bool:
+def _to_decide(facts: PodFacts, every_pod: bool) -> bool:
     if facts.gated:
         return True
     if facts.claims.problem is not None:
         return True
-    if any(managed(claim) for claim in (*facts.wanted, *facts.unreserved)):
+    if facts.wanted or facts.unreserved:
         return True
-    return every_pod and not facts.held
+    return every_pod and not facts.held and not facts.foreign
 
 
 def users_of_new_claims(board: Board) -> dict[Key, list[PodFacts]]:

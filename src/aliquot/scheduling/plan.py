@@ -41,7 +41,10 @@ class Reserve(Action, frozen=True, kw_only=True, tag="Reserve"):
 
 
 class Placement(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """A pod and its node. `pin`: no claim of the pod names the node, so the pod itself must."""
+    """A pod and its node. `pin`: no claim of the pod names the node, so the pod itself must.
+
+    A pod that another allocator has yet to serve is not pinned: its node is that allocator's to choose.
+    """
 
     pod: ObjectRef
     node: str

@@ -81,7 +81,7 @@ def placed(workload: ObjectRef, queue: str, placements: Sequence[PodPlacement], 
 
 def _spot(item: PodPlacement) -> Placement:
     selectors = [allocation.node_selector for _, allocation in (*item.facts.held, *item.allocated)]
-    pin = not any(named_node(selector) == item.node for selector in selectors)
+    pin = not item.facts.foreign and not any(named_node(selector) == item.node for selector in selectors)
     return Placement(pod=item.facts.pod.ref, node=item.node, pin=pin)
 
 
