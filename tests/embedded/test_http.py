@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 import ssl
 import stat
 from collections.abc import AsyncIterator
@@ -341,3 +342,16 @@ async def test_a_directory_has_one_server_at_a_time(tmp_path: Path) -> None:
     await first.stop()
     second = EmbeddedServer(tmp_path / "state")
     await second.stop()
+
+
+async def test_answers_do_not_wait_for_acknowledgements(client: Client) -> None:
+    """Connections are without Nagle's algorithm: it would add 40 ms to each answer."""
+    async with client.request("GET", MAPS + "?watch=1") as response:
+        await client.json("GET", MAPS)
+        assert response.status == 200
+        assert client.server._uvicorn is not None
+        connections = list(client.server._uvicorn.server_state.connections)
+        sockets = [one.transport.get_extra_info("socket") for one in connections]
+        options = [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in sockets]
+    assert options
+    assert all(options)

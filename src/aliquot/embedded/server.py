@@ -135,7 +135,9 @@ class EmbeddedServer:
         if port == 0 and remembered.exists() and (text := remembered.read_text().strip()).isdigit():
             wanted = [int(text), 0]
         for index, one in enumerate(wanted):
-            listener = socket.socket(family, socket.SOCK_STREAM)
+            # asyncio turns Nagle's algorithm off only for sockets that say they are TCP; with it, each
+            # answer of two segments waits 40 ms for an acknowledgement.
+            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 listener.bind((host, one))
