@@ -1,10 +1,12 @@
 """Objects as a cluster has them when the controller meets them, and plans about them."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 from aliquot.cel.quantity import Quantity
 from aliquot.kube.client import Client
+from aliquot.kube.mirror import Mirror
 from aliquot.kube.resources import PODS, RESOURCE_CLAIMS, Resource
 from aliquot.model.core import PLACEMENT_GATE, Pod
 from aliquot.model.kinds import decoder
@@ -140,3 +142,13 @@ async def read_claim(client: Client, name: str) -> ResourceClaim:
 
 async def read_pod(client: Client, name: str) -> Pod:
     return decode_pod(await client.get(PODS, name, "default"))
+
+
+async def seen(mirror: Mirror, *items: Pod | ResourceClaim) -> None:
+    """Wait until the mirror has these versions."""
+    async with asyncio.timeout(10):
+        for item in items:
+            while (known := mirror.get(type(item), item.namespace, item.name)) is None or int(
+                known.metadata.resource_version
+            ) < int(item.metadata.resource_version):
+                await mirror.wait_for_change(mirror.version)

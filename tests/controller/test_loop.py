@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
 import pytest
-from tests.controller.objects import add_claim, add_node, add_pod, admit, allocate, decide, read_pod
-from tests.controller.test_enact import seen
+from tests.controller.objects import add_claim, add_node, add_pod, admit, allocate, decide, read_pod, seen
 from tests.controller.world import until
 from tests.kube.faults import Fault, FaultyProxy
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.controller.objects import add_claim, add_node, add_pod, admit, allocate, decide, read_pod
-from tests.controller.test_enact import seen
+from tests.controller.objects import add_claim, add_node, add_pod, admit, allocate, decide, read_pod, seen
 from tests.kube.faults import FaultyProxy
 from tests.kube.times import VirtualClock
 
