@@ -30,6 +30,9 @@ FLAGS = (
 )
 TIMEOUT_S = 30.0
 
+KEY_CODES = {"Enter": 13, "Escape": 27}
+"""Keys that Chromium itself acts on are known to it by these numbers."""
+
 
 def chromium_path() -> str:
     """Where Chromium is; without it tests are skipped on a laptop and fail in CI."""
@@ -126,6 +129,8 @@ class Page:
     async def key(self, name: str, text: str = "") -> None:
         for kind in ("keyDown", "keyUp"):
             parameters: dict[str, Any] = {"type": kind, "key": name, "code": name}
+            if name in KEY_CODES:
+                parameters["windowsVirtualKeyCode"] = KEY_CODES[name]
             if kind == "keyDown" and text:
                 parameters["text"] = text
             await self.call("Input.dispatchKeyEvent", **parameters)

@@ -39,9 +39,10 @@ def address(listener: socket.socket) -> str:
 
 
 class PageServer(uvicorn.Server):
-    """Serves an application on a socket until `should_exit` is set. Signals are left to the caller."""
+    """Serves the page's application on a socket until `should_exit` is set. Signals are the caller's."""
 
     def __init__(self, app: Starlette) -> None:
+        self._page = app
         super().__init__(
             uvicorn.Config(
                 app,
@@ -55,6 +56,11 @@ class PageServer(uvicorn.Server):
                 limit_concurrency=256,
             )
         )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams of events, then wait for what else is under way."""
+        self._page.state.close_streams()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -35,6 +35,9 @@ def create_app(
 
     live: what the controller knows. journal: where decisions are taken from (in this process: new ones are
     heard as they are recorded). hosts: names in the Host header under which the page answers.
+
+    `state.close_streams` of the application ends the streams of events, which otherwise go on as long as
+    pages are open; call it before the server waits for its connections.
     """
     feed = Feed(live, journal, policy or Policy())
 
@@ -76,7 +79,7 @@ def create_app(
         )
         return _json(found) if found is not None else _json({"error": "there is no such workload"}, 404)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", page),
             Route("/healthz", healthz),
@@ -88,6 +91,8 @@ def create_app(
         middleware=[Middleware(Guard, hosts=tuple(hosts))],
         lifespan=lifespan,
     )
+    app.state.close_streams = feed.close
+    return app
 
 
 def _json(value: object, status: int = 200) -> Response:

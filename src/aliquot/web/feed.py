@@ -50,8 +50,11 @@ def encode(event: Event) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + msgspec.json.encode(data) + b"\n\n"
 
 
+_END = b""
+
+
 class _Page:
-    """What one page has yet to be told. None in the queue: everything anew."""
+    """What one page has yet to be told. None in the queue: everything anew; _END: nothing more."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG)
@@ -80,6 +83,7 @@ class Feed:
         self._decisions: deque[dict[str, object]] = deque(maxlen=MAX_DECISIONS)
         self._wanted = asyncio.Event()
         self._refreshing = asyncio.Lock()
+        self._closed = False
 
     async def run(self) -> None:
         """Until cancelled: follow the journal and, while there are pages, the cluster."""
@@ -130,7 +134,9 @@ class Feed:
         return report, numbers, view(report, version, numbers)
 
     def _decided(self, entries: Iterable[Entry]) -> None:
-        new = [self._decision(entry) for entry in entries]
+        # What is recorded while the journal is first read is heard and read: it counts once.
+        known = {item["entry"] for item in self._decisions}
+        new = [self._decision(entry) for entry in entries if entry.id not in known]
         self._decisions.extend(new)
         if new:
             event = encode(("decisions", {"all": False, "new": new[-MAX_DECISIONS:]}))
@@ -160,13 +166,15 @@ class Feed:
         self._wanted.set()
         page.queue.put_nowait(None)
         try:
-            while True:
+            while not self._closed:
                 try:
                     async with asyncio.timeout(HEARTBEAT_S):
                         event = await page.queue.get()
                 except TimeoutError:
                     yield b": alive\n\n"
                     continue
+                if event == _END:
+                    return
                 if event is not None:
                     yield event
                     continue
@@ -178,6 +186,14 @@ class Feed:
             self._pages.discard(page)
             if not self._pages:
                 self._wanted.clear()
+
+    def close(self) -> None:
+        """End all streams, now and from now on: the server stops."""
+        self._closed = True
+        for page in self._pages:
+            while not page.queue.empty():
+                page.queue.get_nowait()
+            page.queue.put_nowait(_END)
 
     @property
     def readers(self) -> int:

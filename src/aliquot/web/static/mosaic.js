@@ -312,8 +312,9 @@ function beside(direction) {
   if (cursor < 0) return 0;
   const [x, y, width, height] = geometry.device(cursor);
   const step = Math.max(2, geometry.tile / 2);
-  for (let at = direction > 0 ? y + height + 1 : y - 1; at > 0 && at < geometry.height; at += direction * step) {
-    for (const across of [x + width / 2, x - geometry.tile, 14]) {
+  const start = direction > 0 ? y + height + step : y - step;
+  for (const across of [x + width / 2, 14]) {
+    for (let at = start; at > 0 && at < geometry.height; at += direction * step) {
       const found = geometry.at(across, at);
       if (found >= 0 && found !== cursor) return found;
     }

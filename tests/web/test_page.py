@@ -1,0 +1,264 @@
+"""The page in a real browser: small and large fleets, keyboard, table, dialogs, colour schemes, liveness."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.inventory.world import NOW, world
+from tests.web.browser import Page, browser
+from tests.web.world import plan_of, scene, served, without
+
+from aliquot.controller.live import Live
+from aliquot.scheduling.policy import Policy
+from aliquot.store.journal import Journal
+
+READY = "document.documentElement.dataset.version"
+TEXT = "document.getElementById(%r).textContent"
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    async with browser() as opened:
+        await opened.size(1440, 900)
+        yield opened
+        assert opened.problems == []
+
+
+async def text(page: Page, identifier: str) -> str:
+    found: str = await page.run(TEXT % identifier)
+    return found
+
+
+async def painted(page: Page, x: float, y: float) -> list[int]:
+    """The colour of a pixel of the mosaic."""
+    found: list[int] = await page.run(
+        "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done([...document"
+        f".getElementById('canvas').getContext('2d').getImageData({x}, {y}, 1, 1).data]))))"
+    )
+    return found
+
+
+async def test_the_page_shows_fleet_queues_waiting_and_decisions(page: Page, tmp_path: Path) -> None:
+    live, cluster = Live(), scene()
+    live.publish(cluster.after, plan_of(cluster.after))
+    with Journal.open(tmp_path / "journal.db") as journal:
+        journal.record(NOW, cluster.before, Policy(), cluster.plan)
+        async with served(live, journal) as url:
+            await page.go(url)
+            await page.until("document.querySelectorAll('#decisions tbody tr').length == 4")
+
+            assert await text(page, "fig-allocated") == "6.1/24"
+            assert await text(page, "fig-nodes") == "3"
+            assert await text(page, "connection") == "Live"
+            assert await page.run("document.querySelectorAll('#queues > li').length") == 3
+            waiting = await text(page, "waiting")
+            assert "red/job/huge" in waiting
+            assert "OverLimit" in waiting
+            assert "limit" in waiting
+            assert "job/train" in await text(page, "decisions")
+            legend = await text(page, "legend")
+            assert "red" in legend
+            assert "free" in legend
+
+
+async def test_a_change_is_on_the_page_without_loading_it_anew(page: Page) -> None:
+    live, cluster = Live(), scene()
+    live.publish(cluster.after, plan_of(cluster.after))
+    async with served(live) as url:
+        await page.go(url)
+        await page.until(READY)
+        await page.run("window.kept = true")
+        later = without(cluster.after, "huge")
+        live.publish(later, plan_of(later, 2))
+        await page.until(f"{READY} == '2'")
+
+        assert await text(page, "waiting") == "Nothing waits."
+        assert await page.run("window.kept")
+
+
+async def test_tiles_are_where_the_geometry_says_and_have_the_queues_colour(page: Page) -> None:
+    live, cluster = Live(), scene()
+    live.publish(cluster.after, plan_of(cluster.after))
+    async with served(live) as url:
+        await page.go(url)
+        await page.until(READY)
+        place = await page.run(
+            "import('/static/geometry.js').then(async ({ Geometry }) => {"
+            " const { state } = await import('/static/feed.js');"
+            " const { colour } = await import('/static/palette.js');"
+            " const view = document.getElementById('mosaic');"
+            " const found = new Geometry(state.layout, Number(view.dataset.tile), view.clientWidth);"
+            " const held = state.cells.findIndex((cell) => typeof cell === 'number' && cell > 1);"
+            " const [x, y, width, height] = found.device(held);"
+            " return { x: x + width - 6, y: y + height / 2, at: found.at(x + 2, y + 2), held,"
+            "   all: [...Array(found.devices).keys()].every((one) => {"
+            "     const [left, top, wide, high] = found.device(one);"
+            "     return found.at(left + wide / 2, top + high / 2) === one; }),"
+            "   colour: colour(state.cells[held]) }; })"
+        )
+        red, green, blue, _ = await painted(page, place["x"], place["y"])
+
+    assert place["at"] == place["held"]
+    assert place["all"]
+    assert f"#{red:02x}{green:02x}{blue:02x}" == place["colour"]
+
+
+async def test_the_keyboard_walks_the_mosaic_and_opens_a_device(page: Page) -> None:
+    live, cluster = Live(), scene()
+    live.publish(cluster.after, plan_of(cluster.after))
+    async with served(live) as url:
+        await page.go(url)
+        await page.until(READY)
+        await page.run("document.getElementById('mosaic').focus()")
+        announced = []
+        for key in ("ArrowRight", "ArrowRight", "ArrowDown", "End"):
+            await page.key(key)
+            announced.append(await text(page, "announcer"))
+        assert announced[0].startswith("plain-0 / gpu-0: ")
+        assert announced[1].startswith("plain-0 / gpu-1: ")
+        assert announced[2].startswith("plain-0 / gpu-5: ")
+        assert announced[3].startswith("split-0 / gpu-7: ")
+        await page.key("Home")
+        await page.key("Enter")
+        await page.until("document.getElementById('details').open")
+        assert await text(page, "details-title") == "plain-0 / gpu-0"
+        assert "NVIDIA H100" in await text(page, "details-body")
+        await page.key("Escape")
+        await page.until("!document.getElementById('details').open")
+        tile = await page.run("Number(document.getElementById('mosaic').dataset.tile)")
+        await page.key("-", "-")
+        assert await page.run("Number(document.getElementById('mosaic').dataset.tile)") < tile
+        await page.key("0", "0")
+        assert await page.run("Number(document.getElementById('mosaic').dataset.tile)") == tile
+
+
+async def test_the_table_says_the_same_with_names(page: Page) -> None:
+    live, cluster = Live(), scene()
+    live.publish(cluster.after, plan_of(cluster.after))
+    async with served(live) as url:
+        await page.go(url)
+        await page.until(READY)
+        await page.run("document.getElementById('as-table').click()")
+        await page.until("document.querySelectorAll('#table tbody tr').length >= 24")
+        assert await text(page, "table-count") == "1–24 of 24 devices"
+        await page.run(
+            "(() => { const field = document.getElementById('table-filter'); field.value = 'train';"
+            " field.dispatchEvent(new Event('input')); })()"
+        )
+        await page.until("document.querySelectorAll('#table tbody tr').length == 4")
+        assert "red/train" in await page.run("document.querySelector('#table tbody').textContent")
+        assert await page.run("document.getElementById('mosaic-view').hidden")
+
+
+async def test_a_waiting_workload_opens_with_its_reason(page: Page) -> None:
+    live, cluster = Live(), scene()
+    live.publish(cluster.after, plan_of(cluster.after))
+    async with served(live) as url:
+        await page.go(url)
+        await page.until("document.querySelector('.waiting-line button')")
+        await page.run("document.querySelector('.waiting-line button').click()")
+        await page.until("document.getElementById('details').open")
+        assert "Why it waits: OverLimit" in await text(page, "details-body")
+
+
+async def test_everything_that_can_be_pressed_has_a_name_and_ids_are_unique(page: Page) -> None:
+    live, cluster = Live(), scene()
+    live.publish(cluster.after, plan_of(cluster.after))
+    async with served(live) as url:
+        await page.go(url)
+        await page.until(READY)
+        nameless = await page.run(
+            "[...document.querySelectorAll('button, input, dialog, section, [role=group], .mosaic')]"
+            ".filter((one) => !(one.getAttribute('aria-label') || one.getAttribute('aria-labelledby')"
+            " || one.labels?.length || one.textContent.trim())).map((one) => one.outerHTML)"
+        )
+        ids = await page.run("[...document.querySelectorAll('[id]')].map((one) => one.id)")
+
+    assert nameless == []
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_text_stands_out_from_its_ground(page: Page, scheme: str) -> None:
+    """Contrast of 4.5 to 1, by WCAG 2's formula, for every text that is seen."""
+    live, cluster = Live(), scene()
+    live.publish(cluster.after, plan_of(cluster.after))
+    await page.media(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
+    async with served(live) as url:
+        await page.go(url)
+        await page.until(READY)
+        weak = await page.run(CONTRAST)
+
+    assert weak == []
+
+
+CONTRAST = """
+(() => {
+  const parts = (text) => text.match(/[0-9.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((one) => one / 255).map((one) =>
+    one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, one, at) => sum + one * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = (node) => {
+    for (let at = node; at; at = at.parentElement) {
+      const [r, g, b, a = 1] = parts(getComputedStyle(at).backgroundColor);
+      if (a > 0.99) return [r, g, b];
+    }
+    return [255, 255, 255];
+  };
+  const weak = [];
+  for (const node of document.querySelectorAll('body *')) {
+    const own = [...node.childNodes].some((one) => one.nodeType === 3 && one.textContent.trim());
+    if (!own || node.disabled || !node.offsetParent || node.closest('.visually-hidden, noscript')) continue;
+    const [a, b] = [light(parts(getComputedStyle(node).color)), light(ground(node))].sort((x, y) => y - x);
+    const ratio = (a + 0.05) / (b + 0.05);
+    const named = `${node.tagName}.${node.className} ${node.textContent.trim().slice(0, 30)}`;
+    if (ratio < 4.5) weak.push(`${named}: ${ratio}`);
+  }
+  return weak;
+})()
+"""
+
+
+async def test_a_lost_connection_is_said_and_taken_up_again(page: Page) -> None:
+    live, cluster = Live(), scene()
+    live.publish(cluster.after, plan_of(cluster.after))
+    async with served(live) as url:
+        await page.go(url)
+        await page.until(READY)
+    await page.until("document.getElementById('connection').className.includes('lost')")
+    page.problems.clear()
+
+
+LARGE = """
+apiVersion: aliquot.dev/v1alpha1
+kind: Fleet
+nodes: [{count: 5000, type: dgx-h100, zone: a}]
+"""
+
+
+async def test_five_thousand_nodes_are_seen_zoomed_and_scrolled(page: Page) -> None:
+    live = Live()
+    snapshot = await asyncio.to_thread(lambda: world("", LARGE).before)
+    live.publish(snapshot, plan_of(snapshot))
+    async with served(live) as url:
+        await page.go(url)
+        await page.until(READY)
+        assert await text(page, "fleet-sub") == "5,000 nodes · 40,000 devices"
+        whole = await page.run(
+            "[document.getElementById('mosaic').scrollHeight, document.getElementById('mosaic').clientHeight]"
+        )
+        assert whole[0] <= whole[1] + 1, "everything is seen at once"
+        times = await page.run(
+            "(async () => { const frame = () => new Promise((done) => requestAnimationFrame(done));"
+            " const view = document.getElementById('mosaic'); const times = [];"
+            " for (let step = 0; step < 8; step++) {"
+            "   const start = performance.now(); document.getElementById('zoom-in').click();"
+            "   view.scrollTop = view.scrollHeight / 3; await frame(); await frame();"
+            "   times.push(performance.now() - start); }"
+            " return times; })()"
+        )
+        assert sorted(times)[len(times) // 2] < 250, times
+        await page.run("document.getElementById('mosaic').focus()")
+        await page.key("End")
+        assert (await text(page, "announcer")).startswith("dgx-h100-4999 / gpu-7")
