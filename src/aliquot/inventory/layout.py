@@ -170,27 +170,25 @@ def _board_name(key: str, parts: tuple[Part, ...], largest: Part) -> str:
 
 def _part(pool: Pool, number: int) -> Part:
     device = pool.devices[number]
-    share, start = _share_and_start(pool, number)
     return Part(
         name=device.name,
         number=number,
         kind=_text(device, "type") or "device",
         profile=_first_text(device, _PROFILE),
         memory=_memory(device),
-        share=share,
+        share=min(share_of_device(pool, number), Fraction(1)),
         shareable=bool(device.allow_multiple_allocations),
         capacities={name: capacity.value.nano for name, capacity in device.capacity.items()}
         if device.allow_multiple_allocations
         else {},
-        start=start,
+        start=_start(pool, number),
     )
 
 
-def _share_and_start(pool: Pool, number: int) -> tuple[Fraction, Fraction | None]:
-    """How much of its board a device is, and where on it it lies if it takes numbered slices."""
+def _start(pool: Pool, number: int) -> Fraction | None:
+    """Where on its board a device lies: its first numbered memory slice."""
     taken, board = slots_of_device(pool, number)
-    start = Fraction(taken[0], board) if taken and board else None
-    return min(share_of_device(pool, number), Fraction(1)), start
+    return Fraction(taken[0], board) if taken else None
 
 
 def _memory(device: Device) -> Quantity | None:
