@@ -173,3 +173,36 @@ async def test_a_page_that_lags_behind_is_told_everything_anew(
     assert whole[0] == b"event: layout"
     assert again == whole
     assert feed.readers == 0
+
+
+@given(st.lists(st.sets(st.sampled_from(["train", "tune", "slice", "huge"])), min_size=1, max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_taking_over_what_is_unchanged_shows_the_same_as_starting_afresh(series: list[set[str]]) -> None:
+    base = scene().after
+    moved = msgspec.structs.replace(
+        base,
+        namespaces=tuple(
+            item
+            if item.name != "red"
+            else msgspec.structs.replace(
+                item,
+                metadata=msgspec.structs.replace(
+                    item.metadata, labels={**item.metadata.labels, "aliquot.dev/queue": "blue"}
+                ),
+            )
+            for item in base.namespaces
+        ),
+    )
+    numbers = {"": 1, "top": 2, "red": 3, "blue": 4}
+    report, seen = None, None
+    for version, gone in enumerate(series):
+        state = moved if "huge" in gone else base
+        for job in gone - {"huge"}:
+            state = without(state, job)
+        plan = plan_of(state)
+        before = (report, seen) if report is not None and seen is not None else None
+        fresh = Report.of(state, plan, Policy())
+        report = Report.of(state, plan, Policy(), previous=report)
+        seen = view(report, version, numbers, before)
+        assert report.devices == fresh.devices
+        assert seen == view(fresh, version, numbers)

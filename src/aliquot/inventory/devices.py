@@ -1,7 +1,7 @@
 """Every physical device with its parts, who holds them, and how much of it is allocated."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from aliquot.inventory import legacy
@@ -90,22 +90,29 @@ class Amounts:
     @staticmethod
     def of(states: Iterable[DeviceState]) -> "Amounts":
         """Accelerators only: channels and network interfaces are devices, but nobody counts them."""
-        total = usable = 0
-        allocated = Fraction(0)
+        total = usable = whole = 0
+        parts = Fraction(0)
         for state in states:
             if state.board.accelerator:
                 total += 1
                 # What is held of a device that has become unusable is still held.
                 usable += not state.problem or bool(state.allocated)
-                allocated += state.allocated
-        return Amounts(total, usable, allocated)
+                # Whole devices are added as integers: most are, and fractions are slow.
+                if state.allocated.denominator == 1:
+                    whole += state.allocated.numerator
+                else:
+                    parts += state.allocated
+        return Amounts(total, usable, whole + parts)
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceTable:
-    """All devices in the order of the layout."""
+    """All devices in the order of the layout. sources: what each state was made from, by board."""
 
     devices: tuple[DeviceState, ...]
+    sources: Mapping[tuple[str, str, str], tuple[object, DeviceState]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def total(self) -> Amounts:
@@ -127,8 +134,13 @@ def device_table(
     layout: Layout,
     owners: Owners,
     plugins: Mapping[str, tuple[Board, ...]],
+    previous: DeviceTable | None = None,
 ) -> DeviceTable:
-    """The state of every board: those of the layout, and by node those that device plugins advertise."""
+    """The state of every board: those of the layout, and by node those that device plugins advertise.
+
+    previous: an earlier table, whose states of boards with the same claims are taken over; the objects that
+    it was made from must still be there.
+    """
     holdings: dict[tuple[str, str, str], list[Holding]] = {}
     for claim in snapshot.resource_claims:
         if claim.status.allocation is not None:
@@ -137,7 +149,21 @@ def device_table(
                 if found is not None:
                     holdings.setdefault(found[0].key, []).append((claim, result))
     nodes = {node.name: node for node in snapshot.nodes}
-    states = [_state(board, holdings.get(board.key, ()), owners, nodes) for board in layout.boards]
+    known = previous.sources if previous is not None else {}
+    sources: dict[tuple[str, str, str], tuple[object, DeviceState]] = {}
+    states: list[DeviceState] = []
+    for board in layout.boards:
+        key = board.key
+        own = holdings.get(key, ())
+        problem = _node_problem(board, nodes)
+        source = (problem, tuple((id(claim), *_owner(claim, owners)) for claim, _ in own))
+        before = known.get(key)
+        if before is not None and before[0] == source and before[1].board is board:
+            state = before[1]
+        else:
+            state = _state(board, own, owners, problem)
+        sources[key] = (source, state)
+        states.append(state)
     if plugins:
         held = legacy.holders(snapshot.pods, plugins)
         states += [
@@ -146,7 +172,7 @@ def device_table(
             for board in own
         ]
         states.sort(key=lambda state: place(state.board))
-    return DeviceTable(tuple(states))
+    return DeviceTable(tuple(states), sources)
 
 
 def _plugin_state(
@@ -170,10 +196,7 @@ def _plugin_state(
     return DeviceState(board, mode, allocated, (PartState(part, holders),), _node_problem(board, nodes))
 
 
-def _state(
-    board: Board, holdings: Sequence[Holding], owners: Owners, nodes: Mapping[str, Node]
-) -> DeviceState:
-    problem = _node_problem(board, nodes)
+def _state(board: Board, holdings: Sequence[Holding], owners: Owners, problem: str) -> DeviceState:
     if not holdings:
         return DeviceState(board, _mode(board, ()), Fraction(0), _shown(board, {}), problem)
     holders: dict[str, list[Holder]] = {}
@@ -210,17 +233,24 @@ def _holder(
         for item in claim.status.reserved_for
         if item.resource == "pods" and not item.api_group
     )
-    gang = next(
-        (found for pod in pods if (found := owners.of_pod.get((pod.namespace, pod.name))) is not None), None
-    )
+    workload, queue = _owner(claim, owners)
     return Holder(
         claim=claim.ref,
         share=_share(part, result),
         pods=pods,
-        workload=gang.ref if gang else None,
-        queue=gang.queue if gang else "",
+        workload=workload,
+        queue=queue,
         admin=bool(result.admin_access),
     )
+
+
+def _owner(claim: ResourceClaim, owners: Owners) -> tuple[ObjectRef | None, str]:
+    """The workload of the first consumer that is there, and its queue."""
+    for consumer in claim.status.reserved_for:
+        gang = owners.of_pod.get((claim.metadata.namespace, consumer.name))
+        if gang is not None and consumer.resource == "pods":
+            return gang.ref, gang.queue
+    return None, ""
 
 
 def _share(part: Part, result: DeviceRequestAllocationResult) -> Fraction:

@@ -53,7 +53,9 @@ class Report:
         tree = QueueTree.of(snapshot.queues)
         owners = Owners.of(index, tree, policy.default_queue)
         plugins = _plugins(snapshot, previous)
-        devices = device_table(snapshot, layout, owners, plugins)
+        devices = device_table(
+            snapshot, layout, owners, plugins, previous.devices if previous is not None else None
+        )
         workloads = workload_table(owners, devices, plan)
         usage, outside = queue_usage(snapshot, index, tree, owners, fleet)
         queues = queue_table(tree, usage, outside, workloads)

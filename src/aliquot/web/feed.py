@@ -129,9 +129,10 @@ class Feed:
             return self._report, self._view
 
     def _compute(self, snapshot: Snapshot, plan: Plan, version: int) -> tuple[Report, dict[str, int], View]:
+        before = (self._report, self._view) if self._report is not None and self._view is not None else None
         report = Report.of(snapshot, plan, self._policy, previous=self._report)
         numbers = number_queues(report, self._numbers)
-        return report, numbers, view(report, version, numbers)
+        return report, numbers, view(report, version, numbers, before)
 
     def _decided(self, entries: Iterable[Entry]) -> None:
         # What is recorded while the journal is first read is heard and read: it counts once.

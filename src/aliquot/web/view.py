@@ -52,11 +52,26 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     summary: Json
 
 
-def view(report: Report, version: int, numbers: Mapping[str, int]) -> View:
-    """The view of a report. numbers: those of its queues, as `number_queues` gave them."""
-    cells = tuple(_cell(state, numbers) for state in accelerators(report))
+def view(
+    report: Report, version: int, numbers: Mapping[str, int], before: tuple[Report, View] | None = None
+) -> View:
+    """The view of a report. numbers: those of its queues, as `number_queues` gave them.
+
+    before: the report and view of an earlier moment, of which the unchanged parts are taken over.
+    """
+    known: dict[int, Json] = {}
+    layout: Json = None
+    if before is not None:
+        earlier, shown = before
+        known = {id(state): cell for state, cell in zip(accelerators(earlier), shown.cells, strict=True)}
+        same = earlier.layout is report.layout and earlier.plugins is report.plugins
+        if same and earlier.snapshot.nodes is report.snapshot.nodes:
+            layout = shown.layout
+    cells = tuple(
+        known[id(state)] if id(state) in known else _cell(state, numbers) for state in accelerators(report)
+    )
     return View(
-        layout=_layout(report),
+        layout=layout if layout is not None else _layout(report),
         cells=cells,
         queues=_queues(report, numbers),
         waiting=_waiting(report, numbers),
