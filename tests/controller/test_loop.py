@@ -7,7 +7,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
 import pytest
-from tests.controller.objects import add_claim, add_node, add_pod, admit, allocate, decide, read_pod, seen
+from tests.controller.objects import (
+    DRIVER,
+    add_claim,
+    add_node,
+    add_pod,
+    admit,
+    allocate,
+    decide,
+    read_pod,
+    seen,
+)
 from tests.controller.world import until
 from tests.kube.faults import Fault, FaultyProxy
 
@@ -22,6 +32,8 @@ from aliquot.model.core import Pod
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
+
+OWNING = Policy(managed_drivers=frozenset({DRIVER}))
 
 Decide = Callable[[Snapshot, Policy, datetime], Plan]
 
@@ -55,11 +67,11 @@ def live() -> Live:
 
 @pytest.fixture
 def make(mirror: Mirror, writer: Writer, record: Record, live: Live) -> Callable[[Decide], Loop]:
-    def loop(choose: Decide) -> Loop:
+    def loop(choose: Decide, policy: Policy = OWNING) -> Loop:
         return Loop(
             mirror=mirror,
             decide=choose,
-            policy=Policy(),
+            policy=policy,
             enactor=Enactor(writer),
             recorder=record,
             reports=record,
@@ -97,6 +109,18 @@ async def test_a_round_publishes_records_enacts_and_reports(
     assert [outcome.problem for outcome in record.outcomes] == [None]
     assert live.plan is plan
     assert not (await read_pod(client, "p")).gated
+
+
+async def test_nothing_is_decided_in_a_cluster_that_hands_over_no_driver(
+    client: Client, mirror: Mirror, record: Record, live: Live, make: Callable[[Decide, Policy], Loop]
+) -> None:
+    plan = await plan_for_a_pod(client, mirror)
+
+    assert await make(lambda snapshot, policy, now: plan, Policy()).cycle() == ()
+
+    assert record.plans == []
+    assert live.plan == Plan()
+    assert (await read_pod(client, "p")).gated
 
 
 async def test_what_cannot_be_recorded_is_not_done(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -59,6 +60,22 @@ async def test_a_snapshot_holds_what_was_there_and_what_comes(client: Client) ->
         await until(mirror, lambda: names(mirror) == ["a"])
         assert "default" in [item.name for item in mirror.snapshot().namespaces]
         assert mirror.problems == ()
+
+
+async def test_of_config_maps_only_the_list_of_managed_drivers_is_read(client: Client) -> None:
+    maps = Resource("", "v1", "configmaps", "ConfigMap", True)
+
+    def config_map(name: str, **data: str) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "aliquot-system"}}
+    await client.create(Resource("", "v1", "namespaces", "Namespace", False), namespace)
+    await client.create(maps, config_map("other", password="x"), "aliquot-system")
+    async with running(Mirror(client)) as mirror:
+        assert mirror.snapshot().config_maps == ()
+        assert mirror.snapshot().listed_drivers is None
+        await client.create(maps, config_map("aliquot-drivers", **{"gpu.nvidia.com": ""}), "aliquot-system")
+        await until(mirror, lambda: mirror.snapshot().listed_drivers == {"gpu.nvidia.com"})
 
 
 async def test_objects_that_did_not_change_stay_the_same_python_objects(client: Client) -> None:

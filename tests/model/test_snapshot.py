@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aliquot.model.core import Node, Pod
+from aliquot.model.core import ConfigMap, Node, Pod
 from aliquot.model.kinds import decode
 from aliquot.model.meta import ObjectMeta
 from aliquot.model.snapshot import FIELDS, Snapshot
@@ -34,6 +34,18 @@ def test_the_last_of_two_objects_with_one_name_counts() -> None:
     new = Pod(metadata=ObjectMeta(namespace="a", name="p", resource_version="2"))
 
     assert Snapshot.of([old, new]).pods == (new,)
+
+
+def test_of_all_config_maps_only_the_one_with_the_managed_drivers_is_kept() -> None:
+    listing = ConfigMap(
+        metadata=ObjectMeta(namespace="aliquot-system", name="aliquot-drivers"),
+        data={"gpu.nvidia.com": "nvidia.com/gpu"},
+    )
+    other = ConfigMap(metadata=ObjectMeta(namespace="team", name="passwords"), data={"a": "b"})
+
+    assert Snapshot.of([listing, other]).config_maps == (listing,)
+    assert Snapshot.of([listing, other]).listed_drivers == {"gpu.nvidia.com"}
+    assert Snapshot.of([other]).listed_drivers is None
 
 
 def test_every_kind_has_a_field() -> None:

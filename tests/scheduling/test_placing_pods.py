@@ -27,6 +27,7 @@ from tests.scheduling.looking import (
 
 from aliquot.model.core import (
     Affinity,
+    ConfigMap,
     ContainerPort,
     NodeAffinity,
     NodeSelector,
@@ -37,7 +38,7 @@ from aliquot.model.core import (
     Taint,
     Toleration,
 )
-from aliquot.model.meta import Condition, LabelSelector
+from aliquot.model.meta import Condition, LabelSelector, ObjectMeta
 from aliquot.model.resource import DELETE_PROTECTION, DeviceTaint
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.plan import Admit, Allocate
@@ -348,6 +349,21 @@ def test_drivers_that_are_not_managed_are_left_alone():
 
     assert decide(snapshot, Policy(managed_drivers=frozenset({"other.example.com"})), NOW).decisions == ()
     assert len(decide(snapshot, Policy(managed_drivers=frozenset({"gpu.example.com"})), NOW).decisions) == 1
+
+
+def test_the_cluster_says_which_drivers_are_managed_unless_the_policy_does():
+    def handing_over(*drivers):
+        listed = ConfigMap(
+            metadata=ObjectMeta(namespace="aliquot-system", name="aliquot-drivers"),
+            data=dict.fromkeys(drivers, ""),
+        )
+        return cluster(gpu_node("n1"), with_claim("a", gated=False), listed)
+
+    assert decide(handing_over("other.example.com"), Policy(), NOW).decisions == ()
+    assert decide(handing_over(), Policy(), NOW).decisions == ()
+    assert len(decide(handing_over("gpu.example.com"), Policy(), NOW).decisions) == 1
+    chosen = Policy(managed_drivers=frozenset({"gpu.example.com"}))
+    assert len(decide(handing_over("other.example.com"), chosen, NOW).decisions) == 1
 
 
 def test_the_gate_of_a_pod_for_another_allocator_is_lifted_and_the_pod_is_not_pinned():

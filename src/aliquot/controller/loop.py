@@ -15,10 +15,11 @@ from aliquot.controller.outcomes import Outcome
 from aliquot.kube.backoff import Backoff
 from aliquot.kube.clock import Clock
 from aliquot.kube.mirror import Mirror
+from aliquot.model.core import DRIVERS_CONFIG_MAP
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Plan
-from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.policy import Policy, managed_drivers
 
 _log = logging.getLogger(__name__)
 
@@ -118,6 +119,7 @@ class Loop:
         self._clock = clock
         self._delays = _Delays(clock, randomness)
         self._again = False
+        self._unowned = False
 
     async def run(self) -> None:
         """Until cancelled. Raises NotLeadingError when leadership is lost on the way."""
@@ -134,6 +136,9 @@ class Loop:
         """One round: decide on what is known now, record, enact, report."""
         snapshot = self._mirror.snapshot()
         now = self._clock.now()
+        if not self._owns_drivers(snapshot):
+            self._live.publish(snapshot, Plan())
+            return ()
         # In a thread: deciding on a large cluster takes a while, and watches and the lease must go on.
         # Nothing is written meanwhile, so the snapshot misses only what others do, and against that every
         # write is guarded.
@@ -173,6 +178,17 @@ class Loop:
                 self._again = True
         self._reports.report(snapshot, plan, outcomes)
         return outcomes
+
+    def _owns_drivers(self, snapshot: Snapshot) -> bool:
+        """Whether the policy or the cluster names the drivers that are Aliquot's.
+
+        Without the ConfigMap nothing keeps another allocator from giving out the same devices.
+        """
+        owns = managed_drivers(snapshot, self._policy) is not None
+        if not owns and not self._unowned:
+            _log.error("nothing is decided: ConfigMap %s/%s is missing", *DRIVERS_CONFIG_MAP)
+        self._unowned = not owns
+        return owns
 
     async def _wait(self, seen: int) -> None:
         """Return when there is something to decide on."""

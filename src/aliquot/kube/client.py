@@ -107,7 +107,13 @@ class Client:
             query["continue"] = token
 
     async def watch(
-        self, resource: Resource, resource_version: str, *, namespace: str = "", seconds: int = 300
+        self,
+        resource: Resource,
+        resource_version: str,
+        *,
+        namespace: str = "",
+        field_selector: str = "",
+        seconds: int = 300,
     ) -> AsyncGenerator[list[bytes], None]:
         """Watch events after `resource_version`, as the lines that arrive together; ends when the server ends
         it.
@@ -121,6 +127,8 @@ class Client:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(seconds),
         }
+        if field_selector:
+            query["fieldSelector"] = field_selector
         name = f"WATCH {path}"
         lines = Lines(name, self.limits.object_bytes)
         async with contextlib.aclosing(self._transport.stream(name, path, query, seconds)) as chunks:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,8 +11,12 @@ from aliquot.kube.clock import Clock
 from aliquot.kube.collection import version_number
 from aliquot.kube.reflector import Discovery, Reflector
 from aliquot.kube.resources import Resource
+from aliquot.model.core import DRIVERS_CONFIG_MAP, ConfigMap
 from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.snapshot import FIELDS, Snapshot
+
+ONLY: Mapping[type[KubernetesObject], tuple[str, str]] = {ConfigMap: DRIVERS_CONFIG_MAP}
+"""Kinds of which a Snapshot holds one object, by namespace and name; no other need be readable."""
 
 T = TypeVar("T", bound=KubernetesObject)
 
@@ -53,6 +57,7 @@ class Mirror:
                 self._change,
                 clock=self._clock,
                 randomness=randomness or client.randomness,
+                only=ONLY.get(kind),
             )
             for kind in kinds
         }

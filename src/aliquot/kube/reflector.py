@@ -5,7 +5,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from aliquot.kube.backoff import Backoff
 from aliquot.kube.client import Client
@@ -57,12 +57,18 @@ class Discovery:
         return None
 
 
+class _Scope(TypedDict, total=False):
+    namespace: str
+    field_selector: str
+
+
 class Reflector(Generic[T]):
     """Mirrors one kind into `collection` and calls `changed` after each change.
 
     resource: where the kind is served; None while it is not. complete: listed at least once, or found not to
     be served. settled: complete, or found to be forbidden. problem: why it cannot be read at present, "" if
-    it can. undecodable: objects that are left out, by (namespace, name).
+    it can. undecodable: objects that are left out, by (namespace, name). only: namespace and name of the one
+    object to mirror; None for all of the kind.
     """
 
     def __init__(
@@ -74,8 +80,10 @@ class Reflector(Generic[T]):
         *,
         clock: Clock,
         randomness: random.Random,
+        only: tuple[str, str] | None = None,
     ) -> None:
         self.kind = kind
+        self._only = only
         self.collection: Collection[T] = Collection()
         self.resource: Resource | None = None
         self.settled = False
@@ -121,12 +129,18 @@ class Reflector(Generic[T]):
         if self.resource is not None:
             await self._list(self.resource)
 
+    def _scope(self) -> _Scope:
+        if self._only is None:
+            return {}
+        namespace, name = self._only
+        return {"namespace": namespace, "field_selector": f"metadata.name={name}"}
+
     async def _list(self, resource: Resource) -> str:
         before = self.collection.newest
         items: list[T] = []
         undecodable: dict[tuple[str, str], str] = {}
         version = ""
-        async for page in self._client.pages(resource):
+        async for page in self._client.pages(resource, **self._scope()):
             at, found, failed = self._decoding.page(page)
             version = version or at
             items += found
@@ -151,7 +165,7 @@ class Reflector(Generic[T]):
             try:
                 low, high = WATCH_SECONDS
                 seconds = int(low + (high - low) * self._randomness.random())
-                watch = self._client.watch(resource, self._version, seconds=seconds)
+                watch = self._client.watch(resource, self._version, seconds=seconds, **self._scope())
                 async with contextlib.aclosing(watch) as batches:
                     async for lines in batches:
                         if self.problem:

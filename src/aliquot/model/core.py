@@ -18,6 +18,11 @@ QUEUE_LABELS = ("aliquot.dev/queue", "kueue.x-k8s.io/queue-name", "kai.scheduler
 """Labels that name a workload's queue, the first present wins; on the pod, else on its namespace."""
 
 
+DRIVERS_CONFIG_MAP = ("aliquot-system", "aliquot-drivers")
+"""Namespace and name of the ConfigMap whose keys are the DRA drivers that Aliquot allocates. The admission
+policies read the same object, so that a driver changes hands by one write."""
+
+
 class Taint(Record, frozen=True):
     """A node taint; effect is NoSchedule, PreferNoSchedule or NoExecute."""
 
@@ -232,6 +237,10 @@ class Namespace(KubernetesObject, frozen=True, tag_field="kind", tag="Namespace"
     @property
     def managed(self) -> bool:
         return self.metadata.labels.get(MANAGED_LABEL) == "true"
+
+
+class ConfigMap(KubernetesObject, frozen=True, tag_field="kind", tag="ConfigMap"):
+    data: dict[str, str] = {}
 
 
 class PriorityClass(KubernetesObject, frozen=True, tag_field="kind", tag="PriorityClass"):

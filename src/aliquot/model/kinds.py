@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from aliquot.cel.quantity import Quantity, QuantityError
-from aliquot.model.core import Namespace, Node, Pod, PriorityClass
+from aliquot.model.core import ConfigMap, Namespace, Node, Pod, PriorityClass
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.queue import Queue
 from aliquot.model.resource import (
@@ -23,6 +23,7 @@ from aliquot.model.resource import (
 from aliquot.model.workloads import Job, PodGroup, Workload
 
 API_VERSIONS: Mapping[type[KubernetesObject], tuple[str, ...]] = {
+    ConfigMap: ("v1",),
     Namespace: ("v1",),
     Node: ("v1",),
     Pod: ("v1",),

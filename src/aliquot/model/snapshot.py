@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from aliquot.model.core import Namespace, Node, Pod, PriorityClass
+from aliquot.model.core import DRIVERS_CONFIG_MAP, ConfigMap, Namespace, Node, Pod, PriorityClass
 from aliquot.model.kinds import encode
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.queue import Queue
@@ -22,10 +22,14 @@ from aliquot.model.workloads import Job, PodGroup, Workload
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Objects by kind, each tuple sorted by (namespace, name).
 
+    Of all ConfigMaps only the one that lists the managed drivers is kept: others are none of a decision's
+    business, and a snapshot is written to the journal.
+
     Objects are shared between snapshots: one that did not change is the same Python object in the next
     snapshot, so that whatever is derived from it can be remembered by identity.
     """
 
+    config_maps: tuple[ConfigMap, ...] = ()
     namespaces: tuple[Namespace, ...] = ()
     nodes: tuple[Node, ...] = ()
     device_classes: tuple[DeviceClass, ...] = ()
@@ -47,10 +51,20 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
             field: {} for field in FIELDS.values()
         }
         for item in objects:
+            if isinstance(item, ConfigMap) and item.key != DRIVERS_CONFIG_MAP:
+                continue
             by_field[FIELDS[type(item)]][item.key] = item
         return Snapshot(
             **{field: tuple(found[key] for key in sorted(found)) for field, found in by_field.items()}  # type: ignore[arg-type]
         )
+
+    @property
+    def listed_drivers(self) -> frozenset[str] | None:
+        """The drivers that the cluster has handed to Aliquot; None when it has not said."""
+        for item in self.config_maps:
+            if item.key == DRIVERS_CONFIG_MAP:
+                return frozenset(item.data)
+        return None
 
     def objects(self) -> Iterable[KubernetesObject]:
         """All objects, kind by kind."""
@@ -63,6 +77,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 FIELDS: dict[type[KubernetesObject], str] = {
+    ConfigMap: "config_maps",
     Namespace: "namespaces",
     Node: "nodes",
     DeviceClass: "device_classes",

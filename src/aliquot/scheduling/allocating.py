@@ -102,15 +102,18 @@ def share_id(claim: ResourceClaim, request: str, driver: str, pool: str, device:
     return str(uuid5(_SHARES, "/".join((meta.namespace, meta.name, meta.uid, request, driver, pool, device))))
 
 
-def manager(fleet: Fleet, others: Fleet, drivers: frozenset[str]) -> Callable[[ResourceClaim], bool]:
+def manager(fleet: Fleet, others: Fleet, drivers: frozenset[str] | None) -> Callable[[ResourceClaim], bool]:
     """Which claims are Aliquot's to allocate: those whose devices come from a managed driver.
 
-    drivers: the managed ones, empty for all. fleet, others: the devices of managed and of other drivers. A
+    drivers: the managed ones, None for all. fleet, others: the devices of managed and of other drivers. A
     claim that is not allocated is another allocator's if its classes match devices of other drivers only.
     """
 
     def everything(claim: ResourceClaim) -> bool:
         return True
+
+    if drivers is None:
+        return everything
 
     def managed(claim: ResourceClaim) -> bool:
         allocation = claim.status.allocation
@@ -118,7 +121,7 @@ def manager(fleet: Fleet, others: Fleet, drivers: frozenset[str]) -> Callable[[R
             return any(result.driver in drivers for result in allocation.devices.results)
         return _matches(fleet, claim) or not _matches(others, claim)
 
-    return managed if drivers else everything
+    return managed
 
 
 def _matches(fleet: Fleet, claim: ResourceClaim) -> bool:

@@ -18,7 +18,7 @@ from aliquot.scheduling.allocating import DeviceAllocator, manager
 from aliquot.scheduling.facts import PodTraits
 from aliquot.scheduling.index import Remembered, SnapshotIndex
 from aliquot.scheduling.placing import StaticFit
-from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.policy import Policy, managed_drivers
 from aliquot.scheduling.queues import QueueTree
 
 EMPTY_FLEET = Fleet.of((), ())
@@ -32,7 +32,7 @@ class Memory:
     _fleet: Fleet | None = None
     _others: Fleet | None = None
     _usage: Usage | None = None
-    _drivers: frozenset[str] = frozenset()
+    _drivers: frozenset[str] | None = None
     _slices: tuple[ResourceSlice, ...] = ()
     _managed_slices: tuple[ResourceSlice, ...] = ()
     _queues: tuple[Queue, ...] | None = None
@@ -63,7 +63,7 @@ class Memory:
 
     def fleet(self, snapshot: Snapshot, policy: Policy) -> Fleet:
         """The devices of managed drivers."""
-        slices = self._managed(snapshot.resource_slices, policy.managed_drivers)
+        slices = self._managed(snapshot.resource_slices, managed_drivers(snapshot, policy))
         classes: tuple[DeviceClass, ...] = snapshot.device_classes
         rules: tuple[DeviceTaintRule, ...] = snapshot.device_taint_rules
         self._fleet = Fleet.of(slices, classes, rules, kubernetes=policy.kubernetes, previous=self._fleet)
@@ -71,8 +71,8 @@ class Memory:
 
     def manager(self, snapshot: Snapshot, policy: Policy) -> Callable[[ResourceClaim], bool]:
         """Which claims are Aliquot's to allocate."""
-        drivers = policy.managed_drivers
-        if not drivers:
+        drivers = managed_drivers(snapshot, policy)
+        if drivers is None:
             return manager(EMPTY_FLEET, EMPTY_FLEET, drivers)
         others = tuple(item for item in snapshot.resource_slices if item.spec.driver not in drivers)
         self._others = Fleet.of(
@@ -116,9 +116,9 @@ class Memory:
         return self._static
 
     def _managed(
-        self, slices: tuple[ResourceSlice, ...], drivers: frozenset[str]
+        self, slices: tuple[ResourceSlice, ...], drivers: frozenset[str] | None
     ) -> tuple[ResourceSlice, ...]:
-        if not drivers:
+        if drivers is None:
             return slices
         if self._slices is not slices or self._drivers != drivers:
             self._slices, self._drivers = slices, drivers
