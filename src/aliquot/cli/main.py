@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("aliquot.cli.explain:explain", "Say why a workload waits, or why it runs where it runs."),
     "plan": ("aliquot.cli.plan:plan", "Say what would run where, offline; nothing is touched."),
     "replay": ("aliquot.cli.replay:replay", "Make recorded decisions again and compare."),
+    "dra": ("aliquot.cli.dra:dra", "Allocate devices and test selectors offline."),
     "fleet": ("aliquot.cli.fleet:fleet", "Work with fleet files."),
     "version": ("aliquot.cli.version:version", "Show the version."),
 }
