@@ -3,7 +3,7 @@
  * a grid of node cells; a node cell is a grid of tiles. Places are computed, not stored, so 40,000 devices cost nothing.
  */
 
-export const TILES = [0.6, 1, 1.4, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 46, 60];
+export const TILES = [0.6, 0.8, 1, 1.2, 1.4, 2, 3, 4, 5, 6, 8, 10, 13, 17, 22, 28, 36, 46, 60];
 /** Below this tile size a node is one square that sums up its devices. */
 export const WHOLE_NODES = 2;
 /** The side of such a square, in tile sizes. */
@@ -11,6 +11,11 @@ const NODE_SQUARE = 5;
 const LABELS_FROM = 15;
 const TITLES_FROM = 6;
 const PAD = 12;
+const BETWEEN = 28;
+/** Width of a letter of a title, roughly; titles decide how close sections may stand. */
+const LETTER = 7;
+/** Fitting stops here: larger tiles tell nothing more. */
+const LARGEST_FIT = 46;
 
 export class Geometry {
   constructor(layout, tile, width) {
@@ -34,22 +39,36 @@ export class Geometry {
     this.sectionOf = new Int32Array(layout.nodes.length);
     this.rankOf = new Int32Array(layout.nodes.length);
     const ordered = [...sections.values()].sort((a, b) => a.zone.localeCompare(b.zone, undefined, { numeric: true }));
+    // Sections of one line stand side by side as far as there is room, like words in a text.
     const title = tile >= TITLES_FROM ? 26 : 18;
+    let x = PAD;
     let y = 4;
+    let tallest = 0;
     for (const section of ordered) {
-      this.place(section, width, y + title);
-      section.titleY = y + title - 8;
+      section.title = titleOf(layout, section);
+      this.measure(section, width);
+      const wide = Math.max(Math.min(section.perRow, section.nodes.length) * section.stepX, section.title.length * LETTER);
+      if (x > PAD && (section.lines > 1 || x + wide > width - PAD)) {
+        x = PAD;
+        y += tallest;
+        tallest = 0;
+      }
+      section.x = x;
+      section.y = y + title;
+      section.titleY = section.y - 8;
+      tallest = Math.max(tallest, title + section.height + (this.labels ? 6 : 2));
+      x = section.lines > 1 ? width : x + wide + BETWEEN;
       section.nodes.forEach((node, rank) => {
         this.sectionOf[node] = this.sections.length;
         this.rankOf[node] = rank;
       });
       this.sections.push(section);
-      y += title + section.height + (this.labels ? 6 : 2);
     }
-    this.height = y + 6;
+    this.height = y + tallest + 6;
   }
 
-  place(section, width, y) {
+  /** How large the cells of a section are and how many stand in a line. */
+  measure(section, width) {
     const count = this.layout.shapes[section.shape].length;
     const gap = this.tile >= 8 ? 2 : this.tile >= 4 ? 1 : this.tile >= 3 ? 0.5 : 0;
     section.gap = gap;
@@ -66,7 +85,6 @@ export class Geometry {
     section.stepY = section.cellHeight + margin;
     section.perRow = Math.max(1, Math.floor((width - 2 * PAD + margin) / section.stepX));
     section.lines = Math.ceil(section.nodes.length / section.perRow);
-    section.y = y;
     section.height = section.lines * section.stepY - margin;
   }
 
@@ -74,7 +92,7 @@ export class Geometry {
   node(node) {
     const section = this.sections[this.sectionOf[node]];
     const rank = this.rankOf[node];
-    const x = PAD + (rank % section.perRow) * section.stepX;
+    const x = section.x + (rank % section.perRow) * section.stepX;
     const y = section.y + Math.floor(rank / section.perRow) * section.stepY;
     const label = this.labels ? 18 : 0;
     return [x, y + label, section.cellWidth, section.cellHeight - label];
@@ -107,11 +125,11 @@ export class Geometry {
   at(x, y) {
     for (const section of this.sections) {
       if (y < section.y || y >= section.y + section.height) continue;
-      const column = Math.floor((x - PAD) / section.stepX);
+      const column = Math.floor((x - section.x) / section.stepX);
       const line = Math.floor((y - section.y) / section.stepY);
-      if (column < 0 || column >= section.perRow) return -1;
+      if (column < 0 || column >= section.perRow) continue;
       const node = section.nodes[line * section.perRow + column];
-      if (node === undefined) return -1;
+      if (node === undefined) continue;
       const [left, top, width, height] = this.node(node);
       if (x < left || x > left + width || y > top + height) return -1;
       if (this.aggregated) return this.first[node];
@@ -134,10 +152,19 @@ export class Geometry {
   }
 }
 
+/** What stands above a section: its zone, and how many nodes have what. */
+function titleOf(layout, section) {
+  const shape = layout.shapes[section.shape];
+  const product = shape.length ? layout.products[shape[0][1]] : "";
+  const count = section.nodes.length;
+  const nodes = `${count.toLocaleString("en")} node${count === 1 ? "" : "s"} × ${shape.length} ${product}`;
+  return section.zone ? `zone ${section.zone}  ·  ${nodes}` : nodes;
+}
+
 /** The largest tile size with which everything is seen at once, or the smallest there is. */
 export function fitting(layout, width, height) {
   for (let level = TILES.length - 1; level > 0; level--) {
-    if (new Geometry(layout, TILES[level], width).height <= height) return Math.min(level, 15);
+    if (new Geometry(layout, TILES[level], width).height <= height) return Math.min(level, TILES.indexOf(LARGEST_FIT));
   }
   return 0;
 }

@@ -119,15 +119,10 @@ function paint() {
 }
 
 function paintTitle(section) {
-  const shape = state.layout.shapes[section.shape];
-  const product = shape.length ? state.layout.products[shape[0][1]] : "";
-  const count = section.nodes.length;
   brush.font = "600 11.5px system-ui, sans-serif";
   brush.fillStyle = colours.muted;
   brush.textBaseline = "alphabetic";
-  const nodes = `${count.toLocaleString("en")} node${count === 1 ? "" : "s"}`;
-  const text = [section.zone ? `zone ${section.zone}` : "", `${nodes} × ${shape.length} ${product}`];
-  brush.fillText(text.filter(Boolean).join("  ·  "), 12, section.titleY);
+  brush.fillText(section.title, section.x, section.titleY);
 }
 
 function paintNode(section, node) {
