@@ -105,8 +105,9 @@ def load(text: str, tmp_path: Path) -> cluster_input.ClusterInput:
 def test_kinds_that_do_not_matter_are_counted_and_unknown_groups_let_be(tmp_path: Path) -> None:
     text = """
 apiVersion: v1
-kind: ConfigMap
+kind: Service
 metadata: {name: a}
+spec: {ports: [{port: 80}]}
 ---
 apiVersion: example.com/v1
 kind: Whatever
@@ -118,7 +119,7 @@ metadata: {name: a}
 """
     read = load(text, tmp_path)
 
-    assert read.ignored == {"ConfigMap": 1, "Whatever": 1}
+    assert read.ignored == {"Service": 1, "Whatever": 1}
     assert [namespace.name for namespace in read.snapshot.namespaces] == ["a"]
 
 
