@@ -179,7 +179,7 @@ def test_shares_of_a_device_count_as_their_exact_part():
     plan = decided(cluster(gpu_node("n1", shareable=True), queue("red", limits={"gpu": "500m"}), pods))
 
     assert len(nodes_of(plan)) == 2
-    assert verdict_on(plan, "p2").facts[0].wanted == "250m"
+    assert verdict_on(plan, "p2").facts[0].wanted == "0.25"
 
 
 def test_a_shared_claim_counts_once():
@@ -246,3 +246,8 @@ def test_usage_adds_up_exactly_and_is_taken_back_exactly(charges):
 )
 def test_amounts_are_shown_exactly(amount, text):
     assert shown(amount) == text
+
+
+def test_parts_of_devices_are_shown_as_decimals():
+    assert [shown(number, "gpu") for number in (UNIT * 17 // 2, UNIT // 8, 3 * UNIT)] == ["8.5", "0.125", "3"]
+    assert shown(UNIT // 2, "cpu") == "500m"

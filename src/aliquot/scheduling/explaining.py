@@ -64,16 +64,17 @@ class Explainer:
         missing = len(pods) - len(failure.placed)
         wanted = exact(before + Fraction(excess.wanted) * missing)
         used = exact(Fraction(excess.used) - before)
+        subject = f"{excess.queue}/{excess.resource}"
         fact = Fact(
             test="limit",
-            subject=f"{excess.queue}/{excess.resource}",
-            wanted=shown(wanted),
-            available=shown(max(0, excess.limit - used)),
+            subject=subject,
+            wanted=shown(wanted, excess.resource),
+            available=shown(max(0, excess.limit - used), excess.resource),
         )
         facts = [
             fact,
-            Fact(test="used", subject=f"{excess.queue}/{excess.resource}", available=shown(used)),
-            Fact(test="limitIs", subject=f"{excess.queue}/{excess.resource}", available=shown(excess.limit)),
+            Fact(test="used", subject=subject, available=shown(used, excess.resource)),
+            Fact(test="limitIs", subject=subject, available=shown(excess.limit, excess.resource)),
         ]
         tree = self._placer.state.queues.tree
         fix = raise_limit(tree, self._holdings, excess, exact(used + wanted - excess.limit))

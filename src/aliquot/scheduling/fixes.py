@@ -122,7 +122,10 @@ def _largest(
 
 
 def raise_limit(tree: QueueTree, holdings: Sequence[Holding], excess: Excess, short: Amount) -> Fix:
-    """Raise the limit by what is short, or have the fewest holders below the queue give it back."""
+    """Raise the limit by what is short, or have the fewest holders below the queue give it back.
+
+    No holders are named where even all that are looked at hold too little.
+    """
     inside = [
         (Fraction(item.charge.get(excess.resource, 0)), item.pod)
         for item in holdings
@@ -139,6 +142,6 @@ def raise_limit(tree: QueueTree, holdings: Sequence[Holding], excess: Excess, sh
     return Fix(
         change="raiseLimit",
         subject=f"{excess.queue}/{excess.resource}",
-        amount=shown(short),
-        holders=tuple(holders),
+        amount=shown(short, excess.resource),
+        holders=tuple(holders) if freed >= short else (),
     )

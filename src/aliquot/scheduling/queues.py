@@ -26,13 +26,18 @@ def exact(number: Amount) -> Amount:
     return number
 
 
-def shown(number: Amount) -> str:
-    """An amount as text: a Kubernetes quantity, or a fraction where no quantity is exact (1/7, 15/7)."""
+def shown(number: Amount, resource: str = "") -> str:
+    """An amount as text: a Kubernetes quantity, or a fraction where no quantity is exact (1/7, 15/7).
+
+    Of devices, people say 8.5 rather than 8500m; both are quantities.
+    """
     number = exact(number)
     if isinstance(number, int):
+        if resource == GPU and number % UNIT:
+            sign, (whole, rest) = "-" if number < 0 else "", divmod(abs(number), UNIT)
+            return f"{sign}{whole}.{rest:09}".rstrip("0")
         return str(Quantity(number))
-    whole = exact(number / UNIT)
-    return str(whole)
+    return str(exact(number / UNIT))
 
 
 @dataclass(frozen=True, slots=True)
