@@ -8,7 +8,7 @@ from aliquot.dra.allocator import Mode, allocate
 from aliquot.dra.candidates import NodeIndex
 from aliquot.dra.features import KubernetesVersion
 from aliquot.dra.fleet import Fleet
-from aliquot.dra.nodeselection import selects
+from aliquot.dra.nodeselection import NodeSelectorError, selects
 from aliquot.dra.outcome import Allocated, BudgetExceeded, Fall, Invalid, Need, Outcome, Unallocatable
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node, NodeSelector
@@ -80,8 +80,12 @@ def _allowed(index: NodeIndex, ties: Iterable[NodeSelector | None]) -> int:
         return index.everything
     found = 0
     for number, node in enumerate(index.nodes):
-        if all(selects(selector, node) for selector in selectors):
-            found |= 1 << number
+        try:
+            if all(selects(selector, node) for selector in selectors):
+                found |= 1 << number
+        except NodeSelectorError:
+            # A selector that Kubernetes would refuse selects nothing.
+            continue
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from aliquot.cli import cluster_input, manifests
-from aliquot.cli.manifests import SUFFIXES
+from aliquot.cli.manifests import SUFFIXES, Document
 from aliquot.dra.cases import CaseError
 from aliquot.dra.features import KubernetesVersion
 from aliquot.model.core import Node
@@ -33,18 +33,29 @@ def cases(
 ) -> list[Case]:
     """The recorded cases in these files; none if the first document is no case. Raises InputError."""
     found: list[Case] = []
-    for document in manifests.read([name for name in names if name != manifests.STDIN]):
-        if document.source.endswith(INDEX) and not recognised(document.value):
-            continue
-        if not recognised(document.value):
-            if not found:
-                return []
-            raise document.error("", "is no recorded case, unlike the files before it", "give cases alone")
-        try:
-            found.append(read(document.value, kubernetes))
-        except CaseError as error:
-            raise document.error(error.path, error.problem, _FIXES.get(error.path, "correct it")) from None
+    for name in names:
+        # One after another, so that of objects no more than the first file is read twice.
+        for document in manifests.read([name]) if name != manifests.STDIN else ():
+            if recognised(document.value):
+                found.append(_case(document, read, kubernetes))
+            elif not document.source.endswith(INDEX):
+                if not found:
+                    return []
+                raise document.error(
+                    "", "is no recorded case, unlike the files before it", "give cases alone"
+                )
     return found
+
+
+def _case(
+    document: Document,
+    read: Callable[[Mapping[str, Any], KubernetesVersion], Case],
+    kubernetes: KubernetesVersion,
+) -> Case:
+    try:
+        return read(document.value, kubernetes)
+    except CaseError as error:
+        raise document.error(error.path, error.problem, _FIXES.get(error.path, "correct it")) from None
 
 
 _FIXES = {

@@ -172,7 +172,8 @@ def _wrapped(text: str, indent: int = 0) -> list[str]:
 
 def compile_failure(error: CompileError, expression: str) -> str:
     """The faults of an expression, each with the line that it is in and a caret under the place."""
-    lines = _wrapped(f"the expression does not compile{': ' + error.summary if error.summary else ''}")
+    summary = f": {error.summary}" if error.summary and not error.issues else ""
+    lines = _wrapped(f"the expression does not compile{summary}")
     for issue in error.issues:
         lines += _wrapped(f"line {issue.line}, column {issue.column}: {issue.message}", 2)
         lines += excerpt(expression, Position(issue.line, issue.column))
