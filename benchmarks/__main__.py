@@ -1,4 +1,7 @@
-"""Run the benchmarks and print a table of medians."""
+"""Run the benchmarks and print a table of medians.
+
+`decide` measures whole decisions, `allocator` the allocator alone; both if none is named.
+"""
 
 import argparse
 import gc
@@ -6,7 +9,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
+from benchmarks import allocator
 from benchmarks.fleets import FOUR_GPUS_ON_ONE_SOCKET, ONE_GPU, nodes, snapshot, waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -74,30 +78,50 @@ def openb(runs: int) -> tuple[float, int]:
     return median_seconds(runs, lambda: lambda: placed(trace))
 
 
+def row(name: str, result: tuple[float, int]) -> None:
+    seconds, count = result
+    print(f"{name:44} {seconds:9.3f} {count:8,} {count / seconds:11,.0f}")
+    sys.stdout.flush()
+
+
+def decisions(sizes: Sequence[int], runs: int) -> None:
+    """Whole decisions: pods, queues and nodes, not devices alone."""
+    print(f"{'decide':44} {'seconds':>9} {'placed':>8} {'per second':>11}")
+    for count in sizes:
+        row(f"fill {count:,} nodes x 8, 1 GPU a pod", fill(count, ONE_GPU, runs))
+        row(f"fill {count:,} nodes x 8, 4 GPUs on one socket", fill(count, FOUR_GPUS_ON_ONE_SOCKET, runs))
+        row(f"100 new pods, {count:,} nodes known", small_change(count, runs))
+    if TRACE.is_dir():
+        row("openb: 8,152 pods, 1,213 nodes", openb(runs))
+
+
+def allocations(sizes: Sequence[int], runs: int) -> None:
+    """Claims one after another; the memory is the highest of the process so far, fleets growing."""
+    print(f"{'allocator':50} {'prepared':>9} {'seconds':>9} {'claims':>8} {'per second':>11} {'MiB':>6}")
+    for name, result in allocator.rows(sizes, runs, ("best", "strict")):
+        print(
+            f"{name:50} {result.prepared:9.3f} {result.seconds:9.3f} {result.claims:8,}"
+            f" {result.rate:11,.0f} {allocator.peak_mib():6,}"
+        )
+        sys.stdout.flush()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="*", default=["allocator", "decide"], metavar="allocator|decide")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--nodes", type=int, nargs="+", default=[500, 1000, 5000])
+    parser.add_argument("--nodes", type=int, nargs="+", help="sizes of the fleets instead of the usual ones")
     options = parser.parse_args()
+    parts = {"allocator": (allocations, allocator.SIZES), "decide": (decisions, (500, 1000, 5000))}
+    if unknown := set(options.part) - parts.keys():
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; choose from {', '.join(parts)}")
     print(
         f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}, one process"
     )
-    print(f"{'benchmark':44} {'seconds':>9} {'placed':>8} {'per second':>11}")
-
-    def row(name: str, result: tuple[float, int]) -> None:
-        seconds, count = result
-        print(f"{name:44} {seconds:9.3f} {count:8,} {count / seconds:11,.0f}")
-        sys.stdout.flush()
-
-    for count in options.nodes:
-        row(f"fill {count:,} nodes x 8, 1 GPU a pod", fill(count, ONE_GPU, options.runs))
-        row(
-            f"fill {count:,} nodes x 8, 4 GPUs on one socket",
-            fill(count, FOUR_GPUS_ON_ONE_SOCKET, options.runs),
-        )
-        row(f"100 new pods, {count:,} nodes known", small_change(count, options.runs))
-    if TRACE.is_dir():
-        row("openb: 8,152 pods, 1,213 nodes", openb(options.runs))
+    for name in options.part:
+        run, usual = parts[name]
+        print()
+        run(options.nodes or usual, options.runs)
 
 
 if __name__ == "__main__":
