@@ -143,7 +143,7 @@ def test_strict_says_when_best_would_find_devices(tmp_path: Path, capsys: Capsys
     watch["spec"]["devices"]["requests"][0]["exactly"]["adminAccess"] = True
     item = case()["resourceSlices"][0]
     item |= {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice"}
-    item["spec"]["driver"] = "d.example.com"
+    item["spec"] |= {"driver": "d.example.com", "devices": [{"name": "x"}]}
     classes = {"apiVersion": "resource.k8s.io/v1", "kind": "DeviceClass", "metadata": {"name": "any"}}
     files = written(
         tmp_path / "all.yaml", watch, use, pod("p", "watch", "use"), item, {**classes, "spec": {}}
