@@ -17,6 +17,7 @@ from typing import Any
 import click
 import uvloop
 
+from aliquot.catalog.fleet import demo_fleet, expand
 from aliquot.cli.controller import JOURNAL
 from aliquot.cli.embedding import fill
 from aliquot.cli.failures import Failure
@@ -30,8 +31,8 @@ from aliquot.kube.client import cancel_and_wait
 from aliquot.store.database import JournalError
 from aliquot.store.journal import Journal
 
-DEMO = Path("fleets/demo.yaml")
-BUILT_IN = Path(__file__).with_name("fleet.yaml")
+DEMO = Path("demo")
+"""Stands for the fleet that is packaged with the catalogue."""
 LOCK = "up.lock"
 READY_S = 20.0
 STOP_S = 10.0
@@ -47,7 +48,7 @@ MAX_LOG_BYTES = 8 << 20
     "--fleet",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    help=f"The hardware to pretend; {DEMO} if it is there, else a small one that is built in.",
+    help="The hardware to pretend; a demo fleet of eleven nodes if left out.",
 )
 @click.option(
     "--state",
@@ -65,8 +66,8 @@ def up(fleet: Path | None, state: Path, port: int, web_port: int, fresh: bool) -
     For development: it listens on loopback only and runs no containers; pods start, run and finish in name.
     Without --port and --web-port the ports of the last run are taken again if they are free.
     """
-    chosen = fleet or (DEMO if DEMO.is_file() else BUILT_IN)
-    objects = fleet_objects(chosen, (1, 36))
+    chosen = fleet or DEMO
+    objects = fleet_objects(chosen, (1, 36)) if fleet else list(expand(demo_fleet(), (1, 36)))
     state = state.absolute()
     with _owned(state, fresh=fresh):
         try:
