@@ -116,7 +116,7 @@ def test_the_dominant_reason_and_the_facts_behind_it(objects, wanted, reason, te
         (request(selector="nothing.here"), "undeclared reference"),
         (
             request(selector=f'device.attributes["{DRIVER}"].wrong == 1'),
-            "a selector fails on devices of 1 node",
+            "a selector fails on devices of 1 node: no such key",
         ),
         (request(40), "40"),
     ],

@@ -281,6 +281,8 @@ def _group_fact(key: tuple[str, str], items: Sequence[NodeFinding]) -> Fact:
         if test == "tooFew":
             best = max(shortages, key=lambda item: item.matching)
             wanted, available = str(best.wanted), str(best.matching)
+        elif test == "selectorError":
+            available = best.detail
         elif best.wanted:
             wanted, available = str(best.wanted), str(best.free)
         elif best.detail:
