@@ -125,3 +125,15 @@ def test_what_is_written_as_yaml_or_json_is_read_back(value: dict[str, object]) 
 def test_no_bytes_make_the_reader_fail_in_another_way(content: bytes) -> None:
     with contextlib.suppress(InputError):
         parse(content, "f")
+
+
+@pytest.mark.parametrize("path", ["metadata.", "metadata.a]", "a[", "metadata.labels.x.y[0]", ""])
+def test_every_path_has_a_place(path: str) -> None:
+    (document,) = parse(b"kind: A\nmetadata: {name: b}\n", "f")
+
+    assert document.place(path) in ("f", "f:1", "f:2")
+
+
+def test_json_that_is_not_utf_8_is_an_error() -> None:
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        parse(b'{"kind": "A\xff"}', "f")

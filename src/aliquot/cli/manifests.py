@@ -62,7 +62,11 @@ class Document(msgspec.Struct, frozen=True):
         while around not in self.lines:
             if not around:
                 return self.source
-            around = re.sub(r"(\.?[^.\[\]]+|\[\d+\])$", "", around)
+            shorter = re.sub(r"(\.[^.\[\]]*|[^.\[\]]+|\[\d+\])$", "", around)
+            if shorter == around:
+                # A key with a bracket in it: where the path goes on cannot be told.
+                return self.source
+            around = shorter
         return f"{self.source}:{self.lines[around]}"
 
     def error(self, path: str, problem: str, fix: str) -> InputError:
@@ -122,7 +126,7 @@ def parse(content: bytes, source: str) -> list[Document]:
 def _json(content: bytes, source: str) -> list[Document]:
     try:
         value = msgspec.json.decode(content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         # The standard library's decoder says where: msgspec knows the byte only.
         try:
             value = json.loads(content)
