@@ -236,11 +236,12 @@ class Pool:
                 spans.append((start, len(amounts)))
         draws: list[tuple[tuple[int, int], ...]] = []
         drawn_on = [0] * len(spans)
+        drawing = 0
         for index, device in enumerate(self.devices):
             if not device.consumes_counters:
                 draws.append(())
                 continue
-            self.drawing |= 1 << index
+            drawing |= 1 << index
             taken: dict[int, int] = {}
             for consumption in device.consumes_counters:
                 if consumption.counter_set not in sets:
@@ -260,6 +261,7 @@ class Pool:
                         return
                     taken[number] = taken.get(number, 0) + counter.value.nano
             draws.append(tuple(taken.items()))
+        self.drawing = drawing
         self.counters = tuple(amounts)
         self.counter_names = tuple(numbers)
         self.counter_sets = tuple(sets[set_name] for set_name, _ in numbers)
