@@ -14,8 +14,10 @@ from tests.dra.build import (
     slice_of,
 )
 
+from aliquot.dra.allocator import allocate
 from aliquot.dra.checker import check, check_cluster
 from aliquot.dra.fleet import Fleet
+from aliquot.dra.usage import Usage
 from aliquot.model.kinds import convert, plain
 from aliquot.model.resource import AllocationResult
 from aliquot.model.snapshot import Snapshot
@@ -197,3 +199,13 @@ def test_one_alternative_serves_a_request():
 def test_a_claim_has_32_results_at_most():
     request = exactly("req", kind("x"), count=33)
     assert "TooManyResults" in broken(request, *["a"] * 33)
+
+
+def test_an_attribute_without_a_value_fails_every_selector_for_the_checker_too():
+    fleet = Fleet.of(
+        [slice_of(["a", {"name": "b", "attributes": {"kind": {}}}])], [device_class("gpu", "true")]
+    )
+    wanted = claim(exactly(allocationMode="All"))
+    found = allocate(fleet, Usage(fleet), node(), [wanted])
+    assert [each.device for each in found.results[0].devices.results] == ["a"]
+    assert check(found.results[0], wanted, fleet, [node()]) == ()

@@ -132,3 +132,18 @@ def _claim(number: int):
 def test_reach_of_the_test_fleet():
     fleet = Fleet.of(SLICES, ())
     assert [pool.name for pool, _ in fleet.reach(node("node-2"))] == ["node-2"]
+
+
+def test_a_device_of_a_pool_with_wrong_counters_can_be_held():
+    # The driver republished the pool without the counter set while claims hold its devices.
+    draws = [{"counterSet": "gone", "counters": {"m": {"value": "1"}}}]
+    wrong = slice_of([{"name": "a"}, {"name": "b", "consumesCounters": draws}])
+    sets = [{"name": "other", "counters": {"m": {"value": "1"}}}]
+    fleet = Fleet.of([slice_of(count=2, name="sets", sharedCounters=sets), wrong], ())
+    pool = Fleet.of([wrong], ()).pools[DRIVER, "node-1"]
+    assert "gone" in pool.problem
+    assert not pool.drawing
+    for each in (fleet, Fleet.of([wrong], ())):
+        usage = Usage.of(each, [allocated("holder", "a", "b")])
+        usage.release(("default", "holder"))
+        assert usage.state() == Usage(each).state()

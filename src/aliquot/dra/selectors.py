@@ -141,12 +141,6 @@ class Matcher:
         return tuple(shape)
 
     def _test(self, driver: str, device: Device) -> bool | SelectorFault:
-        for name, attribute in device.attributes.items():
-            if value_of(attribute) is None:
-                _, of_class, number = self._programs[0]
-                return SelectorFault(
-                    of_class, number, False, f"attribute {name}: unsupported attribute value"
-                )
         view = view_of(driver, device)
         for program, of_class, number in self._programs:
             if isinstance(program, SelectorFault):
@@ -186,13 +180,17 @@ class Matchers:
 
 
 def view_of(driver: str, device: Device) -> DeviceView:
-    """The device as CEL sees it."""
-    return DeviceView(
+    """The device as CEL sees it. An attribute of no known type makes every selector fail on it."""
+    view = DeviceView(
         driver,
         {name: _cel_value(attribute) for name, attribute in device.attributes.items()},
         {name: capacity.value for name, capacity in device.capacity.items()},
         device.allow_multiple_allocations,
     )
+    for name, attribute in device.attributes.items():
+        if value_of(attribute) is None:
+            view.fault = view.fault or f"attribute {name}: unsupported attribute value"
+    return view
 
 
 def _cel_value(attribute: DeviceAttribute) -> Any:
