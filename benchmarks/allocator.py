@@ -96,7 +96,8 @@ def device_class() -> DeviceClass:
         "metadata": {"name": "gpu"},
         "spec": {"selectors": [{"cel": {"expression": expression}}]},
     }
-    return convert(document, DeviceClass)
+    found: DeviceClass = convert(document, DeviceClass)
+    return found
 
 
 def claim(number: int, devices: Mapping[str, Any]) -> ResourceClaim:
@@ -106,7 +107,8 @@ def claim(number: int, devices: Mapping[str, Any]) -> ResourceClaim:
         "metadata": {"namespace": "bench", "name": name, "uid": name},
         "spec": {"devices": devices},
     }
-    return convert(document, ResourceClaim)
+    found: ResourceClaim = convert(document, ResourceClaim)
+    return found
 
 
 def fill(index: NodeIndex, claims: list[ResourceClaim], mode: Mode) -> int:
