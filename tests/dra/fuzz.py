@@ -100,7 +100,10 @@ class Fuzzer:
     def allocation(self, random: Random) -> None:
         """Objects as a driver or a user might write them."""
         self.input = document = objects.case(random)
-        self._run(random, AllocationCase.of(document), sound=True)
+        case = AllocationCase.of(document)
+        # The results of requests of one name cannot be told apart; the API server admits no such claim.
+        names = [[each.name for each in claim.spec.devices.requests] for claim in case.claims]
+        self._run(random, case, sound=all(len(set(each)) == len(each) for each in names))
 
     def damage(self, random: Random) -> None:
         """Objects with fields replaced, removed and moved: an error with a path, or an outcome."""
