@@ -28,7 +28,7 @@ PER_ROOT = 4
 PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 
 SIZES = (1_000, 5_000, 50_000)
-MOST = 20_000
+MOST = 40_000
 """Claims allocated on a fleet that would take longer to fill."""
 
 ONE: Mapping[str, Any] = {
