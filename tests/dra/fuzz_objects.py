@@ -291,7 +291,7 @@ def damaged(random: Random, document: Json) -> Json:
             case 1:
                 holder[key] = copy.deepcopy(holder[other])
             case 2 if isinstance(holder, list):
-                holder.extend(copy.deepcopy(holder) * random.choice([1, 8]))
+                holder.extend(copy.deepcopy(holder[:8]) * random.choice([1, 4]))
             case 3 if isinstance(holder, dict):
                 holder[random.choice(NAMES)] = random.choice(ODD)
             case _:
