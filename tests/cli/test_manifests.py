@@ -137,3 +137,8 @@ def test_every_path_has_a_place(path: str) -> None:
 def test_json_that_is_not_utf_8_is_an_error() -> None:
     with pytest.raises(InputError, match="save it as UTF-8"):
         parse(b'{"kind": "A\xff"}', "f")
+
+
+def test_an_alias_inside_of_what_it_stands_for_is_an_error() -> None:
+    with pytest.raises(InputError, match="f:1: has an alias inside"):
+        parse(b"a: &a [*a]\n", "f")

@@ -180,7 +180,11 @@ def _yaml(content: bytes, source: str) -> list[Document]:
         if root is None or (isinstance(root, yaml.ScalarNode) and root.tag.endswith(":null")):
             continue
         lines: dict[str, int] = {}
-        value = _Builder(source, lines).build(root, "")
+        try:
+            value = _Builder(source, lines).build(root, "")
+        except RecursionError:
+            place = f"{source}:{root.start_mark.line + 1}"
+            raise InputError(place, "", "has an alias inside of what it stands for", "write it out") from None
         if not isinstance(value, dict):
             place = f"{source}:{root.start_mark.line + 1}"
             raise InputError(place, "", "is not an object", "write apiVersion, kind, metadata ...")
