@@ -293,9 +293,9 @@ def damaged(random: Random, document: Json) -> Json:
             case 2 if isinstance(holder, list):
                 holder.extend(copy.deepcopy(holder[:8]) * random.choice([1, 4]))
             case 3 if isinstance(holder, dict):
-                holder[random.choice(NAMES)] = random.choice(ODD)
+                holder[random.choice(NAMES)] = copy.deepcopy(random.choice(ODD))
             case _:
-                holder[key] = random.choice(ODD)
+                holder[key] = copy.deepcopy(random.choice(ODD))
     return found
 
 
