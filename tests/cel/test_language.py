@@ -220,6 +220,8 @@ def test_expression_fails_with_message_and_position(
         ("'a'.startsWith(1)", "found no matching overload for 'startsWith' applied to 'string.(int)'", 1, 15),
         ("1 == 'a'", "found no matching overload for '_==_' applied to '(int, string)'", 1, 3),
         ("1 && true", "expected type 'bool' but found 'int'", 1, 1),
+        ("['a', dyn('b')]", "expected type 'string' but found 'dyn'", 1, 10),
+        ("{'a': dyn(1), 'b': 1}", "expected type 'dyn' but found 'int'", 1, 20),
         ("[1, 'a']", "expected type 'int' but found 'string'", 1, 5),
         ("{'a': 1, 2: 1}", "expected type 'string' but found 'int'", 1, 10),
         ("1.all(x, true)", "expression of type 'int' cannot be range of a comprehension", 1, 1),

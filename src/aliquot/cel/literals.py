@@ -1,11 +1,15 @@
-"""Checks of literals that would only fail at run time: patterns, timestamps, durations."""
+"""Checks of literals that Kubernetes makes after the types are known (its AST validators).
+
+Patterns, timestamps and durations that would only fail at run time; lists and maps of mixed types.
+"""
 
 from __future__ import annotations
 
 from aliquot.cel.errors import CompileError, EvaluationError, Source
 from aliquot.cel.operators import to_duration, to_timestamp
 from aliquot.cel.patterns import compile_pattern
-from aliquot.cel.syntax import Call, Literal, Node, walk
+from aliquot.cel.syntax import Call, ListNode, Literal, MapNode, Node, walk
+from aliquot.cel.typesystem import Type, unwrap_optional
 
 __all__ = ["check_literals"]
 
@@ -13,9 +17,26 @@ _CHECKS = {"matches": compile_pattern, "timestamp": to_timestamp, "duration": to
 
 
 def check_literals(root: Node, source: Source) -> None:
-    """Raise CompileError if a literal pattern, timestamp or duration is none (Kubernetes' AST validators)."""
+    """Raise CompileError if a literal pattern, timestamp or duration is none, or a list or map mixes types.
+
+    A value whose type is known only at run time is of another type than any other: `['a', object.x]` is
+    refused, `['a', string(object.x)]` is not. Lists for `format` may mix.
+    """
     issues = []
+    mixed_by_right = {
+        id(inner)
+        for node in walk(root)
+        if isinstance(node, Call) and node.function == "format"
+        for argument in node.args
+        for inner in walk(argument)
+    }
     for node in walk(root):
+        if isinstance(node, (ListNode, MapNode)) and id(node) not in mixed_by_right:
+            found = _first_of_another_type(node)
+            if found is not None:
+                at, expected, kind = found
+                issues.append(source.issue(at, f"expected type '{expected}' but found '{kind}'"))
+            continue
         if not isinstance(node, Call) or node.function not in _CHECKS or not node.args:
             continue
         argument = node.args[-1]
@@ -27,3 +48,23 @@ def check_literals(root: Node, source: Source) -> None:
             issues.append(source.issue(argument.at, f"invalid {node.function} argument"))
     if issues:
         raise CompileError(tuple(issues))
+
+
+def _first_of_another_type(node: ListNode | MapNode) -> tuple[int, Type, Type] | None:
+    """Where elements, keys or values stop being of one type: place, the type before, the type there."""
+    if isinstance(node, ListNode):
+        columns = [[(item, at in node.optional) for at, item in enumerate(node.elements)]]
+    else:
+        columns = [
+            [(entry.key, False) for entry in node.entries],
+            [(entry.value, entry.optional) for entry in node.entries],
+        ]
+    for column in columns:
+        expected: Type | None = None
+        for item, optional in column:
+            kind = unwrap_optional(item.type)[0] if optional else item.type
+            if expected is None:
+                expected = kind
+            elif kind != expected:
+                return item.at, expected, kind
+    return None
