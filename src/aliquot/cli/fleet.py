@@ -33,7 +33,11 @@ def render(file: Path, output: str, kubernetes: str) -> None:
         for number, item in enumerate(objects):
             click.echo(("---\n" if number else "") + yaml_text(item), nl=False)
     counts = Counter(item["kind"] for item in objects)
-    note(", ".join(f"{count} {kind}{'s' if count != 1 else ''}" for kind, count in counts.items()))
+    note(", ".join(f"{count} {kind if count == 1 else _plural(kind)}" for kind, count in counts.items()))
+
+
+def _plural(kind: str) -> str:
+    return kind + ("es" if kind.endswith("s") else "s")
 
 
 def kubernetes_version(text: str) -> tuple[int, int]:
