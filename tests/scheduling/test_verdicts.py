@@ -19,6 +19,7 @@ from tests.scheduling.builders import (
 from tests.scheduling.looking import decided, verdict_on
 
 from aliquot.model.core import Taint
+from aliquot.model.kinds import decode
 from aliquot.model.resource import DeviceClassSpec, DeviceTaint
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
@@ -235,3 +236,25 @@ def test_an_observer_is_told_every_node_and_every_decision():
     assert told == [("a", "n1", "tooFew"), ("a", "n2", "selector")]
     assert decisions == [item.id for item in plan.decisions]
     assert plan == decide(snapshot, Policy(), NOW)
+
+
+def test_a_slice_whose_node_selector_is_not_valid_gives_a_verdict_and_no_exception():
+    broken = decode(
+        {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceSlice",
+            "metadata": {"name": "broken"},
+            "spec": {
+                "driver": DRIVER,
+                "pool": {"name": "network", "generation": 1, "resourceSliceCount": 1},
+                "nodeSelector": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Wrong"}]}]
+                },
+                "devices": [{"name": "x"}],
+            },
+        }
+    )
+
+    plan = decide(cluster(node("n1"), broken, with_claim("a")), Policy(), NOW)
+
+    assert verdict_on(plan, "a").reason is Reason.NO_MATCHING_DEVICES

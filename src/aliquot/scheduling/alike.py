@@ -9,7 +9,6 @@ from collections.abc import Hashable, Sequence
 
 from aliquot.dra.demand import Demand
 from aliquot.dra.fleet import Fleet
-from aliquot.dra.nodeselection import NodeSelectorError
 from aliquot.dra.pools import Devices, Pool, members
 from aliquot.dra.requests import blueprint
 from aliquot.dra.usage import Usage
@@ -38,10 +37,7 @@ class Likeness:
         """Equal for nodes that are alike; None for a node that is to be looked at by itself."""
         if not self._simple:
             return None
-        try:
-            reach = self._fleet.reach(node)
-        except NodeSelectorError:
-            return None
+        reach = self._fleet.reach(node)
         parts: list[Hashable] = []
         for pool, devices in reach:
             if len(pool.local) != 1 or pool.selected or pool.ubiquitous:

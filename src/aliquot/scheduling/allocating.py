@@ -3,12 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from uuid import UUID, uuid5
 
 from aliquot.dra.allocator import allocate
 from aliquot.dra.candidates import NodeIndex
 from aliquot.dra.fleet import Fleet
-from aliquot.dra.nodeselection import NodeSelectorError
 from aliquot.dra.outcome import Allocated, BudgetExceeded, Invalid, Unallocatable
 from aliquot.dra.requests import blueprint
 from aliquot.dra.shares import share_of_result
@@ -48,17 +46,11 @@ class DeviceAllocator:
         self.usage = usage
         self._budget = policy.search_budget
         self._uncounted = policy.uncounted_drivers
-        self._everything: int = (1 << len(nodes)) - 1
-        self.index: NodeIndex | None
-        try:
-            self.index = NodeIndex.of(fleet, usage, nodes, previous)
-        except NodeSelectorError:
-            # Some slice's node selector is not valid: the allocator says so, node by node.
-            self.index = None
+        self.index = NodeIndex.of(fleet, usage, nodes, previous)
 
     def possible(self, claims: Sequence[ResourceClaim]) -> int:
         """The nodes (bit i: node number i) that might serve the claims; the others cannot."""
-        return self._everything if self.index is None else self.index.possible(claims)
+        return self.index.possible(claims)
 
     def allocate(
         self, node: Node, claims: Sequence[ResourceClaim], *, explain: bool = False
@@ -73,7 +65,6 @@ class DeviceAllocator:
             node,
             claims,
             budget=self._budget,
-            new_share_id=share_id,
             explain=explain,
         )
         return outcome.results if isinstance(outcome, Allocated) else DeviceFall(outcome)
@@ -91,15 +82,6 @@ class DeviceAllocator:
         if devices:
             charge[GPU] = exact(devices * UNIT)
         return charge
-
-
-_SHARES = UUID("0bf6f0ab-0f0b-5d0a-9d0e-5f2d1f5e7c52")
-
-
-def share_id(claim: ResourceClaim, request: str, driver: str, pool: str, device: str) -> str:
-    """The id of a share: equal for equal claim, request and device, also for claims without a uid."""
-    meta = claim.metadata
-    return str(uuid5(_SHARES, "/".join((meta.namespace, meta.name, meta.uid, request, driver, pool, device))))
 
 
 def manager(fleet: Fleet, others: Fleet, drivers: frozenset[str] | None) -> Callable[[ResourceClaim], bool]:
