@@ -27,8 +27,8 @@ from aliquot.kube.client import Client
 from aliquot.kube.mirror import Mirror
 from aliquot.kube.resources import PODS, RESOURCE_CLAIMS
 from aliquot.model.resource import ResourceClaim
+from aliquot.model.verdicts import Reason, Verdict
 from aliquot.scheduling.plan import Plan, Reserve
-from aliquot.scheduling.verdicts import Reason, Verdict
 
 VERDICT = Verdict(reason=Reason.CLAIM_ELSEWHERE)
 

@@ -23,8 +23,8 @@ from aliquot.kube.mirror import Mirror
 from aliquot.kube.resources import PODS
 from aliquot.model.core import Pod
 from aliquot.model.resource import ResourceClaim
+from aliquot.model.verdicts import Reason, Verdict
 from aliquot.scheduling.plan import Deallocate, Evict, Plan
-from aliquot.scheduling.verdicts import Reason, Verdict
 
 VERDICT = Verdict(reason=Reason.CLAIM_ELSEWHERE)
 

@@ -23,9 +23,9 @@ from aliquot.kube.resources import EVENTS, PODS, Resource
 from aliquot.model.core import Pod
 from aliquot.model.meta import Condition
 from aliquot.model.queue import Queue
+from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.scheduling.plan import Decision, Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.verdicts import Fact, Reason, Verdict
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.acceptance.cluster import ROOT, Cluster
 
-from aliquot.scheduling.verdicts import Reason
+from aliquot.model.verdicts import Reason
 
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 STARTS_ITS_OWN = re.compile(r"^(make |git |cd |export KUBECONFIG=)")

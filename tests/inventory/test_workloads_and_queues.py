@@ -12,9 +12,9 @@ from aliquot.inventory import amounts
 from aliquot.inventory.decisions import told
 from aliquot.inventory.report import Report
 from aliquot.inventory.workloads import Status, WorkloadState
+from aliquot.queues.tree import GPU as GPU_RESOURCE
+from aliquot.queues.tree import UNIT
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.queues import GPU as GPU_RESOURCE
-from aliquot.scheduling.queues import UNIT
 
 GPU = "deviceClassName: gpu.nvidia.com"
 

@@ -3,12 +3,12 @@
 from tests.scheduling.builders import NOW
 
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.verdicts import Verdict
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.plan import Admit, Allocate, Decision, Evict, Plan, Reserve
 from aliquot.scheduling.plan_checks import check_plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.verdicts import Verdict
 
 
 def decided(snapshot: Snapshot, policy: Policy | None = None) -> Plan:

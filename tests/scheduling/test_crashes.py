@@ -9,17 +9,17 @@ from tests.scheduling.test_properties import clusters
 from aliquot.dra.checker import check_cluster
 from aliquot.dra.nodeselection import names_node
 from aliquot.model.core import PLACEMENT_GATE, Affinity, NodeAffinity
+from aliquot.model.index import SnapshotIndex
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.affinity import named_node, required_nodes
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
-from aliquot.scheduling.gangs import gangs, group_key
-from aliquot.scheduling.index import SnapshotIndex
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.plan import Admit, Plan
 from aliquot.scheduling.plan_checks import check_plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.queues import QueueTree
+from aliquot.workloads.gangs import gangs, group_key
 
 POLICY = Policy()
 

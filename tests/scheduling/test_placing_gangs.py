@@ -25,6 +25,7 @@ from tests.scheduling.looking import (
 
 from aliquot.model.core import WorkloadReference
 from aliquot.model.meta import ObjectMeta
+from aliquot.model.verdicts import Reason
 from aliquot.model.workloads import (
     GangSchedulingPolicy,
     PodGroupTemplate,
@@ -32,9 +33,8 @@ from aliquot.model.workloads import (
     Workload,
     WorkloadSpec,
 )
-from aliquot.scheduling.gangs import GANG_ANNOTATION, GANG_SIZE_ANNOTATION
 from aliquot.scheduling.plan import Admit
-from aliquot.scheduling.verdicts import Reason
+from aliquot.workloads.gangs import GANG_ANNOTATION, GANG_SIZE_ANNOTATION
 
 
 def members(count, *requests, **options):

@@ -40,10 +40,10 @@ from aliquot.model.core import (
 )
 from aliquot.model.meta import Condition, LabelSelector, ObjectMeta
 from aliquot.model.resource import DELETE_PROTECTION, DeviceTaint
+from aliquot.model.verdicts import Reason
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.plan import Admit, Allocate
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.verdicts import Reason
 
 
 def test_a_pod_gets_a_device_its_claim_is_reserved_and_its_gate_lifted():

@@ -20,9 +20,9 @@ from tests.scheduling.builders import (
 )
 from tests.scheduling.looking import decided, decision_on, nodes_of, verdict_on
 
+from aliquot.model.verdicts import Reason
+from aliquot.queues.tree import UNIT, QueueTree, QueueUsage, shown
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.queues import UNIT, QueueTree, QueueUsage, shown
-from aliquot.scheduling.verdicts import Reason
 
 RED = {"aliquot.dev/queue": "red"}
 

@@ -9,9 +9,9 @@ from tests.scheduling.looking import decided, evicted, nodes_of, verdict_on
 
 from aliquot.model.core import PodResourceClaimStatus, PodStatus
 from aliquot.model.meta import Condition
+from aliquot.model.verdicts import Reason
 from aliquot.scheduling.plan import Deallocate
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.verdicts import Reason
 
 
 def test_a_pod_that_was_bound_beside_its_devices_is_replaced():

@@ -21,9 +21,9 @@ from tests.scheduling.looking import decided, verdict_on
 from aliquot.model.core import Taint
 from aliquot.model.kinds import decode
 from aliquot.model.resource import DeviceClassSpec, DeviceTaint
+from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.wording import (
     decision_sentence,
     fix_sentence,

@@ -17,9 +17,9 @@ from aliquot.model.core import Node, NodeStatus, Pod, PodStatus
 from aliquot.model.meta import KubernetesObject, ObjectMeta, ObjectRef
 from aliquot.model.resource import AllocationResult
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.scheduling.plan import Admit, Allocate, Decision, Placement, Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.verdicts import Fact, Reason, Verdict
 from aliquot.store.database import JournalError
 from aliquot.store.digests import SnapshotDigests, snapshot_digest
 from aliquot.store.entries import Retention
@@ -319,7 +319,7 @@ from aliquot.model.meta import ObjectMeta, ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Decision, Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.verdicts import Reason, Verdict
+from aliquot.model.verdicts import Reason, Verdict
 from aliquot.store.journal import Journal
 
 journal = Journal.open(Path(sys.argv[1]))

@@ -13,7 +13,7 @@ from aliquot.cli.manifests import Document, InputError
 from aliquot.model.kinds import KINDS, ObjectError, decode
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.queues import QueueTree
+from aliquot.queues.tree import QueueTree
 
 Json = dict[str, Any]
 

@@ -12,10 +12,10 @@ from aliquot.dra.nodeselection import NodeSelectorError, selects
 from aliquot.dra.outcome import Allocated, BudgetExceeded, Fall, Invalid, Need, Outcome, Unallocatable
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node, NodeSelector
+from aliquot.model.index import live
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.claims import claim_keys
-from aliquot.scheduling.index import live
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,9 +15,9 @@ from aliquot.inventory.report import Report
 from aliquot.inventory.workloads import WorkloadState
 from aliquot.kube.mirror import Mirror
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.tree import GPU, UNIT
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.queues import GPU, UNIT
 
 WATCH_PAUSE_S = 0.5
 """Changes that come closer together than this are shown together."""

@@ -16,9 +16,9 @@ from aliquot.inventory.amounts import NONE
 from aliquot.inventory.decisions import nodes_of, told
 from aliquot.inventory.report import Report
 from aliquot.model.core import Pod
+from aliquot.model.index import Key, SnapshotIndex
 from aliquot.model.kinds import plain
 from aliquot.scheduling.holdings import legacy_devices
-from aliquot.scheduling.index import Key, SnapshotIndex
 from aliquot.scheduling.plan import Allocate, Decision
 from aliquot.scheduling.requests import pod_requests
 from aliquot.scheduling.wording import fix_sentence, sentence

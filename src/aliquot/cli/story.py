@@ -19,8 +19,8 @@ from aliquot.inventory.report import Report
 from aliquot.inventory.workloads import Status, WorkloadState
 from aliquot.model.kinds import plain
 from aliquot.model.meta import ObjectRef
+from aliquot.model.verdicts import Fact
 from aliquot.scheduling.plan import Decision
-from aliquot.scheduling.verdicts import Fact
 from aliquot.scheduling.wording import paragraph, sentence
 from aliquot.store.entries import Entry
 

@@ -14,7 +14,7 @@ from aliquot.inventory.queues import QueueState, QueueTable, ResourceState
 from aliquot.inventory.workloads import Status, WorkloadState, WorkloadTable
 from aliquot.model.kinds import plain
 from aliquot.model.meta import ObjectRef
-from aliquot.scheduling.queues import GPU, UNIT, Amount
+from aliquot.queues.tree import GPU, UNIT, Amount
 from aliquot.scheduling.wording import sentence
 
 TOTAL = "*"

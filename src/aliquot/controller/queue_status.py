@@ -14,12 +14,12 @@ from aliquot.inventory.owners import Owners
 from aliquot.inventory.queues import queue_usage
 from aliquot.kube.clock import Clock
 from aliquot.kube.reflector import Failure
+from aliquot.model.index import SnapshotIndex
 from aliquot.model.meta import Condition
 from aliquot.model.queue import Queue
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.index import SnapshotIndex
+from aliquot.queues.tree import Amount, QueueProblem, QueueTree, QueueUsage
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.queues import Amount, QueueProblem, QueueTree, QueueUsage
 
 _log = logging.getLogger(__name__)
 

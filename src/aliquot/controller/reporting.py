@@ -18,8 +18,8 @@ from aliquot.kube.resources import PODS
 from aliquot.model.core import Pod
 from aliquot.model.meta import Condition, ObjectRef
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.verdicts import Reason, Verdict
 from aliquot.scheduling.plan import Allocate, Decision, Evict, Plan
-from aliquot.scheduling.verdicts import Reason, Verdict
 
 _log = logging.getLogger(__name__)
 

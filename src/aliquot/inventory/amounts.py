@@ -4,7 +4,7 @@ from datetime import datetime
 from fractions import Fraction
 
 from aliquot.cel.quantity import Quantity
-from aliquot.scheduling.queues import UNIT, Amount, shown
+from aliquot.queues.tree import UNIT, Amount, shown
 
 NONE = "<none>"
 """What stands where there is nothing, as in kubectl's tables."""

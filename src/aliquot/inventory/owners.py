@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aliquot.model.core import Pod
+from aliquot.model.index import SnapshotIndex
 from aliquot.model.meta import ObjectRef
-from aliquot.scheduling.gangs import Gang, GroupKey, gangs, group_key
-from aliquot.scheduling.index import SnapshotIndex
-from aliquot.scheduling.queues import QueueTree
+from aliquot.queues.tree import QueueTree
+from aliquot.workloads.gangs import Gang, GroupKey, gangs, group_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from aliquot.dra.fleet import Fleet
 from aliquot.dra.shares import share_of_result
 from aliquot.inventory.owners import Owners
 from aliquot.inventory.workloads import Status, WorkloadTable
+from aliquot.model.index import SnapshotIndex, live
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.tree import GPU, UNIT, Amount, QueueTree, QueueUsage, exact
 from aliquot.scheduling.holdings import class_counts, pod_charge
-from aliquot.scheduling.index import SnapshotIndex, live
-from aliquot.scheduling.queues import GPU, UNIT, Amount, QueueTree, QueueUsage, exact
 from aliquot.scheduling.requests import pod_requests
 
 OUTSIDE = ""

@@ -11,11 +11,11 @@ from aliquot.inventory.layout import Board, Layout
 from aliquot.inventory.owners import Owners
 from aliquot.inventory.queues import QueueTable, queue_table, queue_usage
 from aliquot.inventory.workloads import WorkloadTable, workload_table
+from aliquot.model.index import SnapshotIndex
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.index import SnapshotIndex
+from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.queues import QueueTree
 
 
 @dataclass(frozen=True, slots=True)

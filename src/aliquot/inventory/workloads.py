@@ -9,10 +9,10 @@ from fractions import Fraction
 from aliquot.inventory.devices import DeviceTable, Holder
 from aliquot.inventory.owners import Group, Owners
 from aliquot.model.core import Pod
+from aliquot.model.index import live
 from aliquot.model.meta import ObjectRef
-from aliquot.scheduling.index import live
+from aliquot.model.verdicts import Verdict
 from aliquot.scheduling.plan import Admit, Decision, Plan
-from aliquot.scheduling.verdicts import Verdict
 
 
 class Status(enum.StrEnum):

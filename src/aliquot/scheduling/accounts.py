@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aliquot.model.core import Pod
+from aliquot.model.index import Key, Remembered, SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.queues.tree import Charge, QueueTree, QueueUsage
 from aliquot.scheduling.allocating import DeviceAllocator
-from aliquot.scheduling.gangs import queues_of_gangs
 from aliquot.scheduling.holdings import pod_charge
-from aliquot.scheduling.index import Key, Remembered, SnapshotIndex
 from aliquot.scheduling.nodes import Demand
-from aliquot.scheduling.queues import Charge, QueueTree, QueueUsage
+from aliquot.workloads.gangs import queues_of_gangs
 
 
 @dataclass(frozen=True, slots=True)

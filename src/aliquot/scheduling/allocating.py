@@ -13,9 +13,9 @@ from aliquot.dra.shares import share_of_result
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.queues.tree import GPU, UNIT, Amount, Charge, exact
 from aliquot.scheduling.holdings import class_counts
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.queues import GPU, UNIT, Amount, Charge, exact
 
 
 @dataclass(frozen=True, slots=True)

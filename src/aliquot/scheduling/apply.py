@@ -6,10 +6,10 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from aliquot.model.core import PLACEMENT_GATE, Pod
+from aliquot.model.index import Key
 from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.resource import DELETE_PROTECTION, ResourceClaim
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.index import Key
 from aliquot.scheduling.plan import Allocate, Deallocate, Evict, Placement, Plan, Reserve
 
 T = TypeVar("T", bound=KubernetesObject)

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
+from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
+from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.facts import PodFacts
-from aliquot.scheduling.gangs import Gang
-from aliquot.scheduling.queues import QueueTree
-from aliquot.scheduling.verdicts import Fact, Fix, Reason, Verdict
+from aliquot.workloads.gangs import Gang
 
 _NOT_ROOM = frozenset(
     {

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aliquot.model.core import Pod
+from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import (
     MAX_CONSUMERS,
     AllocationResult,
     ConsumerReference,
     ResourceClaim,
 )
-from aliquot.scheduling.index import Key, SnapshotIndex, live
-from aliquot.scheduling.verdicts import Fact
+from aliquot.model.verdicts import Fact
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,15 +11,16 @@ from datetime import datetime
 import msgspec
 
 from aliquot.model.core import Pod
+from aliquot.model.index import Key, SnapshotIndex
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.verdicts import Fact, Reason, Verdict
+from aliquot.queues.tree import QueueTree
 from aliquot.scheduling import recording, repairs
 from aliquot.scheduling.accounts import Holding, running_usage
 from aliquot.scheduling.blockers import room_reason, too_early
 from aliquot.scheduling.explaining import Explainer
 from aliquot.scheduling.facts import PodFacts
-from aliquot.scheduling.gangs import Gang, gangs
-from aliquot.scheduling.index import Key, SnapshotIndex
 from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import NodeTable
@@ -28,9 +29,8 @@ from aliquot.scheduling.pending import Board, members_by_gang, sort_out, users_o
 from aliquot.scheduling.placing import Failure, Placer
 from aliquot.scheduling.plan import Decision, Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.queues import QueueTree
 from aliquot.scheduling.state import ClusterState, PodPlacement
-from aliquot.scheduling.verdicts import Fact, Reason, Verdict
+from aliquot.workloads.gangs import Gang, gangs
 
 
 def decide(

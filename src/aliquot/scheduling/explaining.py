@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from aliquot.model.resource import MAX_CONSUMERS
+from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
+from aliquot.queues.tree import Excess, exact, shown
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.fixes import free_devices, free_resource, raise_limit
-from aliquot.scheduling.gangs import Gang
 from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.placing import Failure, Placer
-from aliquot.scheduling.queues import Excess, exact, shown
 from aliquot.scheduling.requests import written
 from aliquot.scheduling.survey import DeviceShortage, NodeFinding, survey
-from aliquot.scheduling.verdicts import Fact, Fix, Reason, Verdict
+from aliquot.workloads.gangs import Gang
 
 MAX_FACTS = 12
 """Groups of nodes that a verdict tells apart; the smallest are left out beyond that."""

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aliquot.model.core import PLACEMENT_GATE, Pod
+from aliquot.model.index import Remembered
 from aliquot.model.kinds import encode_json
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.scheduling.affinity import required_nodes
 from aliquot.scheduling.claims import PodClaims, owned_by, reserved_for
-from aliquot.scheduling.index import Remembered
 from aliquot.scheduling.interpod import affinity_terms, anti_affinity_terms
 from aliquot.scheduling.nodes import Demand
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from aliquot.dra.pools import members
+from aliquot.model.index import Key
 from aliquot.model.meta import ObjectRef
+from aliquot.model.verdicts import Fix
+from aliquot.queues.tree import Amount, Excess, QueueTree, shown
 from aliquot.scheduling.accounts import Holding
-from aliquot.scheduling.index import Key
-from aliquot.scheduling.queues import Amount, Excess, QueueTree, shown
 from aliquot.scheduling.requests import pod_requests, written
 from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.survey import NodeFinding
-from aliquot.scheduling.verdicts import Fix
 
 MAX_HOLDERS = 16
 """Holders named in a fix; when more would be needed the list ends there."""

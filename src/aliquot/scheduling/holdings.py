@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
-from aliquot.scheduling.queues import GPU, UNIT, Amount, Charge, exact
+from aliquot.queues.tree import GPU, UNIT, Amount, Charge, exact
 from aliquot.scheduling.requests import CPU, MEMORY
 
 WHOLE_DEVICES = re.compile(

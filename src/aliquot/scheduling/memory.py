@@ -11,15 +11,15 @@ from aliquot.dra.candidates import NodeIndex
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node, Pod
+from aliquot.model.index import Remembered, SnapshotIndex
 from aliquot.model.queue import Queue
 from aliquot.model.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.allocating import DeviceAllocator, manager
 from aliquot.scheduling.facts import PodTraits
-from aliquot.scheduling.index import Remembered, SnapshotIndex
 from aliquot.scheduling.placing import StaticFit
 from aliquot.scheduling.policy import Policy, managed_drivers
-from aliquot.scheduling.queues import QueueTree
 
 EMPTY_FLEET = Fleet.of((), ())
 

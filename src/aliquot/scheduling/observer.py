@@ -3,8 +3,8 @@
 from typing import Protocol
 
 from aliquot.model.meta import ObjectRef
+from aliquot.model.verdicts import Fact
 from aliquot.scheduling.plan import Decision
-from aliquot.scheduling.verdicts import Fact
 
 
 class Observer(Protocol):

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aliquot.model.core import Pod
+from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import ResourceClaim
 from aliquot.scheduling.affinity import matches_node, named_node, required_nodes
 from aliquot.scheduling.claims import claim_keys, pod_claims
 from aliquot.scheduling.facts import PodFacts, pod_facts
-from aliquot.scheduling.gangs import GroupKey, group_key
-from aliquot.scheduling.index import Key, SnapshotIndex, live
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand
+from aliquot.workloads.gangs import GroupKey, group_key
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from aliquot.scheduling.verdicts import Fact
+from aliquot.model.verdicts import Fact
 
 _PLACES = {
     "pcieRoot": "on one PCIe root",

@@ -11,11 +11,11 @@ from itertools import chain
 
 from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.queues.tree import Charge, Excess, total
 from aliquot.scheduling.affinity import matches_node, named_node, node_fall
 from aliquot.scheduling.allocating import DeviceFall
 from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.holdings import pod_charge
-from aliquot.scheduling.queues import Charge, Excess, total
 from aliquot.scheduling.ranking import Ranking, RankKey
 from aliquot.scheduling.room import part_wanted
 from aliquot.scheduling.state import ClusterState, PodPlacement

@@ -6,7 +6,7 @@ import msgspec
 
 from aliquot.model.meta import ObjectRef
 from aliquot.model.resource import AllocationResult, ConsumerReference
-from aliquot.scheduling.verdicts import Verdict
+from aliquot.model.verdicts import Verdict
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="action", gc=False):

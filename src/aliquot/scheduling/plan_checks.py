@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 import msgspec
 
 from aliquot.dra.checker import check_cluster
+from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import MAX_CONSUMERS
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.accounts import running_usage
 from aliquot.scheduling.affinity import matches_node, node_fall
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.claims import claim_keys, consumer
-from aliquot.scheduling.gangs import gangs, group_key
-from aliquot.scheduling.index import Key, SnapshotIndex, live
 from aliquot.scheduling.interpod import PodNeighbours, anti_affinity_terms
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand, NodeTable
 from aliquot.scheduling.plan import Placement, Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.queues import QueueTree
+from aliquot.workloads.gangs import gangs, group_key
 
 _LATER = datetime(2100, 1, 1, tzinfo=UTC)
 

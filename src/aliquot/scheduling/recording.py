@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from aliquot.model.core import Pod
+from aliquot.model.index import Key
 from aliquot.model.kinds import encode_json
 from aliquot.model.meta import ObjectRef
 from aliquot.model.resource import ConsumerReference, ResourceClaim
+from aliquot.model.verdicts import Reason, Verdict
 from aliquot.scheduling.affinity import named_node
 from aliquot.scheduling.claims import consumer
-from aliquot.scheduling.index import Key
 from aliquot.scheduling.plan import (
     Admit,
     Allocate,
@@ -22,7 +23,6 @@ from aliquot.scheduling.plan import (
     Reserve,
 )
 from aliquot.scheduling.state import PodPlacement
-from aliquot.scheduling.verdicts import Reason, Verdict
 
 ID_LENGTH = 12
 

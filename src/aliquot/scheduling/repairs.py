@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from aliquot.model.core import Pod
+from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import ResourceClaim
+from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.affinity import matches_node, named_node, node_fall
 from aliquot.scheduling.claims import claim_keys, live_consumers, owned_by, reserved_for
-from aliquot.scheduling.index import Key, SnapshotIndex, live
-from aliquot.scheduling.verdicts import Fact, Fix, Reason, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 from aliquot.dra.usage import Mark
 from aliquot.model.core import Pod
+from aliquot.model.index import SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.queues.tree import Charge, QueueUsage
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.claims import ClaimBook
 from aliquot.scheduling.facts import PodFacts
-from aliquot.scheduling.index import SnapshotIndex
 from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.nodes import Demand, NodeTable
-from aliquot.scheduling.queues import Charge, QueueUsage
 from aliquot.scheduling.ranking import Ranking
 from aliquot.scheduling.room import DeviceRoom
 

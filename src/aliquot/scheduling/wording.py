@@ -6,9 +6,9 @@
 
 from collections.abc import Callable, Sequence
 
+from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.phrases import attribute_phrase, devices_phrase, node_group
 from aliquot.scheduling.plan import Allocate, Deallocate, Decision, Evict, Plan
-from aliquot.scheduling.verdicts import Fact, Fix, Reason, Verdict
 
 GROUPS_IN_A_SENTENCE = 3
 """Groups of nodes that a one-line text tells; a paragraph tells all."""

@@ -20,9 +20,9 @@ import msgspec
 from aliquot.model.kinds import convert, encode_json
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.verdicts import Reason
 from aliquot.scheduling.plan import Decision, Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.verdicts import Reason
 from aliquot.store import integrity, snapshots
 from aliquot.store.database import JournalError, open_database
 from aliquot.store.digests import chain_of

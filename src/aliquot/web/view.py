@@ -18,8 +18,8 @@ from aliquot.inventory.queues import QueueState, ResourceState
 from aliquot.inventory.report import Report
 from aliquot.inventory.workloads import Status, WorkloadState
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.queues import GPU, UNIT
-from aliquot.scheduling.verdicts import Verdict
+from aliquot.model.verdicts import Verdict
+from aliquot.queues.tree import GPU, UNIT
 from aliquot.scheduling.wording import fix_sentence, sentence
 
 Json: TypeAlias = Any

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aliquot.model.core import QUEUE_LABELS, Pod
+from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.meta import KubernetesObject, ObjectRef
+from aliquot.model.verdicts import Fact
 from aliquot.model.workloads import Job, SchedulingPolicy
-from aliquot.scheduling.index import Key, SnapshotIndex, live
-from aliquot.scheduling.queues import QueueTree
-from aliquot.scheduling.verdicts import Fact
+from aliquot.queues.tree import QueueTree
 
 GANG_ANNOTATION = "aliquot.dev/gang"
 GANG_SIZE_ANNOTATION = "aliquot.dev/gang-size"

@@ -1,0 +1,1 @@
+"""Queues: the tree along which an organisation shares its accelerators, and how they are shared fairly."""
