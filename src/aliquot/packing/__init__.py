@@ -1,0 +1,1 @@
+"""Placement objectives on a cluster of nodes whose GPUs are given whole or shared in thousandths."""
