@@ -44,11 +44,13 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fa
     """A pod and its node. `pin`: no claim of the pod names the node, so the pod itself must.
 
     A pod that another allocator has yet to serve is not pinned: its node is that allocator's to choose.
+    groups: the devices of the node of which it gets a part, by the names under which they are shared.
     """
 
     pod: ObjectRef
     node: str
     pin: bool = False
+    groups: tuple[str, ...] = ()
 
 
 class Admit(Action, frozen=True, kw_only=True, tag="Admit"):
@@ -82,7 +84,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     and time give the same id. workload: the object that stands for the gang (a Job, a PodGroup, a Pod ...).
     verdict: why it waits; None when it was placed. position: its place in the order of its queue, from 1,
     among what waits; 0 when placed. placements: where every placed pod goes, those without Aliquot's gate
-    (which no Admit names) included.
+    (which no Admit names) included. promised: where pods will go once something leaves that node: members of
+    the workload itself, and victims that are made anew elsewhere. Nothing is written for them yet.
     """
 
     id: str
@@ -93,6 +96,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     position: int = 0
     actions: tuple[AnyAction, ...] = ()
     placements: tuple[Placement, ...] = ()
+    promised: tuple[Placement, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -1,5 +1,7 @@
 """Policy: what an operator chooses, as data. `decide` reads nothing else."""
 
+from enum import StrEnum
+
 import msgspec
 
 from aliquot.model.snapshot import Snapshot
@@ -17,6 +19,59 @@ NO_ACCELERATORS = frozenset(
 """Drivers known to publish something else than accelerators: IMEX channels, CPUs, memory, NICs, crypto."""
 
 
+class Step(StrEnum):
+    """A part of a decision. A policy names those it wants in the order in which they are taken."""
+
+    ALLOCATE = "allocate"
+    CONSOLIDATE = "consolidate"
+    RECLAIM = "reclaim"
+    PREEMPT = "preempt"
+    EVICT_STALE = "evictStale"
+
+
+class Goal(StrEnum):
+    """What a node can be preferred for; each gives a node a value from 0 to 1.
+
+    leastFragmentation: what is left of its accelerators is least. binPack, spread: least or most is free of
+    its accelerators (of its CPU, for pods without any). idleNow: nothing has to leave first. sharedDevice: a
+    device that is shared already has room. cpuOnlyNode: a node without accelerators for a pod that wants
+    none. nominated: the pod was promised a place there. preferredDomain: it lies in the roomiest domain of the
+    level that the gang prefers. price, energy: the cheapest, the least power, by node label.
+    """
+
+    LEAST_FRAGMENTATION = "leastFragmentation"
+    BIN_PACK = "binPack"
+    SPREAD = "spread"
+    IDLE_NOW = "idleNow"
+    SHARED_DEVICE = "sharedDevice"
+    CPU_ONLY_NODE = "cpuOnlyNode"
+    NOMINATED = "nominated"
+    PREFERRED_DOMAIN = "preferredDomain"
+    PRICE = "price"
+    ENERGY = "energy"
+
+
+class Objective(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A goal and how much it counts: the node with the highest sum of weight times value is tried first.
+
+    resource: of binPack and spread, "gpu" (pods that want accelerators) or "cpu" (those that want none); ""
+    means both.
+    """
+
+    goal: Goal
+    weight: float = 1.0
+    resource: str = ""
+
+
+PLACEMENT = (
+    Objective(goal=Goal.NOMINATED, weight=1e6),
+    Objective(goal=Goal.PREFERRED_DOMAIN, weight=1e5),
+    Objective(goal=Goal.IDLE_NOW, weight=1e3),
+    Objective(goal=Goal.LEAST_FRAGMENTATION, weight=1.0),
+)
+"""Aliquot's own choice: close together, then without waiting, then where least is left over."""
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """How to decide.
 
@@ -31,6 +86,33 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unschedulable before it is replaced. kubernetes: (major, minor) of the cluster, which says which parts of
     Dynamic Resource Allocation it knows. uncounted_drivers: DRA drivers whose devices are no accelerators
     (network cards, channels, CPUs) and do not count as "gpu" in queues.
+
+    steps: what is done, in order. placement: where pods go. shared_devices: which device of a node a part is
+    taken from, "pack" (the fullest) or "spread". trust_fractions: believe that fractions of devices are kept
+    apart on every node.
+
+    fair_shares: queues go by fair share and are held to limits and quotas; otherwise by age alone.
+    fair_resources: the resources that fair shares are computed of. whole_shares: what is over is dealt out
+    in whole units (GPUs, thousandths of a core, bytes), as KAI-Scheduler does, not exactly. usage_weight: how
+    much use in the past lowers a queue's part of what is over (0: not at all). usage_half_life_seconds: after
+    how long past use counts half. saturation: a queue that takes from another may not come nearer to the
+    other's saturation than this factor (1 or more).
+
+    by_priority, by_elasticity: gangs of a queue go by priority; those below their minimum first.
+    by_member_priority, leaders_first: the order of members in their gang. by_fill: of subgroups beyond their
+    minimum the emptiest goes first. largest_first: members that want most go first, which packs better.
+    preemptible_below: work of this priority or more is not preemptible unless it says so; None: only what
+    says so is not.
+
+    consolidation_budget: how many gangs may be moved to make room for one; None: any number. move_victims: a
+    victim for which another place is found is moved and does not count as lost. victim_search: how many
+    victims may be considered for one gang; None: any number. staleness_seconds: how long a gang may run with
+    fewer members than its minimum; None: for ever. min_runtimes: queues' minimum run times are honoured.
+    smallest_device_mib: memory of the smallest device, by which a waiting request for memory is counted; 0:
+    that of the smallest in the cluster.
+
+    node_rules: taints, selectors, affinity and conditions of nodes are honoured. topology: constraints on
+    closeness are honoured.
     """
 
     managed_drivers: frozenset[str] | None = None
@@ -42,6 +124,57 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     bind_patience_seconds: int = 60
     kubernetes: tuple[int, int] = (1, 36)
     uncounted_drivers: frozenset[str] = NO_ACCELERATORS
+
+    steps: tuple[Step, ...] = (Step.ALLOCATE, Step.RECLAIM, Step.PREEMPT, Step.EVICT_STALE)
+    placement: tuple[Objective, ...] = PLACEMENT
+    shared_devices: str = "pack"
+    trust_fractions: bool = False
+
+    fair_shares: bool = True
+    fair_resources: tuple[str, ...] = ("gpu", "cpu", "memory")
+    whole_shares: bool = False
+    usage_weight: float = 1.0
+    usage_half_life_seconds: int = 7 * 24 * 3600
+    saturation: float = 1.0
+
+    by_priority: bool = True
+    by_elasticity: bool = True
+    by_member_priority: bool = True
+    leaders_first: bool = True
+    by_fill: bool = True
+    largest_first: bool = True
+    preemptible_below: int | None = None
+
+    consolidation_budget: int | None = 16
+    move_victims: bool = True
+    victim_search: int | None = 1000
+    staleness_seconds: int | None = 60
+    min_runtimes: bool = True
+    smallest_device_mib: int = 0
+
+    node_rules: bool = True
+    topology: bool = True
+
+
+KAI = Policy(
+    default_queue="",
+    gang_search=0,
+    steps=(Step.ALLOCATE, Step.CONSOLIDATE, Step.RECLAIM, Step.PREEMPT, Step.EVICT_STALE),
+    placement=(
+        Objective(goal=Goal.NOMINATED, weight=1e6),
+        Objective(goal=Goal.PREFERRED_DOMAIN, weight=1e5),
+        Objective(goal=Goal.SHARED_DEVICE, weight=1e3),
+        Objective(goal=Goal.IDLE_NOW, weight=100),
+        Objective(goal=Goal.CPU_ONLY_NODE, weight=10),
+        Objective(goal=Goal.BIN_PACK, weight=9),
+    ),
+    trust_fractions=True,
+    whole_shares=True,
+    largest_first=False,
+    preemptible_below=100,
+    victim_search=None,
+)
+"""The order, weights and tie-breaks of KAI-Scheduler (v0.13, March 2026), for those who come from there."""
 
 
 def managed_drivers(snapshot: Snapshot, policy: Policy) -> frozenset[str] | None:
