@@ -34,7 +34,15 @@ WRITES_AT_ONCE = 4
 MOST_NAMES = 8
 
 _NEEDS_SOMEBODY = frozenset(
-    {Reason.INVALID_CLAIM, Reason.UNKNOWN_QUEUE, Reason.NO_MATCHING_DEVICES, Reason.CLAIM_ELSEWHERE}
+    {
+        Reason.INVALID_CLAIM,
+        Reason.UNKNOWN_QUEUE,
+        Reason.NO_MATCHING_DEVICES,
+        Reason.CLAIM_ELSEWHERE,
+        Reason.DEVICE_EVICTED,
+        Reason.BINDING_FAILED,
+        Reason.DEVICE_HELD_TWICE,
+    }
 )
 """Reasons that do not go away by waiting: their events are Warnings."""
 

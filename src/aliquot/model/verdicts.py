@@ -48,6 +48,14 @@ class Reason(enum.StrEnum):
     """The pod runs on a node that its claim's devices cannot be used from."""
     CLAIM_UNUSED = "ClaimUnused"
     """The claim holds devices that nobody has reserved and no pod will use."""
+    DEVICE_EVICTED = "DeviceEvicted"
+    """A device of the pod carries a NoExecute taint that its claim does not tolerate, or not for so long."""
+    BINDING_FAILED = "BindingFailed"
+    """A device that the pod was given could not be made ready on its node, or not in time."""
+    NODE_SETTLING = "NodeSettling"
+    """The scheduler allocates devices on the pod's node for another pod; this one goes next."""
+    DEVICE_HELD_TWICE = "DeviceHeldTwice"
+    """The devices that the scheduler chose for the pod are another claim's already."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

@@ -16,6 +16,10 @@ _NOT_ROOM = frozenset(
         Reason.GATED_BY_OTHERS,
         Reason.CLAIM_ELSEWHERE,
         Reason.CLAIM_UNUSED,
+        Reason.DEVICE_EVICTED,
+        Reason.BINDING_FAILED,
+        Reason.NODE_SETTLING,
+        Reason.DEVICE_HELD_TWICE,
     }
 )
 

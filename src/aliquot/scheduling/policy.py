@@ -35,8 +35,8 @@ class Goal(StrEnum):
     leastFragmentation: what is left of its accelerators is least. binPack, spread: least or most is free of
     its accelerators (of its CPU, for pods without any). idleNow: nothing has to leave first. sharedDevice: a
     device that is shared already has room. cpuOnlyNode: a node without accelerators for a pod that wants
-    none. nominated: the pod was promised a place there. preferredDomain: it lies in the roomiest domain of the
-    level that the gang prefers. price, energy: the cheapest, the least power, by node label.
+    none. nominated: the pod was promised a place there. preferredDomain: it lies in the roomiest domain of
+    the level that the gang prefers. price, energy: the cheapest, the least power, by node label.
     """
 
     LEAST_FRAGMENTATION = "leastFragmentation"
@@ -87,6 +87,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     Dynamic Resource Allocation it knows. uncounted_drivers: DRA drivers whose devices are no accelerators
     (network cards, channels, CPUs) and do not count as "gpu" in queues.
 
+    taint_patience_seconds: how long a pod on a device with an untolerated NoExecute taint is left to Kubernetes'
+    own device taint eviction before Aliquot evicts it; None: for ever. binding_timeout_seconds: how long devices
+    may take until their binding conditions hold. settle_seconds: how long after a write about a node's devices
+    the scheduler may still not know of it.
+
     steps: what is done, in order. placement: where pods go. shared_devices: which device of a node a part is
     taken from, "pack" (the fullest) or "spread". trust_fractions: believe that fractions of devices are kept
     apart on every node.
@@ -122,6 +127,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     every_pod: bool = False
     gang_search: int = 200
     bind_patience_seconds: int = 60
+    taint_patience_seconds: int | None = 10
+    binding_timeout_seconds: int = 600
+    settle_seconds: int = 5
     kubernetes: tuple[int, int] = (1, 36)
     uncounted_drivers: frozenset[str] = NO_ACCELERATORS
 

@@ -190,6 +190,27 @@ def _gates(facts: Sequence[Fact]) -> str:
     return f"held by the scheduling gate {_listed([fact.subject for fact in facts if fact.test == 'gate'])}"
 
 
+def _evicted(facts: Sequence[Fact]) -> str:
+    fact = facts[0]
+    return f"device {fact.subject} has the taint {fact.available}, which the claim does not tolerate"
+
+
+def _not_bound(facts: Sequence[Fact]) -> str:
+    fact = facts[0]
+    if fact.test == "bindingTimeout":
+        return f"device {fact.subject} was not ready on its node after {fact.wanted}"
+    return f"device {fact.subject} could not be made ready on its node: {fact.available}"
+
+
+def _settling(facts: Sequence[Fact]) -> str:
+    return f"the devices of node {facts[0].subject} are being allocated for another pod"
+
+
+def _held_twice(facts: Sequence[Fact]) -> str:
+    fact = facts[0]
+    return f"the scheduler chose device {fact.subject}, which claim {fact.available} has already"
+
+
 def _unfit(facts: Sequence[Fact]) -> str:
     for fact in facts:
         if fact.test == "nodeGone":
@@ -224,6 +245,10 @@ _DIRECT: dict[Reason, Callable[[Sequence[Fact]], str]] = {
     Reason.CLAIM_IN_USE: _claim_in_use,
     Reason.CLAIM_ELSEWHERE: _elsewhere,
     Reason.CLAIM_UNUSED: lambda facts: "the claim holds devices that no pod uses",
+    Reason.DEVICE_EVICTED: _evicted,
+    Reason.BINDING_FAILED: _not_bound,
+    Reason.NODE_SETTLING: _settling,
+    Reason.DEVICE_HELD_TWICE: _held_twice,
     Reason.GATED_BY_OTHERS: _gates,
     Reason.INVALID_CLAIM: _invalid,
     Reason.BEHIND_IN_QUEUE: lambda facts: f"waits behind {facts[0].subject}, which is first in the queue",
@@ -255,6 +280,7 @@ _FIXES: dict[str, Callable[[Fix], str]] = {
     "relaxConstraint": lambda fix: f"relax the constraint on {fix.subject or 'the requests'}",
     "relaxPodAffinity": lambda fix: "relax the pod's affinity to other pods",
     "relaxSelector": lambda fix: f"relax the selectors of the request for {fix.subject}, or add such devices",
+    "repairDevice": lambda fix: f"repair device {fix.subject}, or tolerate its taint",
     "repairNode": lambda fix: f"bring one of {_count(fix.amount, 'node')} back to ready",
     "replaceClaim": lambda fix: f"let claim {fix.subject} go and make it anew",
     "replacePod": lambda fix: f"delete {fix.subject} and create it again",
