@@ -76,8 +76,16 @@ class PodGroupSpec(Record, frozen=True):
     priority_class_name: str = ""
 
 
+class PodGroupResourceClaimStatus(Record, frozen=True):
+    """Names the claim made for spec.resourceClaims[name]; no claim name means that none was needed."""
+
+    name: str = ""
+    resource_claim_name: str = ""
+
+
 class PodGroupStatus(Record, frozen=True):
     conditions: tuple[Condition, ...] = ()
+    resource_claim_statuses: tuple[PodGroupResourceClaimStatus, ...] = ()
 
 
 class PodGroup(KubernetesObject, frozen=True, tag_field="kind", tag="PodGroup"):

@@ -8,6 +8,7 @@ from aliquot.model.index import Key, Remembered, SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.queues.tree import Charge, QueueTree, QueueUsage
 from aliquot.scheduling.allocating import DeviceAllocator
+from aliquot.scheduling.claims import GROUP_API, GROUPS
 from aliquot.scheduling.holdings import pod_charge
 from aliquot.scheduling.nodes import Demand
 from aliquot.workloads.gangs import queues_of_gangs
@@ -48,9 +49,10 @@ def running_usage(
             usage.add(name, charge)
             holdings.append(Holding(name, pod, charge))
     pods = {pod.key: pod for pod in index.snapshot.pods}
+    groups = _first_of_groups(index)
     for claim in index.snapshot.resource_claims:
         allocation = claim.status.allocation
-        holder = _first_consumer(claim, pods) if allocation is not None else None
+        holder = _first_consumer(claim, pods, groups) if allocation is not None else None
         if allocation is None or holder is None:
             continue
         name = queue(holder)
@@ -73,9 +75,24 @@ def _charge(
     return charge
 
 
-def _first_consumer(claim: ResourceClaim, pods: dict[Key, Pod]) -> Pod | None:
+def _first_of_groups(index: SnapshotIndex) -> dict[Key, Pod]:
+    """A pod of each PodGroup that has claims of its own."""
+    found: dict[Key, Pod] = {}
+    if any(group.spec.resource_claims for group in index.pod_groups.values()):
+        for pod in index.snapshot.pods:
+            if pod.spec.scheduling_group is not None:
+                found.setdefault((pod.metadata.namespace, pod.spec.scheduling_group.pod_group_name), pod)
+    return found
+
+
+def _first_consumer(claim: ResourceClaim, pods: dict[Key, Pod], groups: dict[Key, Pod]) -> Pod | None:
     for reference in claim.status.reserved_for:
-        pod = pods.get((claim.metadata.namespace, reference.name))
+        key = (claim.metadata.namespace, reference.name)
+        if reference.resource == GROUPS and reference.api_group == GROUP_API:
+            if key in groups:
+                return groups[key]
+            continue
+        pod = pods.get(key)
         if pod is not None and reference.resource == "pods" and pod.metadata.uid == reference.uid:
             return pod
     return None

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from aliquot.model.core import PLACEMENT_GATE, Pod
 from aliquot.model.index import Remembered
 from aliquot.model.kinds import encode_json
-from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.model.resource import AllocationResult, ConsumerReference, ResourceClaim
 from aliquot.scheduling.affinity import required_nodes
-from aliquot.scheduling.claims import PodClaims, owned_by, reserved_for
+from aliquot.scheduling.claims import PodClaims, consumer, owned_by, reserved_for
 from aliquot.scheduling.interpod import affinity_terms, anti_affinity_terms
 from aliquot.scheduling.nodes import Demand
 
@@ -73,6 +73,10 @@ class PodFacts:
         if traits.social or self.claims_shape is None:
             return None
         return (traits.constraints, self.claims_shape, traits.demand.items, traits.demand.ports)
+
+    def consumer(self, claim: ResourceClaim) -> ConsumerReference:
+        """Who the claim is reserved for: the pod, or its PodGroup where the claim is the group's."""
+        return self.claims.of_group.get(claim.key) or consumer(self.pod)
 
     @property
     def written(self) -> bool:

@@ -150,7 +150,7 @@ class Placer:
                 held.append((claim, decided))
                 unreserved.append(claim)
         for claim in (*unreserved, *wanted):
-            if not state.claims.has_room(claim, facts.pod):
+            if not state.claims.has_room(claim, facts.consumer(claim)):
                 failure.full_claim = claim
                 return
         ranking = self._ranking(facts) if facts.claims_shape is not None else None

@@ -13,7 +13,7 @@ from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.accounts import running_usage
 from aliquot.scheduling.affinity import matches_node, node_fall
 from aliquot.scheduling.apply import apply
-from aliquot.scheduling.claims import claim_keys, consumer
+from aliquot.scheduling.claims import claim_keys, reserved_for
 from aliquot.scheduling.interpod import PodNeighbours, anti_affinity_terms
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand, NodeTable
@@ -71,7 +71,7 @@ def _places(after: Snapshot, spots: Mapping[Key, Placement]) -> Iterator[Breach]
                 yield Breach(rule="ClaimNotAllocated", subject=str(pod.ref), detail="/".join(key))
             elif not matches_node(claim.status.allocation.node_selector, node):
                 yield Breach(rule="ClaimElsewhere", subject=str(pod.ref), detail="/".join(key))
-            elif consumer(pod) not in claim.status.reserved_for:
+            elif not reserved_for(claim, pod):
                 yield Breach(rule="ClaimNotReserved", subject=str(pod.ref), detail="/".join(key))
     for claim in after.resource_claims:
         if len(claim.status.reserved_for) > MAX_CONSUMERS:

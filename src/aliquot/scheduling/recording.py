@@ -11,7 +11,6 @@ from aliquot.model.meta import ObjectRef
 from aliquot.model.resource import ConsumerReference, ResourceClaim
 from aliquot.model.verdicts import Reason, Verdict
 from aliquot.scheduling.affinity import named_node
-from aliquot.scheduling.claims import consumer
 from aliquot.scheduling.plan import (
     Admit,
     Allocate,
@@ -37,12 +36,12 @@ def placed(workload: ObjectRef, queue: str, placements: Sequence[PodPlacement], 
     """The decision that gives these pods their places: allocate, reserve, then lift the gates together."""
     claims: dict[Key, ResourceClaim] = {}
     given: dict[Key, Allocate] = {}
-    consumers: dict[Key, list[ConsumerReference]] = {}
+    consumers: dict[Key, dict[ConsumerReference, None]] = {}
     spots = tuple(_spot(item) for item in placements)
     for item in placements:
         for claim in (*(claim for claim, _ in item.allocated), *item.reserved):
             claims[claim.key] = claim
-            consumers.setdefault(claim.key, []).append(consumer(item.facts.pod))
+            consumers.setdefault(claim.key, {})[item.facts.consumer(claim)] = None
     allocations = {claim.key: allocation for item in placements for claim, allocation in item.allocated}
     name = decision_id(
         now, workload, spots, [allocations[key].devices.results for key in sorted(allocations)]

@@ -100,9 +100,9 @@ class ClusterState:
         for claim, allocation in placement.allocated:
             self.devices.usage.take(claim.key, allocation)
             self.claims.allocate(claim, allocation)
-            self.claims.reserve(claim, facts.pod)
+            self.claims.reserve(claim, facts.consumer(claim))
         for claim in placement.reserved:
-            self.claims.reserve(claim, facts.pod)
+            self.claims.reserve(claim, facts.consumer(claim))
         self.table.take(placement.number, facts.traits.demand)
         self.neighbours.add(facts.pod, placement.node)
         if queue:
