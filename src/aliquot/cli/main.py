@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("aliquot.cli.plan:plan", "Say what would run where, offline; nothing is touched."),
     "replay": ("aliquot.cli.replay:replay", "Make recorded decisions again and compare."),
     "dra": ("aliquot.cli.dra:dra", "Allocate devices and test selectors offline."),
+    "bench": ("aliquot.cli.bench:bench", "Measure placement on published benchmarks."),
     "fleet": ("aliquot.cli.fleet:fleet", "Work with fleet files."),
     "version": ("aliquot.cli.version:version", "Show the version."),
 }

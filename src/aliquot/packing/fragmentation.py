@@ -7,8 +7,8 @@ the mean, weighted by how frequent they are.
 
 from bisect import bisect_right
 from collections import Counter
-from enum import IntEnum
 from collections.abc import Iterable, Mapping
+from enum import IntEnum
 
 from aliquot.packing.cluster import Demand, State
 
@@ -16,7 +16,10 @@ _TYPICAL_PERCENT = 95
 
 
 def typical_pods(pods: Iterable[Demand]) -> dict[Demand, float]:
-    """The most frequent kinds that make up 95 % of the pods or more, with their frequencies; memory is left out."""
+    """The most frequent kinds that make up 95 % of the pods or more, with their frequencies.
+
+    The frequencies add up to 1. Memory is left out: the measure does not look at it.
+    """
     counts = Counter(Demand(pod.cpu, 0, pod.gpus, pod.milli, pod.models) for pod in pods)
     order = sorted(
         counts.items(),
