@@ -18,6 +18,10 @@ GROUP_API = "scheduling.k8s.io"
 GROUPS = "podgroups"
 
 
+EXTENDED_RESOURCES = "resource.kubernetes.io/extended-resource-claim"
+"""The annotation of a claim that the scheduler makes for a pod's extended resources (KEP-5004)."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodClaims:
     """The claims that a pod uses, each once, in the order of its spec.
@@ -118,6 +122,11 @@ def owned_by(claim: ResourceClaim, pod: Pod) -> bool:
         owner.kind == "Pod" and owner.uid == pod.metadata.uid and owner.name == pod.metadata.name
         for owner in claim.metadata.owner_references
     )
+
+
+def schedulers_own(claim: ResourceClaim) -> bool:
+    """Whether the scheduler made the claim, for extended resources: it allocates, gives up and deletes it."""
+    return claim.metadata.annotations.get(EXTENDED_RESOURCES) == "true"
 
 
 def consumer(pod: Pod) -> ConsumerReference:

@@ -5,7 +5,7 @@ wait are taken in order: queue priority, workload priority, first come first ser
 waits with a verdict; one that waits does not hold up those behind it unless the policy asks for strict order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import msgspec
@@ -16,7 +16,7 @@ from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.tree import QueueTree
-from aliquot.scheduling import recording, repairs
+from aliquot.scheduling import binding, evicting, recording, repairs
 from aliquot.scheduling.accounts import Holding, running_usage
 from aliquot.scheduling.blockers import room_reason, too_early
 from aliquot.scheduling.explaining import Explainer
@@ -30,6 +30,7 @@ from aliquot.scheduling.placing import Failure, Placer
 from aliquot.scheduling.plan import Decision, Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.state import ClusterState, PodPlacement
+from aliquot.scheduling.users import ClaimUsers
 from aliquot.workloads.gangs import Gang, gangs
 
 
@@ -119,7 +120,16 @@ class _Deciding:
             *repairs.stuck(index, board.let_go, self._now, self._policy.bind_patience_seconds, managed),
         ]
         leaving: set[Key] = set()
-        for repair in found:
+        released: set[Key] = set()
+        for repair in (*self._device_faults(managed), *found):
+            if isinstance(repair, repairs.Release):
+                leaving.update(pod.key for pod in repair.pods)
+                if repair.claim.key not in released:
+                    released.add(repair.claim.key)
+                    self._decisions.append(
+                        recording.deallocated(repair.claim, self._now, repair.verdict, repair.pods)
+                    )
+                continue
             if repair.pod.key in leaving:
                 continue
             leaving.add(repair.pod.key)
@@ -128,8 +138,18 @@ class _Deciding:
                 recording.waits(repair.pod.ref, "", [repair.pod], repair.verdict, self._now, replaced)
             )
         for claim in repairs.unused(index, managed):
-            self._decisions.append(recording.deallocated(claim, self._now))
+            if claim.key not in released:
+                self._decisions.append(recording.deallocated(claim, self._now))
         return frozenset(leaving)
+
+    def _device_faults(self, managed: repairs.Managed) -> Iterator[repairs.Repair | repairs.Release]:
+        index, policy, now = self._index, self._policy, self._now
+        users = ClaimUsers(index)
+        fleet = self._memory.fleet(index.snapshot, policy)
+        yield from evicting.tainted(index, fleet, users, managed, now, policy.taint_patience_seconds)
+        yield from binding.failed(
+            index, users, managed, now, policy.binding_timeout_seconds, policy.bind_patience_seconds
+        )
 
     def _gang(
         self,

@@ -87,10 +87,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     Dynamic Resource Allocation it knows. uncounted_drivers: DRA drivers whose devices are no accelerators
     (network cards, channels, CPUs) and do not count as "gpu" in queues.
 
-    taint_patience_seconds: how long a pod on a device with an untolerated NoExecute taint is left to Kubernetes'
-    own device taint eviction before Aliquot evicts it; None: for ever. binding_timeout_seconds: how long devices
-    may take until their binding conditions hold. settle_seconds: how long after a write about a node's devices
-    the scheduler may still not know of it.
+    taint_patience_seconds: how long a pod on a device with an untolerated NoExecute taint is left to
+    Kubernetes' own device taint eviction before Aliquot evicts it; None: for ever. binding_timeout_seconds:
+    how long devices may take until their binding conditions hold. settle_seconds: how long after a write
+    about a node's devices the scheduler may still not know of it.
 
     steps: what is done, in order. placement: where pods go. shared_devices: which device of a node a part is
     taken from, "pack" (the fullest) or "spread". trust_fractions: believe that fractions of devices are kept

@@ -25,6 +25,8 @@ from aliquot.scheduling.state import PodPlacement
 
 ID_LENGTH = 12
 
+UNUSED = Verdict(reason=Reason.CLAIM_UNUSED)
+
 
 def decision_id(now: datetime, *content: object) -> str:
     """Text that names a decision: equal for equal workload, time and content. 12 hexadecimal digits."""
@@ -99,9 +101,13 @@ def waits(
     return Decision(id=name, workload=workload, queue=queue, pods=refs, verdict=verdict, actions=actions)
 
 
-def deallocated(claim: ResourceClaim, now: datetime) -> Decision:
-    """The decision to give back what an unused claim holds."""
-    verdict = Verdict(reason=Reason.CLAIM_UNUSED)
+def deallocated(
+    claim: ResourceClaim,
+    now: datetime,
+    verdict: Verdict = UNUSED,
+    pods: Sequence[Pod] = (),
+) -> Decision:
+    """The decision to give back what a claim holds; `pods` wait for it to be allocated anew."""
     name = decision_id(now, claim.ref, verdict)
     action = Deallocate(
         decision=name,
@@ -109,4 +115,5 @@ def deallocated(claim: ResourceClaim, now: datetime) -> Decision:
         resource_version=claim.metadata.resource_version,
         verdict=verdict,
     )
-    return Decision(id=name, workload=claim.ref, queue="", pods=(), verdict=verdict, actions=(action,))
+    refs = tuple(pod.ref for pod in pods)
+    return Decision(id=name, workload=claim.ref, queue="", pods=refs, verdict=verdict, actions=(action,))

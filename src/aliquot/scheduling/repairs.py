@@ -14,7 +14,8 @@ from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.affinity import matches_node, named_node, node_fall
-from aliquot.scheduling.claims import claim_keys, live_consumers, owned_by, reserved_for
+from aliquot.scheduling.claims import claim_keys, live_consumers, owned_by, reserved_for, schedulers_own
+from aliquot.scheduling.users import Users
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,15 @@ class Repair:
     pod: Pod
     verdict: Verdict
     replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A claim whose devices are given back. pods: those that wait for it, to be decided about next time."""
+
+    claim: ResourceClaim
+    verdict: Verdict
+    pods: tuple[Pod, ...] = ()
 
 
 Managed = Callable[[ResourceClaim], bool]
@@ -107,6 +117,15 @@ def stuck(
             yield _repair(pod, Reason.NODE_UNFIT, fact)
 
 
+def release_or_wait(claim: ResourceClaim, verdict: Verdict, users: Users) -> Iterator[Repair | Release]:
+    """Take back a claim that only pods behind gates use; while others do, those behind gates wait."""
+    if not users.bound and not users.let_go:
+        yield Release(claim, verdict, tuple(users.gated))
+        return
+    for pod in users.gated:
+        yield Repair(pod, verdict, False)
+
+
 def unused(index: SnapshotIndex, managed: Managed) -> Iterator[ResourceClaim]:
     """Allocated claims that nobody has reserved and no live pod names.
 
@@ -118,6 +137,7 @@ def unused(index: SnapshotIndex, managed: Managed) -> Iterator[ResourceClaim]:
         for claim in index.snapshot.resource_claims
         if claim.status.allocation is not None
         and not claim.status.reserved_for
+        and not schedulers_own(claim)
         and claim.metadata.deletion_timestamp is None
         and managed(claim)
     ]
