@@ -1,0 +1,110 @@
+"""Run scenarios and print one JSON result a line: id, tasks with status, node and groups, and nodes.
+
+A scenario of rounds also gives what it had before the rounds that must change nothing. With --check every
+stage is compared with what is expected (--strict: also with what the reference had), and the difference is
+part of the result; a summary goes to stderr. The exit status is 1 when a scenario failed or did not match.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.kai.comparison import unlike, unmet
+from tests.kai.exceptions import EXCEPTIONS
+from tests.kai.rounds import Devices, Run, Standings, devices
+from tests.kai.scenario import Scenario, ScenarioError, files, load
+
+
+def result(scenario: Scenario, check: bool, strict: bool, remember: bool) -> dict[str, Any]:
+    """What a run of the scenario came to."""
+    found: dict[str, Any] = {"id": scenario.id}
+    problems: list[str] = []
+    for stage in Run(scenario, remember).stages():
+        room = devices(scenario, stage)
+        shown = _shown(stage.after, room)
+        found |= shown
+        if stage.name == "after_until_rounds":
+            found[stage.name] = shown
+        if check:
+            differences = unmet(scenario, stage.after, room)
+            if strict:
+                differences += unlike(scenario, stage.name, stage.after)
+            problems += [f"{stage.name}: {difference}" for difference in differences]
+    if check:
+        found["match"] = not problems
+        found["problems"] = problems
+        if scenario.id in EXCEPTIONS:
+            found["exception"] = EXCEPTIONS[scenario.id]
+    return found
+
+
+def _shown(standings: Standings, room: dict[str, Devices]) -> dict[str, Any]:
+    tasks = {
+        name: {"status": standing.status, "node": standing.node or None, "gpu_groups": list(standing.groups)}
+        for name, standing in standings.items()
+    }
+    return {"tasks": tasks, "nodes": msgspec.to_builtins(room)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.kai", description=__doc__)
+    parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|DIR")
+    parser.add_argument("--check", action="store_true", help="compare with what is expected")
+    parser.add_argument("--strict", action="store_true", help="compare with what the reference had, too")
+    parser.add_argument("--area", action="append", default=[], help="only scenarios of this area")
+    parser.add_argument("--id", action="append", default=[], help="only scenarios whose id has this in it")
+    parser.add_argument("--remember", action="store_true", help="decide with what earlier rounds left")
+    parser.add_argument("--quiet", action="store_true", help="print only what failed or did not match")
+    options = parser.parse_args(arguments)
+    check = options.check or options.strict
+    counted = {"run": 0, "failed": 0, "matched": 0, "exceptions": 0}
+    for path in files(options.paths):
+        try:
+            scenarios = list(load(path))
+        except (ScenarioError, OSError) as error:
+            counted["failed"] += 1
+            _print({"id": str(path), "error": str(error)})
+            continue
+        for scenario in scenarios:
+            if options.area and scenario.area not in options.area:
+                continue
+            if options.id and not any(part in scenario.id for part in options.id):
+                continue
+            counted["run"] += 1
+            try:
+                found = result(scenario, check, options.strict, options.remember)
+            except Exception as error:  # one scenario must not keep the others from being run
+                counted["failed"] += 1
+                _print({"id": scenario.id, "error": f"{type(error).__name__}: {error}"})
+                if len(options.id) == 1:
+                    traceback.print_exc()
+                continue
+            counted["matched"] += found.get("match", False)
+            counted["exceptions"] += "exception" in found and not found["match"]
+            if not (options.quiet and found.get("match", True)):
+                _print(found)
+    if not check:
+        return 1 if counted["failed"] else 0
+    missed = counted["run"] - counted["matched"] - counted["failed"] - counted["exceptions"]
+    sys.stderr.write(
+        f"{counted['run']} scenarios: {counted['matched']} match, {missed} do not,"
+        f" {counted['exceptions']} documented exceptions, {counted['failed']} failed\n"
+    )
+    return 1 if counted["failed"] or missed else 0
+
+
+def _print(value: dict[str, Any]) -> None:
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BrokenPipeError:
+        # The reader has seen enough; what is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
