@@ -1,0 +1,227 @@
+"""What a node's labels and annotations tell of the devices that its device plugin hands out.
+
+Sources: GPU Feature Discovery (nvidia.com/gpu.memory in MiB, nvidia.com/mig.strategy, nvidia.com/gpu.product,
+nvidia.com/gpu.sharing-strategy, nvidia.com/gpu.replicas), AMD's node labeller (amd.com/gpu.vram), HAMi's
+protocol document (annotation hami.io/node-nvidia-register), KAI-Scheduler (label
+node-role.kubernetes.io/mig-enabled; memory rounded down to 100 MiB).
+"""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+
+from aliquot.fractions.requests import WHOLE
+from aliquot.fractions.resources import (
+    AMD_GPU,
+    MIG_PREFIX,
+    NVIDIA_GPU,
+    PRODUCT,
+    WHOLE_DEVICES,
+    mig_slices,
+    replicas,
+)
+from aliquot.model.core import Node
+
+MEMORY_LABEL = "nvidia.com/gpu.memory"
+AMD_MEMORY_LABEL = "amd.com/gpu.vram"
+MIG_STRATEGY_LABEL = "nvidia.com/mig.strategy"
+MIG_ENABLED_LABEL = "node-role.kubernetes.io/mig-enabled"
+SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"
+HAMI_REGISTER = "hami.io/node-nvidia-register"
+ENFORCED_LABEL = "aliquot.dev/fractions"
+"""Set by an operator who has something on the node that keeps fractions apart; the value names it."""
+
+HAMI = "HAMi"
+MPS = "MPS"
+
+_MPS = "mps"
+_TIME_SLICING = "time-slicing"
+
+_MEBIBYTES_STEP = 100
+_MOST_PLAUSIBLE = 2**20
+_BYTES = 2**20
+_GIBIBYTE = 1024
+_HUNDREDTHS = 100
+_LONGEST_REGISTER = 65_536
+_MOST_REGISTERED = 256
+_REGISTER_FIELDS = 7
+_MOST_SHARERS = 1000
+_MOST_DIGITS = 18
+_GIGABYTE_DIGITS = 4
+
+
+class Mig(StrEnum):
+    """How MIG shows on a node: not at all, as whole GPUs (single) or as resources of their own (mixed)."""
+
+    NONE = ""
+    SINGLE = "single"
+    MIXED = "mixed"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDevices:
+    """The devices of a node that parts can be taken from, all alike.
+
+    resource: the extended resource they are advertised under, "" if there are none. count: how many devices
+    there are to hand out. units: how many units of the resource one device is (replicas of a device that the
+    plugin shares); count * units is what a table of free amounts starts from. memory_mib: of each, None if
+    the node does not tell. sharers: how many pods at most may share one, None for any number. enforcer: what
+    keeps parts apart, None if nothing does. limit: the largest part, in billionths, that it keeps apart.
+    grain: the part that a pod gets at least. time_sliced: pods take turns on a device without limits on
+    memory. slices: compute slices of one whole GPU.
+    """
+
+    resource: str = ""
+    count: int = 0
+    units: int = 1
+    memory_mib: int | None = None
+    sharers: int | None = None
+    enforcer: str | None = None
+    limit: int = WHOLE
+    grain: int = 0
+    time_sliced: bool = False
+    mig: Mig = Mig.NONE
+    slices: int = 7
+
+    @property
+    def capacity(self) -> int:
+        """What one device holds, in billionths of a MiB; of a hundredth where its memory is not known."""
+        return (self.memory_mib or _HUNDREDTHS) * WHOLE
+
+
+NONE = NodeDevices()
+
+
+def node_devices(node: Node) -> NodeDevices:
+    """The facts about a node's devices."""
+    allocatable = node.status.allocatable
+    labels = node.metadata.labels
+    mig = _mig(node)
+    resource = next((name for name in (NVIDIA_GPU, AMD_GPU) if name in allocatable), "")
+    if not resource:
+        resource = min((name for name in allocatable if WHOLE_DEVICES.match(name)), default="")
+    if not resource and mig is Mig.NONE:
+        return NONE
+    count = allocatable[resource].value() if resource else 0
+    register = node.metadata.annotations.get(HAMI_REGISTER, "") if resource == NVIDIA_GPU else ""
+    registered = _registered(register) if register else ()
+    if registered:
+        return NodeDevices(
+            resource,
+            len(registered),
+            memory_mib=min(memory for memory, _ in registered),
+            sharers=min(sharers for _, sharers in registered),
+            enforcer=HAMI,
+            mig=mig,
+            slices=mig_slices(node),
+        )
+    sharing = labels.get(SHARING_LABEL, "")
+    units = replicas(node) if resource == NVIDIA_GPU and sharing in (_MPS, _TIME_SLICING) else 1
+    named = labels.get(ENFORCED_LABEL) or None
+    by_mps = named is None and sharing == _MPS
+    return NodeDevices(
+        resource,
+        count // units,
+        units,
+        _memory(node, resource),
+        sharers=units if by_mps else None,
+        enforcer=MPS if by_mps else named,
+        limit=WHOLE // units if by_mps else WHOLE,
+        grain=WHOLE // units if by_mps else 0,
+        time_sliced=sharing == _TIME_SLICING,
+        mig=mig,
+        slices=mig_slices(node),
+    )
+
+
+def enforced_by(node: Node) -> str | None:
+    """What on the node keeps pods with parts of one device to their parts, by name; None if nothing does.
+
+    HAMi limits memory and compute of every container. MPS gives each replica an equal part of memory and
+    threads, so it keeps apart parts up to 1/replicas. An operator may name something else by the label
+    aliquot.dev/fractions. Time-slicing limits nothing: one pod can take all the memory.
+    """
+    return node_devices(node).enforcer
+
+
+def device_memory(text: str) -> int | None:
+    """MiB of each GPU by the label nvidia.com/gpu.memory, rounded down to 100 MiB; None if it tells nothing.
+
+    Rounding lets a hundredth of a device be whole MiB. A number that would be a TiB or more was written in
+    bytes, as some versions of GPU Feature Discovery do (gpu-feature-discovery issue 26).
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        return None
+    number = int(text)
+    if number >= _MOST_PLAUSIBLE:
+        number //= _BYTES
+    return number - number % _MEBIBYTES_STEP or None
+
+
+def _memory(node: Node, resource: str) -> int | None:
+    labels = node.metadata.labels
+    if resource == AMD_GPU:
+        text = labels.get(AMD_MEMORY_LABEL, "")
+        return device_memory(str(int(text[:-1]) * _GIBIBYTE)) if _gigabytes(text) else None
+    return device_memory(labels.get(MEMORY_LABEL, ""))
+
+
+def _gigabytes(text: str) -> bool:
+    number = text[:-1]
+    return text.endswith("G") and number.isascii() and number.isdigit() and len(number) <= _GIGABYTE_DIGITS
+
+
+def _mig(node: Node) -> Mig:
+    """KAI's label decides where it is set; else MIG resources, or a product that names a profile."""
+    labels = node.metadata.labels
+    strategy = labels.get(MIG_STRATEGY_LABEL, "")
+    instances = any(name.startswith(MIG_PREFIX) for name in node.status.allocatable)
+    enabled = labels.get(MIG_ENABLED_LABEL)
+    if enabled is not None:
+        on = enabled.lower() in ("true", "t", "1")
+    else:
+        on = instances or (strategy == Mig.SINGLE and "-MIG-" in labels.get(PRODUCT, ""))
+    if not on:
+        return Mig.NONE
+    if strategy in (Mig.SINGLE, Mig.MIXED):
+        return Mig(strategy)
+    return Mig.MIXED if instances else Mig.NONE
+
+
+def _registered(text: str) -> tuple[tuple[int, int], ...]:
+    """Memory in MiB and number of sharers of every healthy device that HAMi registered; () if unreadable.
+
+    Two forms are in use: a JSON list of objects, and "id,count,memory,cores,type,numa,health,...:" for each.
+    """
+    if len(text) > _LONGEST_REGISTER:
+        return ()
+    found = _from_json(text) if text.lstrip().startswith("[") else _from_lines(text)
+    usable = tuple(item for item in found if item[0] > 0 and 0 < item[1] <= _MOST_SHARERS)
+    return usable if len(usable) <= _MOST_REGISTERED else ()
+
+
+def _from_json(text: str) -> list[tuple[int, int]]:
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return [
+        (item["devmem"], item["count"])
+        for item in items
+        if isinstance(item, dict)
+        and item.get("health") is True
+        and type(item.get("devmem")) is int
+        and type(item.get("count")) is int
+    ]
+
+
+def _from_lines(text: str) -> list[tuple[int, int]]:
+    found = []
+    for line in text.split(":"):
+        fields = line.strip().split(",")
+        if len(fields) < _REGISTER_FIELDS or fields[6] != "true":
+            continue
+        count, memory = fields[1], fields[2]
+        if count.isascii() and count.isdigit() and memory.isascii() and memory.isdigit():
+            found.append((int(memory[:9]), int(count[:9])))
+    return found
