@@ -132,11 +132,16 @@ class DeviceLedger:
     def occupy(
         self, number: int, pod: Key, places: Sequence[tuple[str, Part]], *, leaving: bool = False
     ) -> Shift:
-        """Count a pod that is on its node. A place without a group's name is a device of its own."""
+        """Count a pod that is on its node.
+
+        A place without a group's name is a device of its own; its group is named after the pod, the same in
+        every snapshot, so that a pod which joins it can be told by that name from then on.
+        """
         if (number, pod) in self._held:
             raise ValueError(f"{pod[0]}/{pod[1]} holds devices on node {number} already")
-        unnamed = iter(self._fresh_names(number, sum(not name for name, _ in places)))
-        holding = Holding(tuple((name or next(unnamed), part) for name, part in places))
+        alone = f"{pod[0]}/{pod[1]}#"
+        named = tuple((name or f"{alone}{index}", part) for index, (name, part) in enumerate(places))
+        holding = Holding(named)
         shift = self._step(number, pod, holding, _TAKE, (holding, False))
         if not leaving:
             return shift
