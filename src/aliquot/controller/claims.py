@@ -20,6 +20,7 @@ from aliquot.model.core import Pod
 from aliquot.model.kinds import plain
 from aliquot.model.meta import ObjectRef
 from aliquot.model.resource import AllocationResult, ConsumerReference, ResourceClaim
+from aliquot.scheduling.claims import GROUP_API, GROUPS, stands_for
 from aliquot.scheduling.plan import Allocate, Deallocate, Reserve
 
 _log = logging.getLogger(__name__)
@@ -107,6 +108,12 @@ class Claims:
 
     def _let_go(self, namespace: str, consumer: ConsumerReference) -> bool:
         """The consumer may be using the devices, or be on its way to a node: not so a pod behind a gate."""
+        if consumer.resource == GROUPS and consumer.api_group == GROUP_API:
+            return any(
+                not pod.gated and not pod.finished
+                for pod in self._writer.mirror.snapshot().pods
+                if pod.namespace == namespace and stands_for(consumer, pod)
+            )
         if consumer.api_group or consumer.resource != "pods":
             return True
         pod = self._writer.mirror.get(Pod, namespace, consumer.name)

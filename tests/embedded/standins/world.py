@@ -168,9 +168,19 @@ class World:
         )
 
     def allocate(
-        self, claim: str, node: str, *pods: str, namespace: str = "default", device: str = "gpu-0"
+        self,
+        claim: str,
+        node: str,
+        *pods: str,
+        namespace: str = "default",
+        device: str = "gpu-0",
+        allocated: str = "",
+        **about: Any,
     ) -> None:
-        """What Aliquot's controller does: finalizer, allocation, reservations; node "" is any node."""
+        """What Aliquot's controller does: finalizer, allocation, reservations; node "" is any node.
+
+        ``about`` goes into the result for the device; ``allocated`` is the time of allocation.
+        """
         plural = "resourceclaims.resource.k8s.io"
 
         def protect(obj: Object) -> None:
@@ -182,8 +192,10 @@ class World:
                 "driver": "gpu.nvidia.com",
                 "pool": node or "network",
                 "device": device,
-            }
+            } | about
             allocation: Object = {"devices": {"results": [result]}}
+            if allocated:
+                allocation["allocationTimestamp"] = allocated
             if node:
                 term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
                 allocation["nodeSelector"] = {"nodeSelectorTerms": [term]}

@@ -21,11 +21,13 @@ from aliquot.embedded.standins.pod_requests import Amounts, pod_requests
 from aliquot.embedded.standins.resource_claims import (
     CLAIMS,
     MOST_RESERVATIONS,
+    PODGROUPS,
     TEMPLATES,
     allocated,
     claim_key,
     claim_names,
-    pod_reservation,
+    group_name,
+    reservation,
     reserved_for,
 )
 from aliquot.embedded.standins.standin import (
@@ -37,7 +39,7 @@ from aliquot.embedded.standins.standin import (
     set_condition,
     terminating,
 )
-from aliquot.embedded.standins.view import Key
+from aliquot.embedded.standins.view import Key, controller_of
 
 SCHEDULER = User("system:kube-scheduler", ("system:authenticated",))
 SCHEDULER_NAME = "default-scheduler"
@@ -160,9 +162,7 @@ class Binder(StandIn):
             return f'resourceclaim "{name}" not found'
         if terminating(claim):
             return f'resourceclaim "{name}" is being deleted'
-        owner = next(
-            (one for one in claim["metadata"].get("ownerReferences") or () if one.get("controller")), None
-        )
+        owner = controller_of(claim)
         if owner and owner.get("kind") == "Pod" and owner.get("uid") != pod["metadata"]["uid"]:
             return f'ResourceClaim "{name}" was not created for the pod'
         if not allocated(claim):
@@ -204,7 +204,9 @@ class Binder(StandIn):
         for claim in claims:
             if not reserved_for(claim, pod):
                 changed = copy(claim)
-                changed["status"].setdefault("reservedFor", []).append(pod_reservation(pod))
+                entry = next(one for one in pod["spec"]["resourceClaims"] if _names(pod, one, claim))
+                group = self.view.get(Key(PODGROUPS, key.namespace, group_name(pod)))
+                changed["status"].setdefault("reservedFor", []).append(reservation(pod, entry, group))
                 self.write(claim_key(key.namespace, claim["metadata"]["name"]), changed, "status")
         binding = {
             "apiVersion": "v1",
@@ -281,6 +283,11 @@ class Binder(StandIn):
                 taken[resource] = taken.get(resource, 0) + amount
             self._offered.setdefault(key, set()).add(name)
             self.queue.add(key)
+
+
+def _names(pod: Object, entry: Object, claim: Object) -> bool:
+    name: str = claim["metadata"]["name"]
+    return claim_names(pod).get(entry["name"]) == name
 
 
 def _signature(pod: Object, selectors: list[Object]) -> bytes:

@@ -1,7 +1,8 @@
 """Claims from templates, and the release of claims that nobody uses any more.
 
-Does what kube-controller-manager's resource claim controller does (KEP-3063, KEP-4381): claims are made for
-gated pods too, and an allocation ends when the last pod that reserved the claim has finished or is gone.
+Does what kube-controller-manager's resource claim controller does (KEP-3063, KEP-4381, KEP-5729): claims are
+made for gated pods too, those of a PodGroup once for all of its pods, and an allocation ends when the last
+pod that reserved the claim has finished or is gone, or the PodGroup is gone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ CLAIMS = "resourceclaims.resource.k8s.io"
 TEMPLATES = "resourceclaimtemplates.resource.k8s.io"
 FINALIZER = "resource.kubernetes.io/delete-protection"
 POD_CLAIM_NAME = "resource.kubernetes.io/pod-claim-name"
+PODGROUPS = "podgroups.scheduling.k8s.io"
+#: API group and resource of a reservation for a PodGroup.
+GROUP = ("scheduling.k8s.io", "podgroups")
 #: A claim holds at most this many reservations (resource.k8s.io/v1, ResourceClaimReservedForMaxSize).
 MOST_RESERVATIONS = 256
 _LONGEST_PREFIX = 57
@@ -42,8 +46,18 @@ def claim_names(pod: Object) -> dict[str, str | None]:
 
 
 def reserved_for(claim: Object, pod: Object) -> bool:
-    uid = pod["metadata"]["uid"]
-    return any(one.get("uid") == uid for one in (claim.get("status") or {}).get("reservedFor") or ())
+    """Whether a reservation names the pod, or its PodGroup: a pod knows its group by name alone."""
+    uid, group = pod["metadata"]["uid"], group_name(pod)
+    return any(
+        one.get("uid") == uid
+        or (group and one.get("name") == group and (one.get("apiGroup"), one.get("resource")) == GROUP)
+        for one in (claim.get("status") or {}).get("reservedFor") or ()
+    )
+
+
+def group_name(pod: Object) -> str:
+    """The PodGroup that the pod names, "" for none."""
+    return str((((pod.get("spec") or {}).get("schedulingGroup")) or {}).get("podGroupName") or "")
 
 
 def allocated(claim: Object) -> bool:
@@ -54,6 +68,24 @@ def pod_reservation(pod: Object) -> Object:
     return {"resource": "pods", "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"]}
 
 
+def reservation(pod: Object, entry: Object, group: Object | None) -> Object:
+    """Who a pod's claim is reserved for: its PodGroup where the entry is the group's, else the pod."""
+    if group is not None and _entry_of_group(group, entry):
+        api_group, resource = GROUP
+        meta = group["metadata"]
+        return {"apiGroup": api_group, "resource": resource, "name": meta["name"], "uid": meta["uid"]}
+    return pod_reservation(pod)
+
+
+def _entry_of_group(group: Object, entry: Object) -> bool:
+    """A pod's entry is the group's if its name and its claim or template are the same."""
+    parts = ("name", "resourceClaimName", "resourceClaimTemplateName")
+    return any(
+        all(one.get(part) == entry.get(part) for part in parts)
+        for one in (group.get("spec") or {}).get("resourceClaims") or ()
+    )
+
+
 def pod_done(pod: Object) -> bool:
     """None of its containers runs or ever will."""
     return pod_finished(pod) or (terminating(pod) and not (pod.get("spec") or {}).get("nodeName"))
@@ -61,6 +93,19 @@ def pod_done(pod: Object) -> bool:
 
 def _reserving_pods(claim: Object) -> Iterable[str]:
     return [one["uid"] for one in (claim.get("status") or {}).get("reservedFor") or () if one.get("uid")]
+
+
+def _groups(pod: Object) -> Iterable[str]:
+    name = group_name(pod)
+    return [f"{pod['metadata']['namespace']}/{name}"] if name else []
+
+
+def _templates_of_group(group: Object) -> Iterable[str]:
+    return [
+        f"{group['metadata']['namespace']}/{one['resourceClaimTemplateName']}"
+        for one in (group.get("spec") or {}).get("resourceClaims") or ()
+        if one.get("resourceClaimTemplateName")
+    ]
 
 
 def _used_templates(pod: Object) -> Iterable[str]:
@@ -78,7 +123,10 @@ class ResourceClaims(StandIn):
         super().__init__(cluster)
         self.view.index(CLAIMS, "reserving pod", _reserving_pods)
         self.view.index("pods", "used template", _used_templates)
+        self.view.index("pods", "member of group", _groups)
+        self.view.index(PODGROUPS, "used template of group", _templates_of_group)
         self.view.on("pods", self._pod_changed)
+        self.view.on(PODGROUPS, self._group_changed)
         self.view.on(CLAIMS, self._claim_changed)
         self.view.on(TEMPLATES, self._template_changed)
 
@@ -95,16 +143,35 @@ class ResourceClaims(StandIn):
         else:
             self.queue.add(key)
 
+    def _group_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
+        group = after or before
+        if group is None or not (group.get("spec") or {}).get("resourceClaims"):
+            return
+        if after is None:
+            uid = group["metadata"]["uid"]
+            for claim in (*self.view.by(CLAIMS, "reserving pod", uid), *self.view.owned_by(uid, CLAIMS)):
+                self.queue.add(claim)
+        else:
+            self.queue.add(key)
+        for pod in self.view.by("pods", "member of group", f"{key.namespace}/{key.name}"):
+            self.queue.add(pod)
+
     def _claim_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
         if after is not None:
             self.queue.add(key)
-        elif before is not None and (owner := controller_of(before)) and owner.get("kind") == "Pod":
-            self.queue.add(Key("pods", key.namespace, owner["name"]))
+        elif before is not None and (owner := controller_of(before)):
+            if owner.get("kind") == "Pod":
+                self.queue.add(Key("pods", key.namespace, owner["name"]))
+            elif owner.get("kind") == "PodGroup":
+                self.queue.add(Key(PODGROUPS, key.namespace, owner["name"]))
 
     def _template_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
         if before is None:
-            for pod in self.view.by("pods", "used template", f"{key.namespace}/{key.name}"):
+            name = f"{key.namespace}/{key.name}"
+            for pod in self.view.by("pods", "used template", name):
                 self.queue.add(pod)
+            for group in self.view.by(PODGROUPS, "used template of group", name):
+                self.queue.add(group)
 
     def reconcile(self, key: Hashable) -> None:
         assert isinstance(key, Key)
@@ -113,6 +180,8 @@ class ResourceClaims(StandIn):
             return
         if key.resource == "pods":
             self._make_claims(key, obj)
+        elif key.resource == PODGROUPS:
+            self._make_group_claims(key, obj)
         else:
             self._release(key, obj)
 
@@ -122,12 +191,17 @@ class ResourceClaims(StandIn):
         if terminating(pod) or pod_done(pod):
             return
         made = claim_names(pod)
+        group = self.view.get(Key(PODGROUPS, key.namespace, name)) if (name := group_name(pod)) else None
         new: dict[str, str] = {}
         for entry in pod["spec"].get("resourceClaims") or ():
             template_name = entry.get("resourceClaimTemplateName")
-            if not template_name or self._is_made(pod, made.get(entry["name"])):
+            shared = group is not None and _entry_of_group(group, entry)
+            owner = group if shared and group is not None else pod
+            if not template_name or self._is_made(owner, made.get(entry["name"])):
                 continue
-            claim = self._existing(pod, entry["name"])
+            claim = self._existing(owner, entry["name"])
+            if claim is None and shared:
+                continue
             if claim is None:
                 template = self.view.get(Key(TEMPLATES, key.namespace, template_name))
                 if template is None:
@@ -144,28 +218,61 @@ class ResourceClaims(StandIn):
             statuses += [{"name": name, "resourceClaimName": claim} for name, claim in new.items()]
             self.write(key, changed, "status")
         if pod["spec"].get("nodeName"):
-            self._reserve_for_bound(pod)
+            self._reserve_for_bound(pod, group)
 
-    def _is_made(self, pod: Object, name: str | None) -> bool:
-        """Whether the claim that the pod's status names is there; one that was deleted is made again."""
+    def _make_group_claims(self, key: Key, group: Object) -> None:
+        """One claim for each entry with a template; the group's pods learn of it by their own status."""
+        if terminating(group):
+            return
+        status = group.get("status") or {}
+        made = {
+            one["name"]: one.get("resourceClaimName") for one in status.get("resourceClaimStatuses") or ()
+        }
+        new: dict[str, str] = {}
+        for entry in group["spec"].get("resourceClaims") or ():
+            template_name = entry.get("resourceClaimTemplateName")
+            if not template_name or self._is_made(group, made.get(entry["name"])):
+                continue
+            claim = self._existing(group, entry["name"])
+            if claim is None:
+                template = self.view.get(Key(TEMPLATES, key.namespace, template_name))
+                if template is None:
+                    problem = f'resource claim template "{template_name}": not found'
+                    message = f"PodGroupResourceClaim {entry['name']}: {problem}"
+                    self.warn(group, "PodGroup", "FailedResourceClaimCreation", message)
+                    continue
+                claim = self.create(CLAIMS, key.namespace, _claim_from(template, group, entry["name"]))
+            new[entry["name"]] = claim["metadata"]["name"]
+        if new:
+            changed = copy(group)
+            statuses = changed.setdefault("status", {}).setdefault("resourceClaimStatuses", [])
+            statuses[:] = [one for one in statuses if one["name"] not in new]
+            statuses += [{"name": name, "resourceClaimName": claim} for name, claim in new.items()]
+            self.write(key, changed, "status")
+        for pod in self.view.by("pods", "member of group", f"{key.namespace}/{key.name}"):
+            self.queue.add(pod)
+
+    def _is_made(self, maker: Object, name: str | None) -> bool:
+        """Whether the claim that a status names is there; one that was deleted is made again."""
         if name is None:
             return False
-        claim = self.view.get(claim_key(pod["metadata"]["namespace"], name))
+        claim = self.view.get(claim_key(maker["metadata"]["namespace"], name))
         owner = controller_of(claim) if claim is not None else None
-        return owner is not None and owner["uid"] == pod["metadata"]["uid"]
+        return owner is not None and owner["uid"] == maker["metadata"]["uid"]
 
-    def _existing(self, pod: Object, entry: str) -> Object | None:
-        """The claim made for this entry before the pod's status could tell."""
-        for claim in self.view.controlled_by(pod["metadata"]["uid"], CLAIMS):
+    def _existing(self, maker: Object, entry: str) -> Object | None:
+        """The claim made for this entry of a pod or PodGroup before its status could tell."""
+        for claim in self.view.controlled_by(maker["metadata"]["uid"], CLAIMS):
             if (claim["metadata"].get("annotations") or {}).get(POD_CLAIM_NAME) == entry and not terminating(
                 claim
             ):
                 return claim
         return None
 
-    def _reserve_for_bound(self, pod: Object) -> None:
+    def _reserve_for_bound(self, pod: Object, group: Object | None) -> None:
         """A pod created with a node name passed by the scheduler, which would have reserved its claims."""
-        for name in claim_names(pod).values():
+        entries = {one["name"]: one for one in pod["spec"].get("resourceClaims") or ()}
+        for entry, name in claim_names(pod).items():
             if name is None:
                 continue
             key = Key(CLAIMS, pod["metadata"]["namespace"], name)
@@ -174,7 +281,9 @@ class ResourceClaims(StandIn):
                 continue
             if len(claim["status"].get("reservedFor") or ()) < MOST_RESERVATIONS:
                 changed = copy(claim)
-                changed["status"].setdefault("reservedFor", []).append(pod_reservation(pod))
+                changed["status"].setdefault("reservedFor", []).append(
+                    reservation(pod, entries[entry], group)
+                )
                 self.write(key, changed, "status")
 
     # Claims nobody uses
@@ -210,6 +319,9 @@ class ResourceClaims(StandIn):
             self.delete(key, uid=claim["metadata"]["uid"])
 
     def _holds(self, namespace: str, reservation: Object) -> bool:
+        if (reservation.get("apiGroup"), reservation.get("resource")) == GROUP:
+            group = self.view.get(Key(PODGROUPS, namespace, reservation.get("name") or ""))
+            return group is not None and group["metadata"]["uid"] == reservation.get("uid")
         if reservation.get("resource") != "pods" or reservation.get("apiGroup"):
             return True
         pod = self.view.pod(namespace, reservation.get("name") or "")
@@ -237,19 +349,19 @@ def _name_prefix(pod: str, entry: str) -> str:
     return f"{pod[: len(pod) * _LONGEST_PREFIX // full]}-{entry[: len(entry) * _LONGEST_PREFIX // full]}"
 
 
-def _claim_from(template: Object, pod: Object, entry: str) -> Object:
-    """``<pod>-<entry>-<five letters>``, owned by the pod."""
+def _claim_from(template: Object, maker: Object, entry: str) -> Object:
+    """``<pod or PodGroup>-<entry>-<five letters>``, owned by the pod or PodGroup."""
     spec = template.get("spec") or {}
     meta = spec.get("metadata") or {}
     return {
         "apiVersion": "resource.k8s.io/v1",
         "kind": "ResourceClaim",
         "metadata": {
-            "generateName": _name_prefix(pod["metadata"]["name"], entry),
-            "namespace": pod["metadata"]["namespace"],
+            "generateName": _name_prefix(maker["metadata"]["name"], entry),
+            "namespace": maker["metadata"]["namespace"],
             "labels": dict(meta.get("labels") or {}),
             "annotations": dict(meta.get("annotations") or {}) | {POD_CLAIM_NAME: entry},
-            "ownerReferences": [owner_reference({"apiVersion": "v1", "kind": "Pod"} | pod)],
+            "ownerReferences": [owner_reference({"apiVersion": "v1", "kind": "Pod"} | maker)],
         },
         "spec": copy(spec.get("spec") or {}),
     }

@@ -11,6 +11,7 @@ from aliquot.embedded.hooks import Object
 from aliquot.embedded.registry import Registry
 from aliquot.embedded.standins.binder import Binder
 from aliquot.embedded.standins.deployments import Deployments
+from aliquot.embedded.standins.device_taints import DeviceTaintEviction
 from aliquot.embedded.standins.event_expiry import EventExpiry
 from aliquot.embedded.standins.garbage import GarbageCollector
 from aliquot.embedded.standins.jobs import Jobs
@@ -68,6 +69,7 @@ class StandIns:
             Kubelet(cluster, start_seconds),
             PodsOfLostNodes(cluster, quarantine_seconds),
             TaintEviction(cluster),
+            DeviceTaintEviction(cluster),
             EventExpiry(cluster),
         )
         self._prompt = tuple(part for part in self._parts if not part.patient)

@@ -21,6 +21,8 @@ class Key(NamedTuple):
 
 #: Called after each change with the state before (None for a new object) and after (None for a deleted one).
 Handler = Callable[[Key, Object | None, Object | None], None]
+#: Called after each change with the state after it (None for a deleted object).
+Watcher = Callable[[Key, Object | None], None]
 IndexFunction = Callable[[Object], Iterable[str]]
 
 
@@ -64,6 +66,7 @@ class View:
         self._owned: _Index = _Index(_owner_uids)
         self._handlers: dict[str, list[Handler]] = {}
         self._all: list[Handler] = []
+        self._watchers: dict[str, list[Watcher]] = {}
         self._resources: dict[str, Resource] = {}
         self._observed: set[str] = set()
         self._revision = -1
@@ -76,6 +79,10 @@ class View:
 
     def on(self, resource: str, handler: Handler) -> None:
         self._handlers.setdefault(resource, []).append(handler)
+
+    def watch(self, resource: str, watcher: Watcher) -> None:
+        """See the whole objects of a resource as they change, without having them kept."""
+        self._watchers.setdefault(resource, []).append(watcher)
 
     def on_any(self, handler: Handler) -> None:
         self._all.append(handler)
@@ -145,6 +152,8 @@ class View:
     def _put(self, resource: str, change: ChangeType, obj: Object) -> None:
         meta = obj["metadata"]
         key = Key(resource, meta.get("namespace") or "", meta["name"])
+        for watcher in self._watchers.get(resource, ()):
+            watcher(key, None if change == "DELETED" else obj)
         if resource not in self._handlers and resource not in self._indexes_of:
             obj = _outline(obj)
         objects = self._objects.setdefault(resource, {})

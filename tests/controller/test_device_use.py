@@ -1,0 +1,143 @@
+"""What becomes of work whose devices are tainted, made ready late, or shared by a group: the whole flow."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from tests.controller.load import CLAIMS, DRIVER, Load
+from tests.controller.test_run import controller
+from tests.controller.world import Cluster, cluster, until
+
+from aliquot.embedded.hooks import SYSTEM, Object
+
+SPACE = "steady"
+TAINT_RULES = "devicetaintrules.resource.k8s.io"
+GROUPS = "podgroups.scheduling.k8s.io"
+
+
+class Looking:
+    """The objects of one namespace of a cluster."""
+
+    def __init__(self, running: Cluster) -> None:
+        self.registry = running.server.registry
+        self.load: Load = running.load
+
+    def list(self, plural: str, namespace: str | None = SPACE) -> list[Object]:
+        name, _, group = plural.partition(".")
+        return self.registry.list(self.registry.resources.named(name, group), namespace)[0]
+
+    def held(self) -> dict[str, tuple[str, str]]:
+        """Pool and device by pod, of pods that run."""
+        running = {
+            pod["metadata"]["name"]
+            for pod in self.list("pods")
+            if (pod.get("status") or {}).get("phase") == "Running"
+            and not pod["metadata"].get("deletionTimestamp")
+        }
+        found: dict[str, tuple[str, str]] = {}
+        for claim in self.list(CLAIMS):
+            status = claim.get("status") or {}
+            for result in ((status.get("allocation") or {}).get("devices") or {}).get("results") or ():
+                for user in status.get("reservedFor") or ():
+                    if user["name"] in running:
+                        found[user["name"]] = (result["pool"], result["device"])
+        return found
+
+    def job(self, name: str, pods: int) -> None:
+        container = {"name": "main", "image": "work"}
+        spec = {
+            "containers": [container],
+            "restartPolicy": "Never",
+            "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "gpus-1"}],
+        }
+        job = {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": {"name": name},
+            "spec": {"parallelism": pods, "completions": pods, "template": {"spec": spec}},
+        }
+        self.load.create("jobs.batch", SPACE, job)
+
+    def update(self, plural: str, obj: Object, subresource: str | None = None) -> None:
+        name, _, group = plural.partition(".")
+        meta = obj["metadata"]
+        self.registry.update(
+            self.registry.resources.named(name, group),
+            meta.get("namespace"),
+            meta["name"],
+            obj,
+            SYSTEM,
+            subresource=subresource,
+        )
+
+
+async def test_a_job_leaves_a_device_that_gets_a_noexecute_taint(tmp_path: Path) -> None:
+    async with cluster(tmp_path, random.Random(1)) as running, controller(running, tmp_path, "a"):
+        look = Looking(running)
+        look.job("train", 1)
+        assert await until(lambda: len(look.held()) == 1, 20)
+        ((pod, (pool, device)),) = look.held().items()
+        look.load.create(
+            TAINT_RULES,
+            None,
+            {
+                "apiVersion": "resource.k8s.io/v1beta2",
+                "kind": "DeviceTaintRule",
+                "metadata": {"name": "broken"},
+                "spec": {
+                    "deviceSelector": {"driver": DRIVER, "pool": pool, "device": device},
+                    "taint": {"key": "broken", "effect": "NoExecute"},
+                },
+            },
+        )
+        assert await until(lambda: bool(look.held()) and pod not in look.held(), 20)
+        ((_, elsewhere),) = look.held().items()
+        assert elsewhere != (pool, device)
+        (rule,) = look.list(TAINT_RULES, None)
+        assert [(one["type"], one["reason"]) for one in rule["status"]["conditions"]] == [
+            ("EvictionInProgress", "Completed")
+        ]
+        assert running.witness.broken == []
+
+
+async def test_the_pods_of_a_group_share_a_claim_that_lasts_as_long_as_the_group(tmp_path: Path) -> None:
+    async with cluster(tmp_path, random.Random(1)) as running, controller(running, tmp_path, "a"):
+        look = Looking(running)
+        entry = {"name": "gpu", "resourceClaimTemplateName": "gpus-1"}
+        look.load.create(
+            GROUPS,
+            SPACE,
+            {
+                "apiVersion": "scheduling.k8s.io/v1alpha2",
+                "kind": "PodGroup",
+                "metadata": {"name": "team"},
+                "spec": {"schedulingPolicy": {"gang": {"minCount": 3}}, "resourceClaims": [entry]},
+            },
+        )
+        for number in range(3):
+            spec: dict[str, Any] = {
+                "containers": [{"name": "main", "image": "work"}],
+                "schedulingGroup": {"podGroupName": "team"},
+                "resourceClaims": [entry],
+            }
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": f"m{number}"}, "spec": spec}
+            look.load.create("pods", SPACE, pod)
+
+        def phases() -> list[str]:
+            return [(pod.get("status") or {}).get("phase", "") for pod in look.list("pods")]
+
+        assert await until(lambda: phases() == ["Running"] * 3, 20)
+        (claim,) = look.list(CLAIMS)
+        assert [(one["resource"], one["name"]) for one in claim["status"]["reservedFor"]] == [
+            ("podgroups", "team")
+        ]
+        assert len({pod["spec"]["nodeName"] for pod in look.list("pods")}) == 1
+        name, _, group = GROUPS.partition(".")
+        look.registry.delete(
+            look.registry.resources.named(name, group), SPACE, "team", SYSTEM, propagation="Background"
+        )
+        for number in range(3):
+            look.registry.delete(
+                look.registry.resources.named("pods"), SPACE, f"m{number}", SYSTEM, propagation="Background"
+            )
+        assert await until(lambda: look.list(CLAIMS) == [], 20)
