@@ -125,7 +125,7 @@ class NodeScores:
 
 
 def node_scores(room: Room, span: Span, need: Need, within: Nodes | None = None) -> NodeScores | None:
-    """Which nodes to prefer while the group is placed in any of its candidates; None if no level is preferred.
+    """Which nodes to prefer while the group is placed in a candidate; None if no level is preferred.
 
     The domains of the preferred level are ordered from the tightest to the roomiest; the i-th of n scores
     floor(SCORES * i / n). So the group fills the roomiest first and touches as few as possible.
