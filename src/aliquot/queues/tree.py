@@ -1,43 +1,46 @@
-"""The tree of queues, what each uses, and whether a limit on the way to the top would be exceeded.
+"""The tree of queues: who is below whom, and what each is entitled to.
 
-Amounts are exact and in billionths of the resource's unit, as Quantity holds them: an int, or a Fraction for
-parts of a device that no decimal number can express (1/7 of a GPU).
+Queues that can be used have numbers, by which everything that is counted often is stored: 0, 1, ... with
+every queue after the one above it.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
+from datetime import UTC, datetime
 
-from aliquot.cel.quantity import Quantity
 from aliquot.model.queue import Queue, QueueResource
+from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, exact, shown, total
 
-GPU = "gpu"
-UNIT = 10**9
+__all__ = [
+    "DEFAULT_PRIORITY",
+    "GPU",
+    "NO_BOUND",
+    "TOP",
+    "UNIT",
+    "Amount",
+    "Bound",
+    "Charge",
+    "Excess",
+    "QueueProblem",
+    "QueueTree",
+    "QueueUsage",
+    "exact",
+    "shown",
+    "total",
+]
 
-Amount = int | Fraction
-Charge = Mapping[str, Amount]
-"""Amounts by resource: "gpu", "cpu", "memory" or the name of a DeviceClass."""
+Bound = Amount | float
+"""An amount, or NO_BOUND. The only float that a Bound ever is, is NO_BOUND."""
 
+NO_BOUND = math.inf
+"""The quota or limit of a queue that has no bound; compares with amounts as the largest of all."""
 
-def exact(number: Amount) -> Amount:
-    """The same number, as an int where it is whole."""
-    if isinstance(number, Fraction) and number.denominator == 1:
-        return number.numerator
-    return number
+TOP = -1
+"""The number of what is above the tops of the tree."""
 
-
-def shown(number: Amount, resource: str = "") -> str:
-    """An amount as text: a Kubernetes quantity, or a fraction where no quantity is exact (1/7, 15/7).
-
-    Of devices, people say 8.5 rather than 8500m; both are quantities.
-    """
-    number = exact(number)
-    if isinstance(number, int):
-        if resource == GPU and number % UNIT:
-            sign, (whole, rest) = "-" if number < 0 else "", divmod(abs(number), UNIT)
-            return f"{sign}{whole}.{rest:09}".rstrip("0")
-        return str(Quantity(number))
-    return str(exact(number / UNIT))
+DEFAULT_PRIORITY = 100
+"""The priority of work outside all queues: that of a Queue that sets none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,18 @@ class QueueProblem:
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """A limit that would be exceeded: used + wanted > limit in `queue` (amounts in billionths)."""
+    """A term that would be exceeded: used + wanted > limit in `queue` (amounts in billionths).
+
+    term: "limit", which nothing may exceed, or "quota", which work that cannot be preempted may not exceed;
+    used is then what such work holds.
+    """
 
     queue: str
     resource: str
     used: Amount
     wanted: Amount
     limit: int
+    term: str = "limit"
 
     @property
     def short(self) -> Amount:
@@ -70,12 +78,23 @@ class QueueTree:
 
     Build it with `of`. `paths` holds, for every usable queue, its name and those above it up to the top;
     `problems` holds every queue whose chain is broken.
+
+    By number: names, numbers (of a name), parents (TOP at the top), ways (the queue and all above it),
+    below (the queues right below, in order of number; also of TOP), priorities, and ages (0 the oldest; by
+    creation, then name; queues without a creation time are the youngest).
     """
 
     queues: Mapping[str, Queue]
     paths: Mapping[str, tuple[str, ...]]
     problems: Mapping[str, QueueProblem]
     terms: Mapping[str, Mapping[str, QueueResource]]
+    names: tuple[str, ...] = ()
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    parents: tuple[int, ...] = ()
+    ways: tuple[tuple[int, ...], ...] = ()
+    below: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    priorities: tuple[int, ...] = ()
+    ages: tuple[int, ...] = ()
 
     @staticmethod
     def of(queues: Iterable[Queue]) -> "QueueTree":
@@ -92,7 +111,30 @@ class QueueTree:
             name: {resource.name: resource for resource in queue.spec.resources}
             for name, queue in by_name.items()
         }
-        return QueueTree(by_name, paths, problems, terms)
+        names = tuple(sorted(paths, key=lambda name: (len(paths[name]), name)))
+        numbers = {name: number for number, name in enumerate(names)}
+        ways = tuple(tuple(numbers[step] for step in paths[name]) for name in names)
+        parents = tuple(way[1] if len(way) > 1 else TOP for way in ways)
+        below: dict[int, list[int]] = {number: [] for number in range(TOP, len(names))}
+        for number, parent in enumerate(parents):
+            below[parent].append(number)
+        oldest = sorted(range(len(names)), key=lambda number: _age(by_name[names[number]]))
+        ages = [0] * len(names)
+        for age, number in enumerate(oldest):
+            ages[number] = age
+        return QueueTree(
+            by_name,
+            paths,
+            problems,
+            terms,
+            names,
+            numbers,
+            parents,
+            ways,
+            {number: tuple(found) for number, found in below.items()},
+            tuple(by_name[name].spec.priority for name in names),
+            tuple(ages),
+        )
 
     def problem(self, name: str) -> QueueProblem | None:
         """Why the queue cannot be used, or None."""
@@ -109,6 +151,11 @@ class QueueTree:
         found = [queue for queue in self.queues.values() if queue.spec.parent == name]
         return tuple(queue.name for queue in sorted(found, key=lambda item: (-item.spec.priority, item.name)))
 
+    def is_leaf(self, name: str) -> bool:
+        """Whether the queue can be used and has no queue below it."""
+        number = self.numbers.get(name)
+        return number is not None and not self.below[number]
+
     def order(self, name: str) -> tuple[int, ...]:
         """Sort key of a queue: at each level from the top, the higher priority goes first."""
         path = self.path(name)
@@ -119,15 +166,37 @@ class QueueTree:
     def limit(self, name: str, resource: str) -> int | None:
         """The limit in billionths, None where there is none."""
         terms = self.terms[name].get(resource)
-        return None if terms is None or terms.limit is None else terms.limit.nano
+        return None if terms is None or terms.limit is None or terms.limit.nano < 0 else terms.limit.nano
+
+    def quota(self, name: str, resource: str) -> int | None:
+        """The quota in billionths, 0 where none is set, None where it has no bound (-1)."""
+        terms = self.terms[name].get(resource)
+        if terms is None or terms.quota is None:
+            return 0
+        return None if terms.quota.nano < 0 else terms.quota.nano
+
+    def weight(self, name: str, resource: str) -> int:
+        """The part that the queue gets of what is over, in proportion to the weights of its siblings."""
+        terms = self.terms[name].get(resource)
+        return 1 if terms is None else terms.over_quota_weight
 
     def resources(self) -> frozenset[str]:
         """Every resource that some queue has terms for."""
         return frozenset(resource for terms in self.terms.values() for resource in terms)
 
+    def with_quota(self) -> frozenset[str]:
+        """Every resource that some queue sets a quota for."""
+        return frozenset(
+            resource
+            for terms in self.terms.values()
+            for resource, term in terms.items()
+            if term.quota is not None
+        )
 
-DEFAULT_PRIORITY = 100
-"""The priority of work outside all queues: that of a Queue that sets none."""
+
+def bound(value: int | None) -> Bound:
+    """A quota or limit as a Bound: NO_BOUND for None."""
+    return NO_BOUND if value is None else value
 
 
 def _path(queues: Mapping[str, Queue], name: str) -> tuple[str, ...] | QueueProblem:
@@ -139,6 +208,13 @@ def _path(queues: Mapping[str, Queue], name: str) -> tuple[str, ...] | QueueProb
             return QueueProblem("cycle", parent)
         path.append(parent)
     return tuple(path)
+
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+def _age(queue: Queue) -> tuple[datetime, str]:
+    return (queue.metadata.creation_timestamp or _NEVER, queue.name)
 
 
 @dataclass(slots=True)
@@ -191,12 +267,3 @@ class QueueUsage:
             own = self.used.setdefault(step, {})
             for resource, wanted in charge.items():
                 own[resource] = exact(own.get(resource, 0) + sign * wanted)
-
-
-def total(charges: Iterable[Charge]) -> dict[str, Amount]:
-    """The sum of charges, resource by resource."""
-    found: dict[str, Amount] = {}
-    for charge in charges:
-        for resource, wanted in charge.items():
-            found[resource] = exact(found.get(resource, 0) + wanted)
-    return found

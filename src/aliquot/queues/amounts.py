@@ -1,0 +1,43 @@
+"""Amounts of resources: exact, in billionths of the resource's unit."""
+
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+
+from aliquot.cel.quantity import Quantity
+
+GPU = "gpu"
+UNIT = 10**9
+
+Amount = int | Fraction
+Charge = Mapping[str, Amount]
+"""Amounts by resource: "gpu", "cpu", "memory" or the name of a DeviceClass."""
+
+
+def exact(number: Amount) -> Amount:
+    """The same number, as an int where it is whole."""
+    if isinstance(number, Fraction) and number.denominator == 1:
+        return number.numerator
+    return number
+
+
+def shown(number: Amount, resource: str = "") -> str:
+    """An amount as text: a Kubernetes quantity, or a fraction where no quantity is exact (1/7, 15/7).
+
+    Of devices, people say 8.5 rather than 8500m; both are quantities.
+    """
+    number = exact(number)
+    if isinstance(number, int):
+        if resource == GPU and number % UNIT:
+            sign, (whole, rest) = "-" if number < 0 else "", divmod(abs(number), UNIT)
+            return f"{sign}{whole}.{rest:09}".rstrip("0")
+        return str(Quantity(number))
+    return str(exact(number / UNIT))
+
+
+def total(charges: Iterable[Charge]) -> dict[str, Amount]:
+    """The sum of charges, resource by resource."""
+    found: dict[str, Amount] = {}
+    for charge in charges:
+        for resource, wanted in charge.items():
+            found[resource] = exact(found.get(resource, 0) + wanted)
+    return found
