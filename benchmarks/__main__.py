@@ -1,6 +1,7 @@
 """Run the benchmarks and print a table of medians.
 
-`decide` measures whole decisions, `allocator` the allocator alone; both if none is named.
+`decide` measures whole decisions, `allocator` the allocator alone, `cycle` the inputs that KAI-Scheduler was
+measured with, `large` a large cluster, decided in full and after changes; all if none is named.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
-from benchmarks import allocator
+from benchmarks import allocator, cycle, large
 from benchmarks.fleets import FOUR_GPUS_ON_ONE_SOCKET, ONE_GPU, nodes, snapshot, waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -106,13 +107,28 @@ def allocations(sizes: Sequence[int], runs: int) -> None:
         sys.stdout.flush()
 
 
+def cycles(sizes: Sequence[int], runs: int) -> None:
+    for line in cycle.table(sizes, runs):
+        print(line, flush=True)
+
+
+def large_clusters(sizes: Sequence[int], runs: int) -> None:
+    for line in large.table(sizes, runs):
+        print(line, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="*", default=["allocator", "decide"], metavar="allocator|decide")
+    parts = {
+        "allocator": (allocations, allocator.SIZES),
+        "decide": (decisions, (500, 1000, 5000)),
+        "cycle": (cycles, (cycle.MEASURED_ON,)),
+        "large": (large_clusters, large.SIZES),
+    }
+    parser.add_argument("part", nargs="*", default=list(parts), metavar="|".join(parts))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--nodes", type=int, nargs="+", help="sizes of the fleets instead of the usual ones")
     options = parser.parse_args()
-    parts = {"allocator": (allocations, allocator.SIZES), "decide": (decisions, (500, 1000, 5000))}
     if unknown := set(options.part) - parts.keys():
         parser.error(f"there is no part {', '.join(sorted(unknown))}; choose from {', '.join(parts)}")
     print(

@@ -7,7 +7,16 @@ from math import lcm
 from typing import Any
 
 from tests.kai import wire
-from tests.kai.scenario import ClaimSpec, NodeSpec, Number, QueueSpec, Scenario, SliceSpec, Terms
+from tests.kai.scenario import (
+    ClaimSpec,
+    NodeSpec,
+    Number,
+    QueueSpec,
+    Scenario,
+    SliceSpec,
+    Terms,
+    TopologySpec,
+)
 
 from aliquot.cel.quantity import Quantity
 from aliquot.dra.nodeselection import names_node
@@ -16,6 +25,7 @@ from aliquot.model.kinds import convert
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.queue import Queue
 from aliquot.model.resource import DeviceClass, ResourceClaim, ResourceSlice
+from aliquot.model.topology import Topology
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 """When every scenario is decided."""
@@ -113,7 +123,12 @@ def _resource(name: str, terms: Terms, unit: Fraction, scale: int) -> dict[str, 
 
 def duration(seconds: Number) -> str:
     """A duration as Go writes and reads it: `30s`, `1.5s`."""
-    return f"{seconds:g}s"
+    return f"{int(seconds) if seconds == int(seconds) else seconds}s"
+
+
+def topology(spec: TopologySpec) -> Topology:
+    levels = [{"nodeLabel": level} for level in spec.levels]
+    return _object(Topology, {"name": spec.name, "uid": spec.name}, spec={"levels": levels})
 
 
 def device_class(name: str) -> DeviceClass:

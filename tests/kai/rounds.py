@@ -12,7 +12,8 @@ from tests.kai.scenario import JobSpec, Scenario, TaskSpec
 
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.resource import ResourceClaim
-from aliquot.model.snapshot import Snapshot
+from aliquot.model.snapshot import FIELDS, Snapshot
+from aliquot.model.topology import Topology
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
@@ -56,6 +57,7 @@ class Run:
         self._lasting = [
             *objects.namespaces(scenario),
             *(objects.node(spec) for spec in scenario.nodes),
+            *(objects.topology(spec) for spec in scenario.topologies if Topology in FIELDS),
             *objects.queues(scenario),
             *(objects.device_class(name) for name in scenario.dra.device_classes),
             *(objects.resource_slice(spec) for spec in scenario.dra.resource_slices),

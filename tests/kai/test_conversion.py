@@ -247,6 +247,15 @@ def test_a_queue_keeps_its_terms_in_the_units_of_quantities() -> None:
     assert (terms["memory"].quota, terms["memory"].limit) == (Quantity.of(2_000_000), Quantity.of(3_000_000))
 
 
+def test_minimum_run_times_are_durations() -> None:
+    spec = QueueSpec(name="team", preempt_min_runtime_seconds=1_000_000, reclaim_min_runtime_seconds=1.5)
+    (found,) = objects.queues(scenario(queues=(spec,)))
+    assert found.spec.preempt_min_runtime == "1000000s"
+    assert found.spec.reclaim_min_runtime == "1.5s"
+    (found,) = objects.queues(scenario(queues=(QueueSpec(name="team"),)))
+    assert found.spec.preempt_min_runtime == ""
+
+
 def test_an_unlimited_quota_is_not_an_absent_one() -> None:
     (found,) = objects.queues(scenario(queues=(QueueSpec(name="team"),)))
     assert {str(item.quota) for item in found.spec.resources} == {"-1"}
