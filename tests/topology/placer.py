@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.topology.build import numbers_of, topology
+
 from aliquot.model.core import Node
 from aliquot.model.meta import ObjectMeta
 from aliquot.topology.room import Need, Room, Shape
 from aliquot.topology.search import NodeScores, Span, candidates, node_scores
 from aliquot.topology.tree import Nodes, TopologyTree
-from tests.topology.build import numbers_of, topology
 
 Json = Mapping[str, Any]
 RESOURCES = ("gpu", "cpu", "memory")
@@ -126,13 +127,11 @@ class Placer:
             fitting = [number for number in numbers_of(nodes) if self.fits(task, number)]
             if not fitting:
                 return False
-            idle = {number: self.free[number]["gpu"] for number in fitting}
-            self.put(
-                task,
-                min(
-                    fitting, key=lambda number: (-(scores.of(number) if scores else 0), idle[number], number)
-                ),
+            best = min(
+                fitting,
+                key=lambda number: (-(scores.of(number) if scores else 0), self.free[number]["gpu"], number),
             )
+            self.put(task, best)
         return True
 
     def fits(self, task: Json, number: int) -> bool:

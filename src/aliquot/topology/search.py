@@ -173,7 +173,7 @@ def _inside(room: Room, order: Order, top: Domain, level: int, need: Need | None
     """The domains of a level inside another, the tightest first at every level on the way down; with a need
     only those that may hold it."""
     domains = room.tree.domains
-    found = [top.number]
+    found = [top.number] if need is None else room.holds(need, [top.number])
     for _ in range(top.level, level):
         below: list[int] = []
         for number in found:
