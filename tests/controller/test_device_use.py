@@ -141,3 +141,104 @@ async def test_the_pods_of_a_group_share_a_claim_that_lasts_as_long_as_the_group
                 look.registry.resources.named("pods"), SPACE, f"m{number}", SYSTEM, propagation="Background"
             )
         assert await until(lambda: look.list(CLAIMS) == [], 20)
+
+
+def attachable(look: Looking) -> None:
+    """GPUs of node-0 that have to be attached before a pod is bound, with a class and a claim for one."""
+    look.load.create(
+        "resourceslices.resource.k8s.io",
+        None,
+        {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceSlice",
+            "metadata": {"name": "fabric"},
+            "spec": {
+                "driver": DRIVER,
+                "nodeName": "node-0",
+                "pool": {"name": "fabric", "generation": 1, "resourceSliceCount": 1},
+                "devices": [
+                    {
+                        "name": f"far-{number}",
+                        "attributes": {"far": {"bool": True}},
+                        "bindingConditions": ["attached"],
+                        "bindingFailureConditions": ["broken"],
+                    }
+                    for number in range(2)
+                ],
+            },
+        },
+    )
+    look.load.create(
+        "deviceclasses.resource.k8s.io",
+        None,
+        {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "DeviceClass",
+            "metadata": {"name": "far"},
+            "spec": {"selectors": [{"cel": {"expression": f'"far" in device.attributes["{DRIVER}"]'}}]},
+        },
+    )
+    request = {"name": "gpu", "exactly": {"deviceClassName": "far"}}
+    look.load.create(
+        CLAIMS,
+        SPACE,
+        {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceClaim",
+            "metadata": {"name": "far"},
+            "spec": {"devices": {"requests": [request]}},
+        },
+    )
+
+
+async def test_a_pod_is_placed_anew_when_its_devices_cannot_be_attached(tmp_path: Path) -> None:
+    async with cluster(tmp_path, random.Random(1)) as running, controller(running, tmp_path, "a"):
+        look = Looking(running)
+        attachable(look)
+        spec = {
+            "containers": [{"name": "main", "image": "work"}],
+            "resourceClaims": [{"name": "gpu", "resourceClaimName": "far"}],
+        }
+        look.load.create(
+            "pods", SPACE, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+        )
+
+        def claim() -> Object:
+            (found,) = look.list(CLAIMS)
+            return found
+
+        def let_go() -> bool:
+            (pod,) = look.list("pods")
+            return bool((claim().get("status") or {}).get("reservedFor")) and not pod["spec"].get(
+                "schedulingGates"
+            )
+
+        def tell(condition: str) -> None:
+            """The driver says this about the device that is allocated."""
+            told = claim()
+            allocation = told["status"]["allocation"]
+            (result,) = allocation["devices"]["results"]
+            told["status"]["devices"] = [
+                {
+                    **{key: result[key] for key in ("driver", "pool", "device")},
+                    "conditions": [
+                        {
+                            "type": condition,
+                            "status": "True",
+                            "reason": "Told",
+                            "message": "",
+                            "lastTransitionTime": allocation["allocationTimestamp"],
+                        }
+                    ],
+                }
+            ]
+            look.update(CLAIMS, told, "status")
+
+        assert await until(let_go, 20)
+        tell("broken")
+        assert await until(lambda: let_go() and not (claim().get("status") or {}).get("devices"), 20), (
+            "the claim was not allocated anew"
+        )
+        tell("attached")
+        assert await until(lambda: "p" in look.held(), 20)
+        assert running.witness.broken == []

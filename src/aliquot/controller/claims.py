@@ -103,7 +103,7 @@ class Claims:
         return await self._clear(claim)
 
     async def _clear(self, claim: ResourceClaim) -> ResourceClaim:
-        nothing = {"status": {"allocation": None, "reservedFor": None}}
+        nothing = {"status": {"allocation": None, "reservedFor": None, "devices": None}}
         return await self._patch(claim, nothing, "status", lambda stored: stored.status.allocation is None)
 
     def _let_go(self, namespace: str, consumer: ConsumerReference) -> bool:

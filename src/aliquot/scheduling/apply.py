@@ -58,7 +58,7 @@ def _key(reference: ObjectRef) -> Key:
 def _changed(claim: ResourceClaim, action: Allocate | Reserve | Deallocate, now: datetime) -> ResourceClaim:
     status = claim.status
     if isinstance(action, Deallocate):
-        return replace(claim, status=replace(status, allocation=None))
+        return replace(claim, status=replace(status, allocation=None, reserved_for=(), devices=()))
     reserved = (*status.reserved_for, *(item for item in action.consumers if item not in status.reserved_for))
     if isinstance(action, Reserve):
         return replace(claim, status=replace(status, reserved_for=reserved))

@@ -8,6 +8,7 @@ preempted.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from aliquot.embedded.hooks import Object, User
+from aliquot.embedded.standins.binding_conditions import Readiness, binding_end, readiness
 from aliquot.embedded.standins.node_fit import pinned_nodes
 from aliquot.embedded.standins.node_table import NodeTable
 from aliquot.embedded.standins.pod_requests import Amounts, pod_requests
@@ -40,6 +42,7 @@ from aliquot.embedded.standins.standin import (
     terminating,
 )
 from aliquot.embedded.standins.view import Key, controller_of
+from aliquot.embedded.status import StatusError
 
 SCHEDULER = User("system:kube-scheduler", ("system:authenticated",))
 SCHEDULER_NAME = "default-scheduler"
@@ -145,7 +148,34 @@ class Binder(StandIn):
             if problem:
                 self._say(key, pod, "Unschedulable", f"0/{len(self._nodes)} nodes are available: {problem}.")
                 return
+        now = self.cluster.seconds()
+        failed = [claim for claim in claims if readiness(claim, now) is Readiness.FAILED]
+        if failed:
+            self._give_up(key, pod, claims, failed)
+            return
         self._place(key, pod, claims)
+
+    def _give_up(self, key: Key, pod: Object, claims: list[Object], failed: list[Object]) -> None:
+        """Take the pod's reservations back and try to clear the claims whose devices were not made ready.
+
+        Where only another allocator may clear them that is refused, and they stay for it to see.
+        """
+        for claim in claims:
+            changed = copy(claim)
+            reservations = changed["status"].get("reservedFor") or []
+            left = [one for one in reservations if one.get("uid") != pod["metadata"]["uid"]]
+            claim_at = claim_key(key.namespace, claim["metadata"]["name"])
+            if len(left) < len(reservations):
+                changed["status"]["reservedFor"] = left
+                changed = copy(self.write(claim_at, changed, "status"))
+            if claim in failed and not left:
+                for part in ("allocation", "devices", "reservedFor"):
+                    changed["status"].pop(part, None)
+                with contextlib.suppress(StatusError):
+                    self.write(claim_at, changed, "status")
+        total = len(self._nodes)
+        message = f"0/{total} nodes are available: {total} resourceclaim not available on the node."
+        self._say(key, pod, "Unschedulable", message)
 
     def _claim_will_be_made(self, pod: Object, entry: str) -> bool:
         for one in pod["spec"]["resourceClaims"]:
@@ -208,6 +238,12 @@ class Binder(StandIn):
                 group = self.view.get(Key(PODGROUPS, key.namespace, group_name(pod)))
                 changed["status"].setdefault("reservedFor", []).append(reservation(pod, entry, group))
                 self.write(claim_key(key.namespace, claim["metadata"]["name"]), changed, "status")
+        waiting = [claim for claim in claims if readiness(claim, self.cluster.seconds()) is Readiness.WAITING]
+        if waiting:
+            ends = [end for claim in waiting if (end := binding_end(claim)) is not None]
+            if ends:
+                self.queue.add_at(min(ends) + 1.0, key)
+            return
         binding = {
             "apiVersion": "v1",
             "kind": "Binding",
