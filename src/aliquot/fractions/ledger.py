@@ -124,10 +124,9 @@ class DeviceLedger:
     def take(self, number: int, choice: Choice, pod: Key, *, promised: bool = False) -> tuple[Holding, Shift]:
         """Give the pod the chosen devices, or promise them. New groups get the first names that are free."""
         names = (*choice.joined, *self._fresh_names(number, choice.fresh))
-        holding = Holding(tuple((name, choice.part) for name in names))
-        if promised:
-            return holding, self._promise(number, pod, holding)
-        return holding, self.occupy(number, pod, holding.places)
+        found = tuple((name, choice.part) for name in names)
+        shift = self.promise(number, pod, found) if promised else self.occupy(number, pod, found)
+        return Holding(found), shift
 
     def occupy(
         self, number: int, pod: Key, places: Sequence[tuple[str, Part]], *, leaving: bool = False
@@ -147,6 +146,13 @@ class DeviceLedger:
             return shift
         gone = self.leave(number, pod)
         return Shift(shift.now + gone.now, shift.later + gone.later)
+
+    def promise(self, number: int, pod: Key, places: Sequence[tuple[str, Part]]) -> Shift:
+        """Count a pod that is to come once what it needs is free."""
+        if (number, pod) in self._promised:
+            raise ValueError(f"{pod[0]}/{pod[1]} is promised a place on node {number} already")
+        holding = Holding(tuple(places))
+        return self._record(number, pod, holding, _PROMISE, self._held.get((number, pod)), holding)
 
     def leave(self, number: int, pod: Key) -> Shift:
         """A pod that is placed begins to leave: what it has is free later."""
@@ -225,11 +231,6 @@ class DeviceLedger:
             self._apply(number, holding, effect.back)
             _put(self._held, (number, pod), entry)
             _put(self._promised, (number, pod), promise)
-
-    def _promise(self, number: int, pod: Key, holding: Holding) -> Shift:
-        if (number, pod) in self._promised:
-            raise ValueError(f"{pod[0]}/{pod[1]} is promised a place on node {number} already")
-        return self._record(number, pod, holding, _PROMISE, self._held.get((number, pod)), holding)
 
     def _step(self, number: int, pod: Key, holding: Holding, effect: _Effect, entry: _Entry | None) -> Shift:
         return self._record(number, pod, holding, effect, entry, self._promised.get((number, pod)))

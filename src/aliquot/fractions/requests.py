@@ -178,10 +178,11 @@ def _annotated(annotations: Mapping[str, str]) -> GpuRequest | None:
 
 
 def _chosen(annotations: Mapping[str, str], names: tuple[str, str]) -> tuple[str, str] | None:
-    own, other = names
-    if own in annotations and other in annotations and annotations[own] != annotations[other]:
-        raise _Malformed(own, annotations[own], f"differs from {other}", "keep one of the two")
-    return next(((name, annotations[name]) for name in names if name in annotations), None)
+    """The annotation that is set, by name and value; an empty value says nothing."""
+    found = [(name, annotations[name]) for name in names if annotations.get(name)]
+    if len(found) > 1 and found[0][1] != found[1][1]:
+        raise _Malformed(*found[0], f"differs from {found[1][0]}", "keep one of the two")
+    return found[0] if found else None
 
 
 def _author(annotation: str) -> Author:
@@ -221,7 +222,7 @@ def _mebibytes(text: str) -> int | None:
 def _legacy(annotations: Mapping[str, str], names: list[str]) -> GpuRequest:
     found: list[tuple[str, int]] = []
     for name in names:
-        count = whole_number(annotations[name], MOST_DEVICES)
+        count = 0 if annotations[name] == "0" else whole_number(annotations[name], MOST_DEVICES)
         if count is None:
             raise _Malformed(
                 name,
