@@ -31,3 +31,19 @@ class TopologySpec(Record, frozen=True):
 
 class Topology(KubernetesObject, frozen=True, tag_field="kind", tag="Topology"):
     spec: TopologySpec = TopologySpec()
+
+
+class KueueTopology(Topology, frozen=True, tag_field="kind", tag="Topology"):
+    """Kueue's; its levels have labels only."""
+
+
+class KaiTopology(Topology, frozen=True, tag_field="kind", tag="Topology"):
+    """KAI-Scheduler's; its levels have labels only."""
+
+
+TOPOLOGIES: dict[type[KubernetesObject], tuple[str, ...]] = {
+    Topology: ("aliquot.dev/v1alpha1",),
+    KueueTopology: ("kueue.x-k8s.io/v1beta1", "kueue.x-k8s.io/v1alpha1"),
+    KaiTopology: ("kai.scheduler/v1alpha1",),
+}
+"""The kinds of this module with the apiVersions they are read in."""
