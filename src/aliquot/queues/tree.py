@@ -199,6 +199,13 @@ def bound(value: int | None) -> Bound:
     return NO_BOUND if value is None else value
 
 
+def finite(value: Bound) -> Amount:
+    """A Bound that is known to be an amount. Raises ValueError for NO_BOUND."""
+    if isinstance(value, float):
+        raise ValueError("there is no bound")
+    return value
+
+
 def _path(queues: Mapping[str, Queue], name: str) -> tuple[str, ...] | QueueProblem:
     path = [name]
     while parent := queues[path[-1]].spec.parent:

@@ -1,0 +1,210 @@
+"""Whose work is next, and whose work goes first when room is made: level by level down the tree.
+
+At each level the queue goes first whose sort key (`aliquot.queues.criteria`) is smallest, judged by the best
+work below it. Only what changed is looked at again: queues whose work or whose amounts in the ledger changed,
+and those above them.
+"""
+
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any, Generic, TypeVar
+
+from aliquot.queues.amounts import Amount, Charge
+from aliquot.queues.criteria import Key, Standing, Work
+from aliquot.queues.ledger import Ledger
+from aliquot.queues.shares import FairShares
+from aliquot.queues.tree import TOP
+
+T = TypeVar("T")
+
+_SLACK = 64
+"""How many outdated entries a heap may keep besides one per queue before it is cleared of them."""
+
+
+class _Order(Generic[T]):
+    """A heap of work per queue and a heap of queues per level.
+
+    Places in the tree: a queue's number, and for work right in a queue that has queues below it, that number
+    plus the number of queues, as if there were one more queue below. A heap of queues may hold outdated
+    entries; an entry counts if it holds the very key that is in `_keys`.
+    """
+
+    def __init__(
+        self, shares: FairShares, ledger: Ledger, order: Sequence[str] | None, *, reverse: bool
+    ) -> None:
+        tree = shares.tree
+        self._tree = tree
+        self._standing = Standing(shares, ledger, order, reverse=reverse)
+        self._leaves_only = shares.rules.leaves_only
+        self._size = size = len(tree.names)
+        self._parents = [*tree.parents, *range(size)]
+        self._keys: list[Key | None] = [None] * (2 * size)
+        self._best: list[Work | None] = [None] * (2 * size)
+        self._items: dict[int, list[tuple[Any, int, T, Work]]] = {}
+        self._heaps: dict[int, list[tuple[Key, int]]] = {
+            number: [] for number, below in tree.below.items() if below or number == TOP
+        }
+        self._entered = 0
+        self._length = 0
+        self._ledger = ledger
+        self._changed = ledger.watch()
+        self._dirty: set[int] = set()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, queue: str, item: T, charge: Charge, sort_key: Any) -> bool:
+        """Put work in its queue: what it wants (or, of a victim, holds), and its place among the work of the
+        queue; smaller keys first, of equal ones what was put in first. False, and nothing is put in, if work
+        cannot be in that queue."""
+        number = self._tree.numbers.get(queue)
+        if number is None:
+            return False
+        if number in self._heaps:
+            if self._leaves_only:
+                return False
+            number += self._size
+        self._entered += 1
+        self._length += 1
+        work = self._standing.work(charge)
+        heappush(self._items.setdefault(number, []), (sort_key, self._entered, item, work))
+        self._dirty.add(number)
+        return True
+
+    def peek(self) -> T | None:
+        """The next work, left where it is; None when there is none."""
+        place = self._next()
+        return None if place is None else self._items[place][0][2]
+
+    def pop(self) -> T | None:
+        """The next work, taken out; None when there is none."""
+        place = self._next()
+        if place is None:
+            return None
+        _, _, item, work = heappop(self._items[place])
+        self._length -= 1
+        self._dirty.add(place)
+        self._popped(place, work)
+        return item
+
+    def drop(self, queue: str) -> int:
+        """Take all work out of a queue; gives how much it was."""
+        number = self._tree.numbers.get(queue)
+        if number is None:
+            return 0
+        place = number + self._size if number in self._heaps else number
+        dropped = len(self._items.pop(place, ()))
+        self._length -= dropped
+        self._dirty.add(place)
+        return dropped
+
+    def close(self) -> None:
+        """Stop following the ledger. An order that is done with and not closed costs the ledger time."""
+        self._ledger.unwatch(self._changed)
+
+    def _popped(self, place: int, work: Work) -> None:
+        raise NotImplementedError
+
+    def _weighed(self, place: int, work: Work) -> Work:
+        raise NotImplementedError
+
+    def _next(self) -> int | None:
+        if self._changed:
+            self._dirty.update(self._changed)
+            self._changed.clear()
+        if self._dirty:
+            for place in self._dirty:
+                self._refresh(place)
+            self._dirty.clear()
+        place = TOP
+        while (heap := self._heaps.get(place)) is not None:
+            top = self._top(heap)
+            if top is None:
+                return None
+            place = top
+        return place
+
+    def _top(self, heap: list[tuple[Key, int]]) -> int | None:
+        """The first queue of a level, outdated entries thrown away."""
+        keys = self._keys
+        while heap:
+            key, place = heap[0]
+            if keys[place] is key:
+                return place
+            heappop(heap)
+        return None
+
+    def _refresh(self, place: int) -> None:
+        """Sort a queue anew, and those above it."""
+        best: Work | None = None
+        heap = self._heaps.get(place)
+        if heap is None:
+            items = self._items.get(place)
+            if items:
+                best = self._weighed(place, items[0][3])
+        else:
+            top = self._top(heap)
+            best = None if top is None else self._best[top]
+        keys, size = self._keys, self._size
+        while True:
+            self._best[place] = best
+            above = self._parents[place]
+            heap = self._heaps[above]
+            if best is None:
+                keys[place] = None
+            else:
+                key = self._standing.key(place if place < size else place - size, best)
+                if key != keys[place]:
+                    keys[place] = key
+                    heappush(heap, (key, place))
+                    if len(heap) > 2 * len(self._tree.below[above]) + _SLACK:
+                        heap[:] = [entry for entry in heap if keys[entry[1]] is entry[0]]
+                        heapify(heap)
+            if above == TOP:
+                return
+            top = self._top(heap)
+            best = None if top is None else self._best[top]
+            place = above
+
+
+class WorkOrder(_Order[T]):
+    """Waiting work in the order in which queues are to be served.
+
+    Pushing costs the logarithm of the work in the queue; popping a sort key per level and the logarithm of
+    the queues of each.
+    """
+
+    def __init__(self, shares: FairShares, ledger: Ledger, order: Sequence[str] | None = None) -> None:
+        """order: the criteria; those of the rules if None. Raises ValueError for one that does not exist."""
+        super().__init__(shares, ledger, order, reverse=False)
+
+    def _popped(self, place: int, work: Work) -> None:
+        pass
+
+    def _weighed(self, place: int, work: Work) -> Work:
+        return work
+
+
+class VictimOrder(_Order[T]):
+    """Running work in the order in which it is given up: queues in reverse order, the most over first.
+
+    What was popped of a queue counts as gone from it when its next work is weighed, whether or not the ledger
+    says so; above it, only what was popped of the queue itself is subtracted, as the reference does. The sort
+    key says which work of a queue goes first: give up the least important with the smallest key.
+    """
+
+    def __init__(self, shares: FairShares, ledger: Ledger, order: Sequence[str] | None = None) -> None:
+        """order: the criteria; those of the rules if None. Raises ValueError for one that does not exist."""
+        super().__init__(shares, ledger, order, reverse=True)
+        self._taken: dict[int, list[Amount]] = {}
+
+    def _popped(self, place: int, work: Work) -> None:
+        taken = self._taken.setdefault(place, [0] * len(work))
+        for index, amount in enumerate(work):
+            taken[index] += amount
+
+    def _weighed(self, place: int, work: Work) -> Work:
+        taken = self._taken.get(place)
+        if taken is None:
+            return tuple([-amount for amount in work])
+        return tuple([-amount - gone for amount, gone in zip(work, taken)])
