@@ -170,6 +170,25 @@ def test_every_published_attribute_is_one_that_the_driver_is_known_for() -> None
             }, item["spec"]["driver"]
 
 
+def test_racks_and_blocks_are_numbered_along_the_nodes() -> None:
+    nodes = of_kind(
+        objects("{type: dgx-h100, count: 10, rack: r, nodesPerRack: 2, block: b, racksPerBlock: 2}"), "Node"
+    )
+
+    places = [
+        (node["metadata"]["labels"]["aliquot.dev/block"], node["metadata"]["labels"]["aliquot.dev/rack"])
+        for node in nodes
+    ]
+
+    assert places == [
+        *[("b-0", "r-0")] * 2,
+        *[("b-0", "r-1")] * 2,
+        *[("b-1", "r-2")] * 2,
+        *[("b-1", "r-3")] * 2,
+        *[("b-2", "r-4")] * 2,
+    ]
+
+
 def test_a_node_has_capacity_conditions_and_the_labels_of_operators() -> None:
     (node,) = of_kind(
         objects("{type: dgx-h100, zone: eu-west-1a, rack: r, nodesPerRack: 2, block: b, labels: {team: x}}"),

@@ -14,8 +14,11 @@ Fields of an entry, all optional but `type` or `hardware`:
 - count: 1 to 20,000; name: prefix of the node names (by default the type).
 - type: a node type of the catalogue. hardware: one that it does not have, as `{accelerator: T4, count: 2,
   cpus: 16, memoryGiB: 64}`; without an accelerator a node of CPUs only.
-- zone, region (follows from the zone), block, rack, nodesPerRack (numbers the racks), labels,
-  annotations, taints (`[{key, value, effect}]`).
+- zone, region (follows from the zone), block, rack: the labels topology.kubernetes.io/zone and /region,
+  aliquot.dev/block and /rack, for the levels of a Topology. nodesPerRack numbers the racks, racksPerBlock the
+  blocks: `{count: 64, block: b, rack: r, nodesPerRack: 4, racksPerBlock: 8}` makes racks r-0 to r-15 in the
+  blocks b-0 and b-1.
+- labels, annotations, taints (`[{key, value, effect}]`).
 - mig: `{dynamic: true}`, `{layout: [3g.40gb, 4g.40gb]}` for all GPUs, or
   `{gpus: {0-3: [...], 7: [...]}}` by GPU.
 - shares: consumable shares of NVIDIA's driver, `memory`, `unlimited` or a number.
@@ -45,6 +48,8 @@ API_VERSION = "aliquot.dev/v1alpha1"
 DEMO_FILE = "demo-fleet.yaml"
 MAX_NODES = 20_000
 MAX_GPUS = 16
+MAX_PREFIX = 50
+"""Of names that get a number, so that they still are valid names and labels with it."""
 
 _ZONE = re.compile(r"(.+-[a-z]+-?\d+)-?[a-z]")
 
@@ -93,8 +98,10 @@ def _group(entry: Fields, used: dict[str, int]) -> NodeGroup:
     node_type = _node_type(entry)
     accelerator = node_type.model()
     prefix = entry.text("name") or re.sub(r"[^a-z0-9]+", "-", node_type.id.lower()).strip("-")
-    if len(prefix) > 50 or not DNS_LABEL.fullmatch(prefix):
-        raise entry.error("name", f"{prefix!r} is not a valid prefix", "use at most 50 of a-z, 0-9 and `-`")
+    if len(prefix) > MAX_PREFIX or not DNS_LABEL.fullmatch(prefix):
+        raise entry.error(
+            "name", f"{prefix!r} is not a valid prefix", f"use at most {MAX_PREFIX} of a-z, 0-9 and `-`"
+        )
     first = used.get(prefix, 0)
     used[prefix] = first + count
     zone = entry.label("zone")
@@ -127,6 +134,7 @@ def _group(entry: Fields, used: dict[str, int]) -> NodeGroup:
         rack=entry.label("rack"),
         block=entry.label("block"),
         nodes_per_rack=entry.number("nodesPerRack", 1, MAX_NODES, 0),
+        racks_per_block=entry.number("racksPerBlock", 1, MAX_NODES, 0),
         labels=entry.labels("labels"),
         annotations=entry.text_map("annotations"),
         taints=_taints(entry),
@@ -149,6 +157,12 @@ def _group(entry: Fields, used: dict[str, int]) -> NodeGroup:
         raise entry.error("count", f"{count} hosts do not fill slices of {group.topology}", fix)
     if group.nodes_per_rack and not group.rack:
         raise entry.error("nodesPerRack", "there is no rack to number", "add `rack: <prefix>`")
+    if group.racks_per_block and not (group.block and group.nodes_per_rack):
+        fix = "add `block: <prefix>` and `nodesPerRack`"
+        raise entry.error("racksPerBlock", "there are no racks to count or no block to number", fix)
+    for field, numbered in (("rack", group.nodes_per_rack), ("block", group.racks_per_block)):
+        if numbered and len(getattr(group, field)) > MAX_PREFIX:
+            raise entry.error(field, "is too long to be numbered", f"use at most {MAX_PREFIX} characters")
     entry.done()
     return group
 

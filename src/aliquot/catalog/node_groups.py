@@ -62,6 +62,7 @@ class NodeGroup(msgspec.Struct, frozen=True, kw_only=True):
     rack: str = ""
     block: str = ""
     nodes_per_rack: int = 0
+    racks_per_block: int = 0
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     taints: tuple[Taint, ...] = ()

@@ -123,8 +123,9 @@ def _labels(group: NodeGroup, name: str, number: int, of_drivers: dict[str, str]
         labels["topology.kubernetes.io/zone"] = group.zone
     if group.region:
         labels["topology.kubernetes.io/region"] = group.region
-    if group.block:
-        labels[BLOCK_LABEL] = group.block
+    block = block_name(group, number)
+    if block:
+        labels[BLOCK_LABEL] = block
     rack = rack_name(group, number)
     if rack:
         labels[RACK_LABEL] = rack
@@ -136,3 +137,10 @@ def rack_name(group: NodeGroup, number: int) -> str:
     if not group.rack or not group.nodes_per_rack:
         return group.rack
     return f"{group.rack}-{number // group.nodes_per_rack}"
+
+
+def block_name(group: NodeGroup, number: int) -> str:
+    """The block of a group's node: `block`, numbered from 0 every racks_per_block racks where that is set."""
+    if not group.block or not group.racks_per_block:
+        return group.block
+    return f"{group.block}-{number // (group.nodes_per_rack * group.racks_per_block)}"
