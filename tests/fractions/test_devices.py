@@ -69,6 +69,16 @@ def test_an_unreadable_register_is_as_none(register: str) -> None:
     assert found == NodeDevices(GPU, 4)
 
 
+def test_a_register_of_a_plugin_that_is_gone_is_as_none() -> None:
+    gone = {
+        "hami.io/node-nvidia-register": HAMI_JSON,
+        "hami.io/node-handshake": "Deleted_2026-01-01 00:00:00",
+    }
+    assert enforced_by(node({GPU: 30}, annotations=gone)) is None
+    there = {**gone, "hami.io/node-handshake": "Requesting_2026-01-01 00:00:00"}
+    assert enforced_by(node({GPU: 30}, annotations=there)) == "HAMi"
+
+
 @given(st.text(max_size=200))
 def test_any_register_and_any_memory_is_read_without_error(text: str) -> None:
     found = node_devices(
@@ -180,6 +190,8 @@ IN_HAMIS_WORDS = GpuRequest(Kind.MEMORY, 1, memory_mib=5_000, resource=GPU, auth
         (HALF, NAMED, STRICT, None),
         (HALF, HAMI_NODE, STRICT, None),
         (IN_HAMIS_WORDS, HAMI_NODE, STRICT, None),
+        (HALF, HAMI_NODE, NodeRules(hami_by_annotation=False), Refusal(Ground.ONLY_IN_HAMIS_WORDS)),
+        (IN_HAMIS_WORDS, HAMI_NODE, NodeRules(hami_by_annotation=False), None),
         (IN_HAMIS_WORDS, NAMED, STRICT, Refusal(Ground.ONLY_BY_HAMI)),
         (
             IN_HAMIS_WORDS,

@@ -11,6 +11,7 @@ from aliquot.fractions.requests import (
     GpuRequest,
     Kind,
     RequestProblem,
+    beside_shared,
     gpu_request,
     part_of_device,
 )
@@ -154,6 +155,16 @@ def test_extended_resources_out_of_range_are_a_problem(resources: dict[str, int]
     found = gpu_request(pod(asking(resources)))
     assert isinstance(found, RequestProblem)
     assert found.place == place
+
+
+def test_parts_in_hamis_words_take_nothing_else_of_the_node_than_other_pods_do() -> None:
+    amounts = {"cpu": 1000, GPU: 2, "nvidia.com/gpumem": 3000, "pods": 1}
+    shared = gpu_request(pod(asking({GPU: 2, "nvidia.com/gpumem": 3000})))
+    assert isinstance(shared, GpuRequest)
+    assert beside_shared(amounts, shared) == {"cpu": 1000, "pods": 1}
+    whole = gpu_request(pod(asking({GPU: 2})))
+    assert isinstance(whole, GpuRequest)
+    assert beside_shared({"cpu": 1000, GPU: 2}, whole) == {"cpu": 1000, GPU: 2}
 
 
 def test_a_part_by_annotation_beside_a_whole_device_is_a_problem() -> None:

@@ -28,6 +28,9 @@ MIG_STRATEGY_LABEL = "nvidia.com/mig.strategy"
 MIG_ENABLED_LABEL = "node-role.kubernetes.io/mig-enabled"
 SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"
 HAMI_REGISTER = "hami.io/node-nvidia-register"
+HAMI_HANDSHAKE = "hami.io/node-handshake"
+"""Starts with "Deleted" once HAMi's scheduler has given up on the node's plugin."""
+
 ENFORCED_LABEL = "aliquot.dev/fractions"
 """Set by an operator who has something on the node that keeps fractions apart; the value names it."""
 
@@ -103,8 +106,7 @@ def node_devices(node: Node) -> NodeDevices:
     if not resource and mig is Mig.NONE:
         return NONE
     count = allocatable[resource].value() if resource else 0
-    register = node.metadata.annotations.get(HAMI_REGISTER, "") if resource == NVIDIA_GPU else ""
-    registered = _registered(register) if register else ()
+    registered = _registered(node) if resource == NVIDIA_GPU else ()
     if registered:
         return NodeDevices(
             resource,
@@ -137,9 +139,11 @@ def node_devices(node: Node) -> NodeDevices:
 def enforced_by(node: Node) -> str | None:
     """What on the node keeps pods with parts of one device to their parts, by name; None if nothing does.
 
-    HAMi limits memory and compute of every container. MPS gives each replica an equal part of memory and
-    threads, so it keeps apart parts up to 1/replicas. An operator may name something else by the label
-    aliquot.dev/fractions. Time-slicing limits nothing: one pod can take all the memory.
+    HAMi limits memory and compute of containers that ask in its resources; that a node carries the label by
+    which HAMi's plugin is started (gpu=on) says nothing before the plugin has registered devices. MPS gives
+    each replica an equal part of memory and threads, so it keeps apart parts up to 1/replicas. An operator
+    may name something else by the label aliquot.dev/fractions. Time-slicing limits nothing: one pod can take
+    all the memory.
     """
     return node_devices(node).enforcer
 
@@ -188,12 +192,17 @@ def _mig(node: Node) -> Mig:
     return Mig.MIXED if instances else Mig.NONE
 
 
-def _registered(text: str) -> tuple[tuple[int, int], ...]:
-    """Memory in MiB and number of sharers of every healthy device that HAMi registered; () if unreadable.
+def _registered(node: Node) -> tuple[tuple[int, int], ...]:
+    """Memory in MiB and number of sharers of every healthy device that HAMi registered; () if there are none,
+    if they cannot be read, or if HAMi's plugin is gone.
 
     Two forms are in use: a JSON list of objects, and "id,count,memory,cores,type,numa,health,...:" for each.
     """
-    if len(text) > _LONGEST_REGISTER:
+    annotations = node.metadata.annotations
+    text = annotations.get(HAMI_REGISTER, "")
+    if not text or len(text) > _LONGEST_REGISTER:
+        return ()
+    if annotations.get(HAMI_HANDSHAKE, "").startswith("Deleted"):
         return ()
     found = _from_json(text) if text.lstrip().startswith("[") else _from_lines(text)
     usable = tuple(item for item in found if item[0] > 0 and 0 < item[1] <= _MOST_SHARERS)

@@ -138,6 +138,16 @@ def gpu_request(pod: Pod) -> GpuRequest | RequestProblem | None:
         return problem.problem
 
 
+def beside_shared(requests: Mapping[str, int], request: GpuRequest | None) -> Mapping[str, int]:
+    """What a pod takes of its node besides parts of devices: amounts by resource without those that say how
+    large its parts are, which no node lists, and of how many devices they are."""
+    if request is None or request.author is not Author.HAMI:
+        return requests
+    return {
+        name: number for name, number in requests.items() if name not in HAMI_PARTS and name != NVIDIA_GPU
+    }
+
+
 def whole_number(text: str, most: int) -> int | None:
     """A number from 1 to `most` written in digits; None for anything else."""
     if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST):
