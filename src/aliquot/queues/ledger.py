@@ -54,6 +54,11 @@ class Ledger:
             self.pending[resource] = [0] * size
         return found
 
+    def fixed_column(self, resource: str) -> list[Amount]:
+        """What work that cannot be preempted holds of the resource, by queue number; as `column`."""
+        self.column(resource)
+        return self.fixed[resource]
+
     def of(self, queue: str) -> dict[str, Amount]:
         """What the queue and everything below it hold, by resource; what was never charged is left out."""
         number = self.tree.numbers.get(queue)
