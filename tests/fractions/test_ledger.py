@@ -165,6 +165,15 @@ def test_all_compute_is_given_only_alone_and_leaves_nothing_for_others() -> None
     assert not found.fits_shared(0, part(20))
 
 
+def test_only_parts_and_pods_without_accelerators_fit_beside_a_pod() -> None:
+    found = ledger(("a", "g", 60), ("b", "h", 60), leaving=("b",))
+    assert found.fits_shared(0, part(40))
+    assert not found.fits_shared(0, part(50))
+    assert not found.fits_shared(0, GpuRequest(Kind.WHOLE, 1))
+    assert found.fits_shared(0, None)
+    assert not ledger(("b", "h", 60), leaving=("b",)).fits_shared(0, None)
+
+
 def test_a_device_takes_no_more_pods_than_its_plugin_splits_it_for() -> None:
     found = DeviceLedger([NodeDevices("nvidia.com/gpu", 1, memory_mib=100, sharers=2)])
     found.occupy(0, ("team", "a"), [("g", amount(10))])

@@ -201,13 +201,23 @@ def order_of(scenario: dict[str, Any]) -> str:
     return SPREAD if any(item["name"] == "gpuspread" for item in plugins) else PACK
 
 
+def scarce_memory(scenario: dict[str, Any]) -> bool:
+    wanted = sum(task["request"]["memory_bytes"] for task in tasks_of(scenario))
+    return any(item["memory_bytes"] < wanted for item in scenario["nodes"])
+
+
 def taken_names(ledger: DeviceLedger, number: int, name: str) -> tuple[str, ...]:
     holding = ledger.held(number, ("", name))
     return holding.groups if holding is not None else ()
 
 
 def replayed(scenario: dict[str, Any], order: tuple[str, ...], seen: dict[str, Any]) -> bool:
-    """Whether the ledger, deciding one task after the other, gives all the same neighbours and promises."""
+    """Whether the ledger, deciding one task after the other, gives all the same neighbours and promises.
+
+    What making room finds is promised even if the device is free already, and so is what has to wait for
+    memory of the node.
+    """
+    may_wait = scenario["run"]["actions"] != ["allocate"] or scarce_memory(scenario)
     devices = devices_of(scenario)
     names = sorted(devices)
     ledger = DeviceLedger([devices[name] for name in names])
@@ -220,10 +230,14 @@ def replayed(scenario: dict[str, Any], order: tuple[str, ...], seen: dict[str, A
         if task["node"] is None or task["status"] not in HELD or request is None or request.mig:
             continue
         number = names.index(task["node"])
-        leaving = found["status"] == "Releasing" or name in new
+        promised = task["status"] == "Pipelined"
+        leaving = not promised and (found["status"] == "Releasing" or name in new)
         taken = places(pod_of(task, task.get("gpu_groups")), request, devices[task["node"]])
-        shift = Shift(-request.devices, 0 if leaving else -request.devices)
-        if taken:
+        shift = Shift(0 if promised else -request.devices, 0 if leaving else -request.devices)
+        if taken and promised:
+            shift = ledger.promise(number, ("", name), taken)
+            alias |= {(number, group): group for group, _ in taken}
+        elif taken:
             shift = ledger.occupy(number, ("", name), taken, leaving=leaving)
             stays = found["status"] != "Pipelined"
             groups = found.get("gpu_groups", ()) if stays else task.get("gpu_groups") or ()
@@ -241,7 +255,7 @@ def replayed(scenario: dict[str, Any], order: tuple[str, ...], seen: dict[str, A
             idle[number][1] -= request.devices
             continue
         choice = ledger.options(number, request, *idle[number], later=True, order=order_of(scenario))
-        if choice is None or (not promised and not choice.now):
+        if choice is None or (choice.now == promised and not (promised and may_wait)):
             return False
         groups = found["gpu_groups"]
         known = [alias[(number, group)] for group in groups if (number, group) in alias]

@@ -112,10 +112,13 @@ class DeviceLedger:
         return Choice(tuple(item[1] for item in fitting), fresh, part, now)
 
     def fits_shared(self, number: int, request: GpuRequest | None) -> bool:
-        """Whether some group of the node has room for one part of the request, now or later; for None,
-        whether the node has a group at all that does not dissolve."""
+        """Whether some group of the node has room for one part of the request, now or later.
+
+        A whole device fits beside nobody. None stands for a pod without accelerators, which fits wherever a
+        group is that does not dissolve; KAI-Scheduler prefers such nodes for it all the same.
+        """
         groups = self._groups.get(number)
-        if not groups:
+        if not groups or (request is not None and not request.shared):
             return False
         devices = self.devices[number]
         part = Part(0) if request is None else part_on(request, devices)
