@@ -36,10 +36,11 @@ def need(count: int, gpus: int = 1) -> Need:
 
 @dataclass
 class Cluster:
-    """Nodes with GPUs; a shape is a number of GPUs."""
+    """Nodes with GPUs and CPUs; a shape is a number of GPUs."""
 
     tree: TopologyTree
     free: list[int]
+    cpus: list[int] = field(default_factory=list)
     changes: list[int] = field(default_factory=list)
 
     @staticmethod
@@ -62,10 +63,12 @@ class Cluster:
         return self.free[number] // shape if shape else 1000
 
     def amount(self, resource: str, number: int) -> int:
-        return self.free[number] if resource == "gpu" else 0
+        return {"gpu": self.free, "cpu": self.cpus}[resource][number]
 
-    def use(self, number: int, gpus: int) -> None:
+    def use(self, number: int, gpus: int, cpus: int = 0) -> None:
         self.free[number] -= gpus
+        if cpus:
+            self.cpus[number] -= cpus
         self.changes.append(number)
 
     def tried(

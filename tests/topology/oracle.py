@@ -20,11 +20,13 @@ class Group:
 
 @dataclass(frozen=True)
 class World:
-    """values: of each node at the levels, "" for none; free: its GPUs. A node is a level of its own."""
+    """values: of each node at the levels, "" for none; free: its GPUs; cpus: its CPUs. A node is a level of
+    its own."""
 
     values: Sequence[Values]
     names: Sequence[str]
     free: Sequence[int]
+    cpus: Sequence[int]
     strict: bool
 
     def depth(self) -> int:
@@ -60,19 +62,24 @@ class World:
         return Group(0, (), self.everyone())
 
     def ratio(self, nodes: frozenset[int], need: Need) -> Fraction:
-        wanted = Fraction(need.total.get("gpu", 0))
-        free = sum(self.free[node] for node in nodes)
-        if not wanted:
-            return Fraction(0)
-        return wanted / free if free else INFINITE
+        found = Fraction(0)
+        for resource, wanted in need.total.items():
+            free = self.sum(resource, nodes)
+            if wanted:
+                found = max(found, Fraction(wanted) / free if free else INFINITE)
+        return found
+
+    def sum(self, resource: str, nodes: frozenset[int]) -> int:
+        return sum({"gpu": self.free, "cpu": self.cpus}[resource][node] for node in nodes)
 
     def holds(self, nodes: frozenset[int], need: Need) -> bool:
         for shape, count in need.counts:
             assert isinstance(shape, int)
             if sum(self.free[node] // shape for node in nodes) < count:
                 return False
-        free = sum(self.free[node] for node in nodes)
-        return not need.bounding or free >= need.total.get("gpu", 0)
+        return not need.bounding or all(
+            self.sum(resource, nodes) >= amount for resource, amount in need.total.items()
+        )
 
     def rank(self, group: Group, need: Need) -> tuple[tuple[Fraction, Values], ...]:
         """Tightness and id of every group around this one, from the top, and of itself."""
@@ -119,6 +126,8 @@ def candidates(
             if nodes and world.holds(group.nodes, need) and world.holds(nodes, need):
                 fitting.append(group)
         fitting.sort(key=lambda group: world.rank(group, need))
+        if not world.strict:
+            fitting.sort(key=lambda group: not group.nodes & pinned)
         found += [(group.id, group.nodes & usable) for group in fitting]
     return found
 
@@ -128,12 +137,15 @@ def node_scores(
     span: tuple[int, int, int | None, int | None],
     need: Need,
     within: frozenset[int],
+    pinned: frozenset[int],
 ) -> Mapping[int, int]:
     low, _, _, preferred = span
     assert preferred is not None
     top = world.around(within & world.everyone(), low)
     groups = [group for group in world.groups(preferred) if group.nodes <= top.nodes]
     groups.sort(key=lambda group: world.rank(group, need))
+    if not world.strict:
+        groups.sort(key=lambda group: bool(group.nodes & pinned))
     return {
         node: 10 * rank // len(groups) for rank, group in enumerate(groups, start=1) for node in group.nodes
     }

@@ -5,7 +5,7 @@ import pytest
 from aliquot.model.meta import ObjectMeta
 from aliquot.model.resource import DeviceClaim, DeviceConstraint, DeviceRequest, ResourceClaimSpec
 from aliquot.model.topology import Topology, TopologyLevel, TopologySpec
-from aliquot.topology.levels import Levels, matched
+from aliquot.topology.levels import Levels, by_labels, knowing, matched
 
 PCIE_ROOT = "resource.kubernetes.io/pcieRoot"
 NUMA = "resource.kubernetes.io/numaNode"
@@ -85,6 +85,15 @@ def test_levels_have_names_to_show() -> None:
         "nvlinkDomain",
         "node",
     ]
+
+
+def test_constraints_without_a_topology_find_one_that_has_their_levels() -> None:
+    racks, blocks = by_labels("zone", "rack"), by_labels("block", "rack")
+
+    assert knowing([racks, blocks], "rack") == "labels block rack"
+    assert knowing([racks, blocks], "zone", "rack", "node") == "labels zone rack"
+    assert knowing([racks, blocks], "zone", "block") == ""
+    assert Levels.of(racks).number("rack") == 2
 
 
 def test_a_claim_is_made_to_keep_its_devices_together() -> None:

@@ -66,10 +66,19 @@ def test_running_pods_pin_the_required_domain_but_not_a_preferred_one() -> None:
     cluster = Cluster.of(LEVELS, RACKS)
 
     assert cluster.tried("rack", "", need(1), pinned=set_of(0)) == ["z1/r1"]
-    assert cluster.tried("zone", "rack", need(1), pinned=set_of(0)) == ["z1/r1", "z1/r2", "z1"]
+    assert cluster.tried("zone", "rack", need(1), pinned=set_of(2)) == ["z1/r2", "z1/r1", "z1"]
     assert cluster.tried("rack", "", need(1), pinned=set_of(0, 3)) == ["z2/r3", "z1/r1"]
     assert cluster.tried("rack", "", need(7), pinned=set_of(0)) == []
     assert cluster.tried("", "zone", need(9), pinned=set_of(3)) == ["z1", "cluster"]
+
+
+def test_where_pods_run_is_preferred_unless_strict() -> None:
+    pinned = set_of(2)
+    order = ["z1/r2", "z2/r3", "z1/r1"]
+
+    assert Cluster.of(LEVELS, RACKS).tried("", "rack", need(1), pinned=pinned)[:3] == order
+    strict = Cluster.of(LEVELS, RACKS, strict=True)
+    assert strict.tried("", "rack", need(1), pinned=pinned)[:3] == ["z2/r3", "z1/r1", "z1/r2"]
 
 
 def test_a_subgroup_is_searched_for_inside_the_domain_of_its_group() -> None:
@@ -152,11 +161,23 @@ def test_nodes_of_the_roomiest_preferred_domain_score_highest() -> None:
 
     assert found is not None
     assert [found.of(number) for number in range(5)] == [6, 6, 10, 3, 3]
+    assert [found.rank(number) for number in range(5)] == [2, 2, 3, 1, 1]
     assert [(score, numbers_of(nodes)) for score, nodes in found.groups()] == [
         (10, [2]),
         (6, [0, 1]),
         (3, [3, 4]),
     ]
+
+
+def test_nodes_near_running_pods_score_before_roomier_ones() -> None:
+    cluster = Cluster.of(LEVELS, RACKS)
+    span = Span.of(cluster.tree, "", "rack")
+    assert span is not None
+
+    found = node_scores(cluster.room(), span, need(10), pinned=set_of(3))
+
+    assert found is not None
+    assert [found.rank(number) for number in range(5)] == [1, 1, 2, 3, 3]
 
 
 def test_no_node_is_preferred_without_a_preferred_level() -> None:
@@ -187,37 +208,40 @@ SUBSETS = st.none() | st.integers(0, 2**9 - 1)
 @given(st.data())
 def test_the_search_equals_the_rules_written_down_naively(data: st.DataObject) -> None:
     rows, strict = data.draw(ROWS), data.draw(st.booleans())
-    names = [f"n{number}" for number in range(len(rows))]
+    count = len(rows)
+    names = [f"n{number}" for number in range(count)]
     cluster = Cluster.of(["l0", "l1", "l2"], dict(zip(names, rows, strict=True)), strict=strict)
-    world = oracle.World([values for values, _ in rows], names, cluster.free, strict)
+    cluster.cpus = data.draw(st.lists(st.integers(0, 6), min_size=count, max_size=count))
+    world = oracle.World([values for values, _ in rows], names, cluster.free, cluster.cpus, strict)
     room = cluster.room()
-    everyone = frozenset(range(len(rows)))
-    for _ in range(data.draw(st.integers(1, 3))):
+    for _ in range(data.draw(st.integers(1, 4))):
         span = Span.of(cluster.tree, data.draw(NAMES), data.draw(NAMES))
         if span is None:
             continue
         shapes = tuple(data.draw(NEEDS))
-        total = sum(shape * count for shape, count in shapes)
-        wanted = Need(shapes, {"gpu": total} if total else {}, data.draw(st.booleans()))
-        within, pinned = data.draw(SUBSETS), data.draw(st.integers(0, 2 ** len(rows) - 1))
-        usable = everyone if within is None else everyone & set(numbers_of(within))
-
+        total = {"gpu": sum(shape * wanted for shape, wanted in shapes), "cpu": data.draw(st.integers(0, 9))}
+        wanted = Need(shapes, total, data.draw(st.booleans()))
+        within, pinned = data.draw(SUBSETS), data.draw(st.integers(0, 2**count - 1))
+        usable = frozenset(numbers_of(2**count - 1 if within is None else within & (2**count - 1)))
+        running = frozenset(numbers_of(pinned))
         levels = (span.low, span.high, span.required, span.preferred)
+
         found = [
             (one.domain.id, frozenset(numbers_of(one.nodes)))
             for one in candidates(room, span, wanted, within, pinned)
         ]
-        assert found == oracle.candidates(world, levels, wanted, usable, frozenset(numbers_of(pinned)))
+        assert found == oracle.candidates(world, levels, wanted, usable, running)
 
-        scores = node_scores(room, span, wanted, within)
+        scores = node_scores(room, span, wanted, within, pinned)
         if scores is not None:
-            expected = oracle.node_scores(world, levels, wanted, usable)
-            assert [scores.of(number) for number in range(len(rows))] == [
-                expected.get(number, 0) for number in range(len(rows))
+            expected = oracle.node_scores(world, levels, wanted, usable, running)
+            assert [scores.of(number) for number in range(count)] == [
+                expected.get(number, 0) for number in range(count)
             ]
 
-        for number in data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=3)):
-            cluster.use(number, data.draw(st.integers(-2, cluster.free[number])))
+        for number in data.draw(st.lists(st.integers(0, count - 1), max_size=3)):
+            gpus = data.draw(st.integers(-2, cluster.free[number]))
+            cluster.use(number, gpus, data.draw(st.integers(-2, cluster.cpus[number])))
 
 
 def test_thousands_of_nodes_are_searched_in_milliseconds_of_steps() -> None:

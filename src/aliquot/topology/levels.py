@@ -5,12 +5,13 @@ Topology lists there are always the node itself and, inside it, the PCIe root an
 (standard attributes of resource.k8s.io).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from aliquot.model.meta import ObjectMeta
 from aliquot.model.resource import DeviceClaim, DeviceConstraint, ResourceClaimSpec
-from aliquot.model.topology import Topology, TopologyLevel
+from aliquot.model.topology import Topology, TopologyLevel, TopologySpec
 
 HOSTNAME = "kubernetes.io/hostname"
 
@@ -113,6 +114,25 @@ class Levels:
         """All levels, for a message."""
         inside = sorted(set(self.attributes) - set(self.attributes.values()))
         return ", ".join([level.name for level in self.nodes] + inside)
+
+
+def knowing(topologies: Iterable[Topology], *names: str) -> str:
+    """The name of the first topology, by name, that has levels of all these names; "" if none has.
+
+    For constraints that name levels without a topology, as Kueue's annotations do.
+    """
+    for topology in sorted(topologies, key=lambda item: item.metadata.name):
+        levels = Levels.of(topology)
+        if all(levels.number(name) is not None for name in names):
+            return topology.metadata.name
+    return ""
+
+
+def by_labels(*labels: str) -> Topology:
+    """A topology of these node labels, the coarsest first, for constraints that name labels and nothing else
+    (topology constraints of scheduling.k8s.io PodGroups, KEP-5732). Its name cannot be that of an object."""
+    levels = tuple(TopologyLevel(node_label=label) for label in labels)
+    return Topology(metadata=ObjectMeta(name=" ".join(("labels", *labels))), spec=TopologySpec(levels=levels))
 
 
 def matched(spec: ResourceClaimSpec, attribute: str) -> ResourceClaimSpec:

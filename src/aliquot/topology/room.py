@@ -106,6 +106,8 @@ class Order:
         self._seen = len(changes)
         self._lists: dict[int, list[_Rank]] = {}
         self._keys: dict[int, _Rank] = {}
+        for sums, _ in self._wanted:
+            sums.catch_up()
 
     def inside(self, domain: int) -> "list[_Rank]":
         """Ranks of the domains right inside this one; the last part of a rank is the number of the domain.

@@ -60,7 +60,8 @@ def candidates(
 
     within: the nodes that may be used, all if None: for a subgroup those of its parent's domain. pinned:
     nodes where pods of the group run already; the others must join them in the required domain (in any of
-    theirs, if they are spread over several).
+    theirs, if they are spread over several). Where they need not join them, domains that they are in go first
+    at every level, unless the tree is strict.
 
     Whatever was placed while a candidate was tried must be taken back before the next is asked for.
     """
@@ -72,7 +73,7 @@ def candidates(
     allowed = _joining(tree, span, pinned)
     order = room.order(need.total)
     for level in range(span.low, max(span.high, top.level) - 1, -1):
-        for number in _inside(room, order, top, level, need):
+        for number in _joined_first(tree, _inside(room, order, top, level, need), pinned):
             domain = tree.domains[number]
             if allowed is not None and not domain.nodes & allowed:
                 continue
@@ -105,41 +106,50 @@ def searched(
 
 @dataclass(frozen=True, slots=True)
 class NodeScores:
-    """How much each node is preferred, 0 to SCORES: by the domain of the preferred level that it is in."""
+    """How much each node is preferred, by the domain of the preferred level that it is in.
+
+    ranks: of those domains by number, 1 for the least preferred, the number of domains for the most.
+    """
 
     tree: TopologyTree
     level: int
-    by_domain: Mapping[int, int]
+    ranks: Mapping[int, int]
+
+    def rank(self, node: int) -> int:
+        """The rank of the node's domain; 0 for a node outside the domains that were ranked."""
+        domain = self.tree.domain_of(node, self.level)
+        return 0 if domain is None else self.ranks.get(domain.number, 0)
 
     def of(self, node: int) -> int:
-        """The score of a node; 0 for one outside the domains that were ranked."""
-        domain = self.tree.domain_of(node, self.level)
-        return 0 if domain is None else self.by_domain.get(domain.number, 0)
+        """The rank in at most SCORES steps: the i-th of n domains scores floor(SCORES * i / n)."""
+        count = len(self.ranks)
+        return SCORES * self.rank(node) // count if count else 0
 
     def groups(self) -> tuple[tuple[int, Nodes], ...]:
         """The nodes of each score, the highest first."""
         found: dict[int, Nodes] = {}
-        for number, score in self.by_domain.items():
+        for number, rank in self.ranks.items():
+            score = SCORES * rank // len(self.ranks)
             found[score] = found.get(score, 0) | self.tree.domains[number].nodes
         return tuple(sorted(found.items(), reverse=True))
 
 
-def node_scores(room: Room, span: Span, need: Need, within: Nodes | None = None) -> NodeScores | None:
+def node_scores(
+    room: Room, span: Span, need: Need, within: Nodes | None = None, pinned: Nodes = 0
+) -> NodeScores | None:
     """Which nodes to prefer while the group is placed in a candidate; None if no level is preferred.
 
-    The domains of the preferred level are ordered from the tightest to the roomiest; the i-th of n scores
-    floor(SCORES * i / n). So the group fills the roomiest first and touches as few as possible.
+    The roomiest domain of the preferred level is preferred most, so that the group touches as few as
+    possible; before it, unless the tree is strict, come those in which pods of the group run already.
     """
     if span.preferred is None:
         return None
     tree = room.tree
     usable = tree.root.nodes if within is None else within & tree.root.nodes
     level = span.preferred
-    ordered = _inside(room, room.order(need.total), _top(tree, span, usable), level, None)
-    count = len(ordered)
-    return NodeScores(
-        tree, level, {number: SCORES * rank // count for rank, number in enumerate(ordered, start=1)}
-    )
+    tightest_first = _inside(room, room.order(need.total), _top(tree, span, usable), level, None)
+    ordered = reversed(_joined_first(tree, tightest_first[::-1], pinned))
+    return NodeScores(tree, level, {number: rank for rank, number in enumerate(ordered, start=1)})
 
 
 def _top(tree: TopologyTree, span: Span, usable: Nodes) -> Domain:
@@ -183,6 +193,13 @@ def _inside(room: Room, order: Order, top: Domain, level: int, need: Need | None
                 below.extend([rank[2] for rank in order.inside(number)])
         found = below if need is None else room.holds(need, below)
     return [number for number in found if domains[number].level == level]
+
+
+def _joined_first(tree: TopologyTree, found: list[int], pinned: Nodes) -> list[int]:
+    """The domains with pods of the group before the others, each in the order given."""
+    if not pinned or tree.strict:
+        return found
+    return sorted(found, key=lambda number: not tree.domains[number].nodes & pinned)
 
 
 def _tried(tree: TopologyTree, domain: Domain, level: int) -> bool:
