@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.topology.build import node, numbers_of, topology
 
+from aliquot.catalog.fleet import expand, parse_fleet
 from aliquot.dra.fleet import Fleet
 from aliquot.model.core import Node
+from aliquot.model.kinds import decode
 from aliquot.model.meta import ObjectMeta
 from aliquot.model.resource import Device, DeviceAttribute, ResourcePool, ResourceSlice, ResourceSliceSpec
 from aliquot.model.topology import Topology, TopologyLevel, TopologySpec
@@ -109,6 +111,28 @@ def test_the_devices_of_a_node_say_which_nvlink_domain_it_is_in() -> None:
 
     assert shown(tree, 2) == {"r1/c1": [0, 1], "r1/c2": [2]}
     assert shown(TopologyTree.of(FABRIC, nodes), 2) == {}
+
+
+def test_a_fleet_file_gives_nodes_their_places() -> None:
+    text = (
+        "{apiVersion: aliquot.dev/v1alpha1, kind: Fleet, nodes: ["
+        "{count: 36, type: nvl72-gb200, zone: z, rack: n, nodesPerRack: 18},"
+        "{count: 8, type: dgx-h100, zone: z, block: b, rack: h, nodesPerRack: 2, racksPerBlock: 2}]}"
+    )
+    objects = [decode(one) for one in expand(parse_fleet(text, "f.yaml"))]
+    nodes = [one for one in objects if isinstance(one, Node)]
+    fleet = Fleet.of([one for one in objects if isinstance(one, ResourceSlice)], [])
+
+    fabric = TopologyTree.of(topology("topology.kubernetes.io/zone", "nvidia.com/gpu.clique"), nodes, fleet)
+    racks = TopologyTree.of(topology("aliquot.dev/block", "aliquot.dev/rack"), nodes, fleet)
+
+    assert [domain.nodes.bit_count() for domain in fabric.level(2)] == [18, 18]
+    assert {domain.name: domain.nodes.bit_count() for domain in racks.level(2)} == {
+        "b-0/h-0": 2,
+        "b-0/h-1": 2,
+        "b-1/h-2": 2,
+        "b-1/h-3": 2,
+    }
 
 
 def test_a_tree_is_kept_until_something_that_it_depends_on_changes() -> None:
