@@ -18,9 +18,11 @@ and the smaller in another, the first resource decides: only so is the order tra
 """
 
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 
 from aliquot.queues.amounts import UNIT, Amount, Charge
 from aliquot.queues.ledger import Ledger
+from aliquot.queues.rules import CRITERIA
 from aliquot.queues.shares import FairShares
 from aliquot.queues.tree import NO_BOUND, Bound, finite
 
@@ -33,7 +35,12 @@ Key = tuple[Value, ...]
 NO_SHARE_FACTOR = 1000
 """By how much what is held of a resource counts where the queue has no share of it."""
 
-_Criterion = Callable[[int, Work], Value]
+_ENDLESS = 10**60
+"""Stands for NO_BOUND where speed counts: integers compare faster with integers."""
+
+_Row = tuple[list[Amount], Amount, Amount, bool, Amount]
+"""Of a queue and a resource: the ledger's column; fair share; quota; whether the allocatable share is 0; what
+allocated amounts are divided by for the dominant share."""
 
 
 class Standing:
@@ -46,32 +53,26 @@ class Standing:
         self, shares: FairShares, ledger: Ledger, order: Sequence[str] | None = None, *, reverse: bool = False
     ) -> None:
         """order: the criteria; those of the rules if None. Raises ValueError for one that does not exist."""
+        self.order = tuple(shares.rules.order if order is None else order)
+        unknown = [name for name in self.order if name not in CRITERIA]
+        if unknown:
+            raise ValueError(f"no criterion is called {unknown[0]!r}; there are {', '.join(CRITERIA)}")
         self._shares = shares
         self._reverse = reverse
-        self._sign = -1 if reverse else 1
-        self.order = tuple(shares.rules.order if order is None else order)
-        self.none: Work = tuple(0 for _ in shares.resources)
-        self._allocated = [ledger.column(resource) for resource in shares.resources]
-        self._rows = list(zip(self._allocated, shares.shares))
-        self._quotas = list(zip(self._allocated, shares.quotas))
-        self._allocatable = list(zip(self._allocated, shares.allocatable))
-        self._scales = [
-            self._divisors(resource, column) for resource, column in zip(shares.resources, shares.allocatable)
+        self._chosen = _chooser(self.order)
+        self._sign = sign = -1 if reverse else 1
+        tree = shares.tree
+        self._rows = tuple(
+            tuple(
+                self._row(place, resource, number, ledger) for place, resource in enumerate(shares.resources)
+            )
+            for number in range(len(tree.names))
+        )
+        self._priorities = [-priority * sign for priority in tree.priorities]
+        self._ages = [age * sign for age in tree.ages]
+        self._shares_of = [
+            tuple(column[number] * sign for column in shares.allocatable) for number in range(len(tree.names))
         ]
-        makers = {
-            "withinFairShare": self._within_fair_share,
-            "withinQuotaWithWork": self._within_quota,
-            "priority": self._priority,
-            "hasShareWithWork": self._has_share,
-            "dominantShareWithWork": self._dominant_with_work,
-            "dominantShare": self._dominant,
-            "allocatableShare": self._by_allocatable,
-            "age": self._age,
-        }
-        unknown = [name for name in self.order if name not in makers]
-        if unknown:
-            raise ValueError(f"no criterion is called {unknown[0]!r}; there are {', '.join(makers)}")
-        self._criteria: tuple[_Criterion, ...] = tuple(makers[name]() for name in self.order)
 
     def work(self, charge: Charge) -> Work:
         """A charge as Work."""
@@ -80,90 +81,66 @@ class Standing:
 
     def key(self, number: int, work: Work) -> Key:
         """The sort key of a queue (by number) whose next work wants `work`."""
-        return tuple([criterion(number, work) for criterion in self._criteria])
+        above, beyond, without = 1, 0, 0
+        dominant_after: Amount | float = 0.0
+        dominant: Amount | float = 0.0
+        reverse = self._reverse
+        for (column, share, quota, none, scale), wanted in zip(self._rows[number], work):
+            held = column[number]
+            after = held + wanted
+            if held <= share:
+                above = 0
+            if (held if reverse else after) > quota:
+                beyond = 1
+            if none and (held if reverse else after) > 0:
+                without = 1
+            if (part := after / scale) > dominant_after:
+                dominant_after = part
+            if (part := held / scale) > dominant:
+                dominant = part
+        if reverse:
+            values: Key = (
+                -above,
+                -beyond,
+                self._priorities[number],
+                -without,
+                -float(dominant_after),
+                -float(dominant),
+                self._shares_of[number],
+                self._ages[number],
+            )
+        else:
+            values = (
+                above,
+                beyond,
+                self._priorities[number],
+                without,
+                float(dominant_after),
+                float(dominant),
+                self._shares_of[number],
+                self._ages[number],
+            )
+        return values if self._chosen is None else self._chosen(values)
 
-    def _divisors(self, resource: str, allocatable: Sequence[Bound]) -> tuple[Amount, ...]:
-        """By queue: what allocated amounts are divided by for the dominant share."""
-        total = self._shares.total[resource]
-        penalty = max(1, self._shares.rules.steps.get(resource, UNIT) // NO_SHARE_FACTOR)
-        return tuple((total if value == NO_BOUND else finite(value)) or penalty for value in allocatable)
+    def _row(self, place: int, resource: str, number: int, ledger: Ledger) -> _Row:
+        shares = self._shares
+        quota, allocatable = shares.quotas[place][number], shares.allocatable[place][number]
+        scale = shares.total[resource] if allocatable == NO_BOUND else finite(allocatable)
+        penalty = max(1, shares.rules.steps.get(resource, UNIT) // NO_SHARE_FACTOR)
+        return (
+            ledger.column(resource),
+            shares.shares[place][number],
+            _ENDLESS if quota == NO_BOUND else finite(quota),
+            allocatable == 0,
+            scale or penalty,
+        )
 
-    def _within_fair_share(self) -> _Criterion:
-        rows, sign = self._rows, self._sign
 
-        def over(number: int, _: Work) -> int:
-            for allocated, share in rows:
-                if allocated[number] <= share[number]:
-                    return 0
-            return sign
-
-        return over
-
-    def _within_quota(self) -> _Criterion:
-        quotas, sign = self._quotas, self._sign
-
-        def over_with(number: int, work: Work) -> int:
-            for (allocated, quota), wanted in zip(quotas, work):
-                if allocated[number] + wanted > quota[number]:
-                    return 1
-            return 0
-
-        def over(number: int, _: Work) -> int:
-            for allocated, quota in quotas:
-                if allocated[number] > quota[number]:
-                    return sign
-            return 0
-
-        return over if self._reverse else over_with
-
-    def _has_share(self) -> _Criterion:
-        rows, sign = self._allocatable, self._sign
-        none = self.none
-        ignore = self._reverse
-
-        def without(number: int, work: Work) -> int:
-            for (allocated, share), wanted in zip(rows, none if ignore else work):
-                if not share[number] and allocated[number] + wanted > 0:
-                    return sign
-            return 0
-
-        return without
-
-    def _priority(self) -> _Criterion:
-        ranks = [-priority * self._sign for priority in self._shares.tree.priorities]
-        return lambda number, _: ranks[number]
-
-    def _age(self) -> _Criterion:
-        ranks = [age * self._sign for age in self._shares.tree.ages]
-        return lambda number, _: ranks[number]
-
-    def _by_allocatable(self) -> _Criterion:
-        sign = self._sign
-        rows = [tuple(value * sign for value in row) for row in zip(*self._shares.allocatable)]
-        return lambda number, _: rows[number]
-
-    def _dominant_with_work(self) -> _Criterion:
-        rows, sign = list(zip(self._allocated, self._scales)), self._sign
-
-        def share(number: int, work: Work) -> float:
-            largest = 0.0
-            for (allocated, scale), wanted in zip(rows, work):
-                value = float((allocated[number] + wanted) / scale[number])
-                if value > largest:
-                    largest = value
-            return largest * sign
-
-        return share
-
-    def _dominant(self) -> _Criterion:
-        rows, sign = list(zip(self._allocated, self._scales)), self._sign
-
-        def share(number: int, _: Work) -> float:
-            largest = 0.0
-            for allocated, scale in rows:
-                value = float(allocated[number] / scale[number])
-                if value > largest:
-                    largest = value
-            return largest * sign
-
-        return share
+def _chooser(order: Sequence[str]) -> Callable[[Key], Key] | None:
+    """Picks the criteria wanted out of all of them; None where all are wanted as they are."""
+    if tuple(order) == CRITERIA:
+        return None
+    places = [CRITERIA.index(name) for name in order]
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: tuple(values[place] for place in places)

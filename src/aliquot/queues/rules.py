@@ -9,7 +9,7 @@ from aliquot.queues.tree import QueueTree
 
 CPU, MEMORY = "cpu", "memory"
 
-ORDER = (
+CRITERIA = (
     "withinFairShare",
     "withinQuotaWithWork",
     "priority",
@@ -19,7 +19,7 @@ ORDER = (
     "allocatableShare",
     "age",
 )
-"""What queues are ordered by, the first that differs decides; see `aliquot.queues.criteria`."""
+"""Every criterion that queues can be ordered by; `aliquot.queues.criteria` says what each means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class ShareRules:
     whole_rests: bool = False
     usage_weight: Fraction = Fraction(1)
     saturation: Fraction = Fraction(1)
-    order: tuple[str, ...] = ORDER
+    order: tuple[str, ...] = CRITERIA
     leaves_only: bool = True
     runtime_method: str = "lca"
     preempt_min_runtime: int = 0

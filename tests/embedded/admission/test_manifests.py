@@ -96,7 +96,11 @@ def test_a_queue_gets_its_default_priority(cluster: Cluster) -> None:
         {"parent": "Not A Name"},
         {"priority": "high"},
         {"resources": [{"quota": 1}]},
-        {"resources": [{"name": "gpu", "quota": "-1"}]},
+        {"resources": [{"name": "gpu", "quota": "-2"}]},
+        {"resources": [{"name": "gpu", "limit": -2}]},
+        {"resources": [{"name": "gpu", "quota": "-1Gi"}]},
+        {"preemptMinRuntime": "5 minutes"},
+        {"reclaimMinRuntime": "-5m"},
         {"resources": [{"name": "gpu", "quota": "4 GPUs"}]},
         {"resources": [{"name": "gpu", "quota": 9, "limit": "8"}]},
         {"resources": [{"name": "memory", "quota": "2Gi", "limit": "2G"}]},
@@ -109,6 +113,19 @@ def test_a_queue_that_makes_no_sense_is_refused(cluster: Cluster, spec: Object) 
     with pytest.raises(StatusError) as refused:
         cluster.create(queue("self", **spec))
     assert refused.value.code in (400, 422)
+
+
+def test_a_queue_may_say_that_there_is_no_bound_and_how_long_work_is_left_alone(cluster: Cluster) -> None:
+    cluster.install()
+    resources = [
+        {"name": "gpu", "quota": -1, "limit": "-1"},
+        {"name": "cpu", "quota": 4, "limit": -1},
+        {"name": "gpuMemory", "quota": "80Gi"},
+    ]
+    made = cluster.create(
+        queue("team", resources=resources, preemptMinRuntime="1h30m", reclaimMinRuntime="0s")
+    )
+    assert [item["quota"] for item in made["spec"]["resources"]] == [-1, 4, "80Gi"]
 
 
 def test_a_quota_above_its_limit_is_told_with_the_resource(cluster: Cluster) -> None:
