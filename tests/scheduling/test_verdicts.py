@@ -170,7 +170,8 @@ def test_a_taint_is_the_fix_when_a_tainted_node_would_do():
 
 def test_devices_asked_for_by_count_where_only_claims_get_them_are_told_how():
     extended = replace(device_class(), spec=DeviceClassSpec(extended_resource_name="example.com/gpu"))
-    plan = decided(cluster(gpu_node("n1"), extended, pod("a", **{"example.com__gpu": 2})))
+    asking = pod("a", **{"example.com__gpu": 2})
+    plan = decided(cluster(gpu_node("n1"), extended, asking), Policy(kubernetes=(1, 35)))
 
     text = "ask for 2 devices of class gpu by a claim: no node offers them by count"
     assert fix_sentence(verdict_on(plan, "a").fix) == text

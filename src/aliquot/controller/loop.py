@@ -18,6 +18,7 @@ from aliquot.kube.mirror import Mirror
 from aliquot.model.core import DRIVERS_CONFIG_MAP
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.verdicts import Reason
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy, managed_drivers
 
@@ -176,6 +177,9 @@ class Loop:
             if outcome.problem is not None:
                 _log.info("%s: %s", outcome.decision.workload, outcome.problem)
                 self._again = True
+        if any(item.verdict and item.verdict.reason is Reason.NODE_SETTLING for item in plan.decisions):
+            # It passes by itself, with nothing that a watch would tell.
+            self._again = True
         self._reports.report(snapshot, plan, outcomes)
         return outcomes
 

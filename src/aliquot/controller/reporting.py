@@ -18,13 +18,10 @@ from aliquot.kube.resources import PODS
 from aliquot.model.core import Pod
 from aliquot.model.meta import Condition, ObjectRef
 from aliquot.model.snapshot import Snapshot
-from aliquot.model.verdicts import Reason, Verdict
+from aliquot.model.verdicts import PLACED, Reason, Verdict
 from aliquot.scheduling.plan import Allocate, Decision, Evict, Plan
 
 _log = logging.getLogger(__name__)
-
-PLACED = "aliquot.dev/Placed"
-"""Condition type: True with the reason Placed, or False with the reason of the verdict."""
 
 WORDING_SECONDS = 30.0
 """While the reason stays the same, a changed message is written this often at most."""

@@ -9,6 +9,10 @@ import enum
 import msgspec
 
 
+PLACED = "aliquot.dev/Placed"
+"""Condition type of pods: True with the reason Placed, or False with the reason of the verdict."""
+
+
 class Reason(enum.StrEnum):
     """The dominant reason, CamelCase as in Kubernetes conditions. Each says what has to change first."""
 

@@ -29,6 +29,8 @@ from aliquot.scheduling.pending import Board, members_by_gang, sort_out, users_o
 from aliquot.scheduling.placing import Failure, Placer
 from aliquot.scheduling.plan import Decision, Plan
 from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.served import ExtendedResources, abandoned, given_up, held_twice
+from aliquot.scheduling.settling import Settling, settling_verdict
 from aliquot.scheduling.state import ClusterState, PodPlacement
 from aliquot.scheduling.users import ClaimUsers
 from aliquot.workloads.gangs import Gang, gangs
@@ -73,12 +75,14 @@ class _Deciding:
     def plan(self) -> Plan:
         policy, memory, index = self._policy, self._memory, self._index
         managed = memory.manager(index.snapshot, policy)
-        board = sort_out(index, memory, managed, policy.every_pod)
+        self._resources = ExtendedResources(index, policy.kubernetes)
+        board = sort_out(index, memory, managed, policy.every_pod, self._resources)
         leaving = self._repair(board, managed)
         if board.todo:
             ordered = self._ordered(board)
             state, holdings = self._state(board)
             self._users = users_of_new_claims(board)
+            self._settling = self._settle(state, board)
             placer = Placer(state, memory.static_fits(index.snapshot.nodes), policy.gang_search)
             explainer = Explainer(placer, holdings, self._observer)
             for gang, facts in ordered:
@@ -101,6 +105,17 @@ class _Deciding:
         )
         return ClusterState(index, table, neighbours, devices, queues), holdings
 
+    def _settle(self, state: ClusterState, board: Board) -> Settling:
+        """What is left to the scheduler, or has to be seen by it, before the other of the two decides."""
+        policy, index = self._policy, self._index
+        found = Settling(
+            state.devices.fleet, state.devices.usage, index.nodes, self._now, policy.settle_seconds
+        )
+        patience = policy.bind_patience_seconds
+        in_flight = [node for pod, node in board.in_flight.values() if not given_up(pod, self._now, patience)]
+        found.recall(index.snapshot.resource_claims, in_flight)
+        return found
+
     def _ordered(self, board: Board) -> list[tuple[Gang, list[PodFacts]]]:
         """The workloads that wait, the first to be served first."""
         members = members_by_gang(self._index, board)
@@ -121,7 +136,7 @@ class _Deciding:
         ]
         leaving: set[Key] = set()
         released: set[Key] = set()
-        for repair in (*self._device_faults(managed), *found):
+        for repair in (*self._device_faults(board, managed), *found):
             if isinstance(repair, repairs.Release):
                 leaving.update(pod.key for pod in repair.pods)
                 if repair.claim.key not in released:
@@ -142,7 +157,9 @@ class _Deciding:
                 self._decisions.append(recording.deallocated(claim, self._now))
         return frozenset(leaving)
 
-    def _device_faults(self, managed: repairs.Managed) -> Iterator[repairs.Repair | repairs.Release]:
+    def _device_faults(
+        self, board: Board, managed: repairs.Managed
+    ) -> Iterator[repairs.Repair | repairs.Release]:
         index, policy, now = self._index, self._policy, self._now
         users = ClaimUsers(index)
         fleet = self._memory.fleet(index.snapshot, policy)
@@ -150,6 +167,8 @@ class _Deciding:
         yield from binding.failed(
             index, users, managed, now, policy.binding_timeout_seconds, policy.bind_patience_seconds
         )
+        yield from held_twice(index, self._resources, managed)
+        yield from abandoned(board.in_flight, now, policy.bind_patience_seconds)
 
     def _gang(
         self,
@@ -190,8 +209,11 @@ class _Deciding:
                 left.append((item, alone))
             else:
                 placements += alone
-        if placements:
-            self._decisions.append(recording.placed(gang.ref, gang.queue, placements, self._now))
+        go, later = self._settling.split(placements)
+        kept = [item for item in later if item.reserved or len(item.allocated) > 1]
+        if go or kept:
+            self._decisions.append(recording.placed(gang.ref, gang.queue, go, self._now, kept))
+        left += [(item.facts, settling_verdict(item.node)) for item in later]
         held_up = [item for item in todo if item.gated_by_others or item.claims.problem is not None]
         left += [(item, _own_blocker(gang, item, self._tree)) for item in held_up]
         if left:
@@ -210,6 +232,12 @@ class _Deciding:
         found = placer.place(pods, gang.queue, self._meeting_point(pods, placer))
         if not isinstance(found, Failure):
             return found
+        others = [item.alternative or item for item in pods]
+        if any(item.alternative for item in pods):
+            again = placer.place(others, gang.queue)
+            if not isinstance(again, Failure):
+                return again
+            pods, found = others, again
         verdict = explainer.explain(gang, pods, found)
         if keys and verdict.reason is not Reason.INVALID_CLAIM:
             self._failed[keys[1] if verdict.reason is Reason.OVER_LIMIT else keys[0]] = verdict

@@ -5,7 +5,7 @@ was found out about one holds for the other.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aliquot.model.core import PLACEMENT_GATE, Pod
 from aliquot.model.index import Remembered
@@ -13,6 +13,7 @@ from aliquot.model.kinds import encode_json
 from aliquot.model.resource import AllocationResult, ConsumerReference, ResourceClaim
 from aliquot.scheduling.affinity import required_nodes
 from aliquot.scheduling.claims import PodClaims, consumer, owned_by, reserved_for
+from aliquot.scheduling.extended import without
 from aliquot.scheduling.interpod import affinity_terms, anti_affinity_terms
 from aliquot.scheduling.nodes import Demand
 
@@ -45,6 +46,10 @@ class PodFacts:
     are not reserved for it. foreign: it has claims without devices that another allocator serves, which are
     in none of these. claims_shape: equal for pods that want equal claims; b"" when none; None when the pod's
     claims are shared or some are allocated, so that it is like no other pod.
+
+    extended: of `wanted`, the claim imagined for extended resources, which the scheduler will make; `pod` and
+    `traits` are then without those resources. barred: those resources; nodes whose device plugin offers one
+    of them are not considered. alternative: the same pod so, where device plugins offer the resources too.
     """
 
     pod: Pod
@@ -55,6 +60,9 @@ class PodFacts:
     unreserved: tuple[ResourceClaim, ...] = ()
     claims_shape: bytes | None = b""
     foreign: bool = False
+    extended: ResourceClaim | None = None
+    barred: frozenset[str] = frozenset()
+    alternative: "PodFacts | None" = None
 
     @property
     def gated(self) -> bool:
@@ -107,6 +115,21 @@ def pod_facts(
         shape = b"\n".join(claim_shape(claim, claim_shapes) for claim in wanted)
     foreign = len(wanted) < len(unallocated)
     return PodFacts(pod, traits, claims, held, wanted, unreserved, shape, foreign)
+
+
+def with_extended(facts: PodFacts, imagined: ResourceClaim, names: frozenset[str]) -> PodFacts:
+    """The pod as one that wants this claim instead of the extended resources `names`."""
+    pod = without(facts.pod, names)
+    shape = facts.claims_shape
+    return replace(
+        facts,
+        pod=pod,
+        traits=PodTraits.of(pod),
+        wanted=(*facts.wanted, imagined),
+        claims_shape=None if shape is None else shape + b"\n" + encode_json(imagined.spec),
+        extended=imagined,
+        barred=names,
+    )
 
 
 def claim_shape(claim: ResourceClaim, remembered: Remembered) -> bytes:

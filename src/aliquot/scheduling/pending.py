@@ -1,16 +1,18 @@
 """Which pods hold what already, and which are to be decided."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import ResourceClaim
 from aliquot.scheduling.affinity import matches_node, named_node, required_nodes
 from aliquot.scheduling.claims import claim_keys, pod_claims
-from aliquot.scheduling.facts import PodFacts, pod_facts
+from aliquot.scheduling.extended import imagined_claim, without
+from aliquot.scheduling.facts import PodFacts, pod_facts, with_extended
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand
+from aliquot.scheduling.served import ExtendedResources
 from aliquot.workloads.gangs import GroupKey, group_key
 
 
@@ -20,17 +22,23 @@ class Board:
 
     placed: pods that count on a node: bound ones that have not ended, and let-go ones whose claims or
     affinity leave them one node. let_go: unbound pods that need nothing more, with that node. todo: pods to
-    be decided, by gang. waiting: all unbound live pods with claims.
+    be decided, by gang. waiting: all unbound live pods with claims. in_flight: pods that were let go with
+    extended resources for which the scheduler has made no claim yet, with their node.
     """
 
     placed: list[tuple[Pod, str, Demand]] = field(default_factory=list)
     let_go: dict[Key, tuple[Pod, str | None]] = field(default_factory=dict)
     todo: dict[GroupKey, list[PodFacts]] = field(default_factory=dict)
     waiting: list[Pod] = field(default_factory=list)
+    in_flight: dict[Key, tuple[Pod, str]] = field(default_factory=dict)
 
 
 def sort_out(
-    index: SnapshotIndex, memory: Memory, managed: Callable[[ResourceClaim], bool], every_pod: bool
+    index: SnapshotIndex,
+    memory: Memory,
+    managed: Callable[[ResourceClaim], bool],
+    every_pod: bool,
+    resources: ExtendedResources,
 ) -> Board:
     """Go through all pods once.
 
@@ -44,7 +52,8 @@ def sort_out(
         if pod.finished:
             continue
         if pod.spec.node_name:
-            board.placed.append((pod, pod.spec.node_name, traits(pod).demand))
+            demand = _on_node(pod, pod.spec.node_name, traits(pod).demand, resources, board)
+            board.placed.append((pod, pod.spec.node_name, demand))
         elif live(pod):
             unbound.append(pod)
     users: dict[Key, int] = {}
@@ -54,16 +63,31 @@ def sort_out(
             for key in claim_keys(pod):
                 users[key] = users.get(key, 0) + 1
     for pod in unbound:
-        facts = _facts(pod, index, memory, users, managed)
+        facts = _facts(pod, index, memory, users, managed, resources)
         if _to_decide(facts, every_pod):
             board.todo.setdefault(group_key(pod, index), []).append(facts)
             continue
-        node = fixed_node(facts, index)
+        node = fixed_node(facts, index) or resources.pinned(pod)
         if facts.held:
             board.let_go[pod.key] = (pod, node)
         if node is not None:
-            board.placed.append((pod, node, facts.traits.demand))
+            demand = _on_node(pod, node, traits(pod).demand, resources, board)
+            board.placed.append((pod, node, demand))
     return board
+
+
+def _on_node(pod: Pod, node: str, demand: Demand, resources: ExtendedResources, board: Board) -> Demand:
+    """What the pod takes of its node besides what its claims hold, that of the scheduler's making included.
+
+    Until that one is there the pod counts as if a device plugin served it.
+    """
+    names = resources.by_class(demand.requests, node)
+    if not names:
+        return demand
+    if pod.metadata.uid not in resources.special_claims:
+        board.in_flight[pod.key] = (pod, node)
+        return demand
+    return Demand.of(without(pod, names))
 
 
 def _facts(
@@ -72,10 +96,21 @@ def _facts(
     memory: Memory,
     users: dict[Key, int],
     managed: Callable[[ResourceClaim], bool],
+    resources: ExtendedResources,
 ) -> PodFacts:
     claims = pod_claims(pod, index)
     most = max((users.get(claim.key, 0) for claim in claims.claims), default=0)
-    return pod_facts(pod, memory.traits(pod), claims, most, memory.claim_shapes, managed)
+    facts = pod_facts(pod, memory.traits(pod), claims, most, memory.claim_shapes, managed)
+    if not facts.gated:
+        return facts
+    classes = resources.classes(facts.traits.demand.requests)
+    if not classes:
+        return facts
+    imagined = imagined_claim(pod, classes)
+    if not managed(imagined):
+        return facts
+    served = with_extended(facts, imagined, frozenset(classes))
+    return served if resources.plugins.isdisjoint(classes) else replace(facts, alternative=served)
 
 
 def _to_decide(facts: PodFacts, every_pod: bool) -> bool:

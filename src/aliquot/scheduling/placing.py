@@ -202,6 +202,8 @@ class Placer:
         state = self.state
         if not state.table.fits(number, facts.traits.demand):
             return False
+        if any(state.table.whole[number].get(name) for name in facts.barred):
+            return False
         for _, allocation in held:
             if allocation.node_selector is not None and not matches_node(allocation.node_selector, node):
                 return False

@@ -19,6 +19,7 @@ from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand, NodeTable
 from aliquot.scheduling.plan import Placement, Plan
 from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.served import ExtendedResources
 from aliquot.workloads.gangs import gangs, group_key
 
 _LATER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -46,7 +47,7 @@ def check_plan(snapshot: Snapshot, plan: Plan, policy: Policy) -> tuple[Breach, 
         for item in check_cluster(after, kubernetes=policy.kubernetes)
     ]
     found += _places(after, spots)
-    found += _nodes(snapshot, after, spots)
+    found += _nodes(snapshot, after, spots, policy)
     found += _neighbours(after, spots)
     found += _whole_gangs(snapshot, after, spots, policy)
     found += _limits(snapshot, after, spots, policy)
@@ -78,8 +79,14 @@ def _places(after: Snapshot, spots: Mapping[Key, Placement]) -> Iterator[Breach]
             yield Breach(rule="TooManyConsumers", subject=str(claim.ref))
 
 
-def _nodes(before: Snapshot, after: Snapshot, spots: Mapping[Key, Placement]) -> Iterator[Breach]:
-    """Resources that are overdrawn on nodes that got pods, unless they were before."""
+def _nodes(
+    before: Snapshot, after: Snapshot, spots: Mapping[Key, Placement], policy: Policy
+) -> Iterator[Breach]:
+    """Resources that are overdrawn on nodes that got pods, unless they were before.
+
+    What a device class stands for is no resource of a node whose device plugin does not offer it.
+    """
+    resources = ExtendedResources(SnapshotIndex.of(after), policy.kubernetes)
     tables = []
     for snapshot in (before, after):
         table = NodeTable(snapshot.nodes)
@@ -93,6 +100,8 @@ def _nodes(before: Snapshot, after: Snapshot, spots: Mapping[Key, Placement]) ->
         if number is None:
             continue
         for resource, left in new.free[number].items():
+            if resources.by_class({resource: 1}, name):
+                continue
             if left < 0 and left < old.free[number].get(resource, 0):
                 yield Breach(rule="NodeOverdrawn", subject=name, detail=f"{resource} {left}")
         ports = new.ports[number]

@@ -8,7 +8,7 @@ from aliquot.model.core import Pod
 from aliquot.model.index import Key
 from aliquot.model.kinds import encode_json
 from aliquot.model.meta import ObjectRef
-from aliquot.model.resource import ConsumerReference, ResourceClaim
+from aliquot.model.resource import AllocationResult, ConsumerReference, ResourceClaim
 from aliquot.model.verdicts import Reason, Verdict
 from aliquot.scheduling.affinity import named_node
 from aliquot.scheduling.plan import (
@@ -34,17 +34,29 @@ def decision_id(now: datetime, *content: object) -> str:
     return digest.hexdigest()[:ID_LENGTH]
 
 
-def placed(workload: ObjectRef, queue: str, placements: Sequence[PodPlacement], now: datetime) -> Decision:
-    """The decision that gives these pods their places: allocate, reserve, then lift the gates together."""
+def placed(
+    workload: ObjectRef,
+    queue: str,
+    placements: Sequence[PodPlacement],
+    now: datetime,
+    kept: Sequence[PodPlacement] = (),
+) -> Decision:
+    """The decision that gives these pods their places: allocate, reserve, then lift the gates together.
+
+    kept: pods that get their claims too and stay behind their gates. Claims that are only imagined are not
+    written.
+    """
     claims: dict[Key, ResourceClaim] = {}
     given: dict[Key, Allocate] = {}
     consumers: dict[Key, dict[ConsumerReference, None]] = {}
     spots = tuple(_spot(item) for item in placements)
-    for item in placements:
-        for claim in (*(claim for claim, _ in item.allocated), *item.reserved):
+    for item in (*placements, *kept):
+        for claim in (*(claim for claim, _ in _written(item)), *item.reserved):
             claims[claim.key] = claim
             consumers.setdefault(claim.key, {})[item.facts.consumer(claim)] = None
-    allocations = {claim.key: allocation for item in placements for claim, allocation in item.allocated}
+    allocations = {
+        claim.key: allocation for item in (*placements, *kept) for claim, allocation in _written(item)
+    }
     name = decision_id(
         now, workload, spots, [allocations[key].devices.results for key in sorted(allocations)]
     )
@@ -80,7 +92,15 @@ def placed(workload: ObjectRef, queue: str, placements: Sequence[PodPlacement], 
     )
 
 
+def _written(item: PodPlacement) -> tuple[tuple[ResourceClaim, AllocationResult], ...]:
+    if item.facts.extended is None:
+        return item.allocated
+    return tuple(entry for entry in item.allocated if entry[0] is not item.facts.extended)
+
+
 def _spot(item: PodPlacement) -> Placement:
+    if item.facts.extended is not None:
+        return Placement(pod=item.facts.pod.ref, node=item.node, pin=True)
     selectors = [allocation.node_selector for _, allocation in (*item.facts.held, *item.allocated)]
     pin = not item.facts.foreign and not any(named_node(selector) == item.node for selector in selectors)
     return Placement(pod=item.facts.pod.ref, node=item.node, pin=pin)

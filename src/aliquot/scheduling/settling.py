@@ -1,0 +1,100 @@
+"""Two allocators on one node: the scheduler serves extended resources, Aliquot serves claims.
+
+Each decides on what it has seen, so they must not decide about the same devices at the same time. A pod with
+extended resources is let go only when the scheduler has had time to see everything written about the pools
+that its node reaches; from then on until the scheduler's claim for it is there, nothing of those pools is
+given out.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from aliquot.dra.fleet import Fleet
+from aliquot.dra.pools import PoolKey
+from aliquot.dra.usage import Usage
+from aliquot.model.core import Node
+from aliquot.model.resource import (
+    AllocationResult,
+    DeviceAllocationResult,
+    DeviceRequestAllocationResult,
+    ResourceClaim,
+)
+from aliquot.model.verdicts import Fact, Reason, Verdict
+from aliquot.scheduling.claims import schedulers_own
+from aliquot.scheduling.state import PodPlacement
+
+
+class Settling:
+    """The pools that are not to be touched by one of the two, in one decision.
+
+    busy: pools about which Aliquot wrote of late, or will by this plan. yielded: pools left to the scheduler.
+    """
+
+    def __init__(
+        self, fleet: Fleet, usage: Usage, nodes: Mapping[str, Node], now: datetime, seconds: int
+    ) -> None:
+        self._fleet = fleet
+        self._usage = usage
+        self._nodes = nodes
+        self._earliest = now - timedelta(seconds=seconds)
+        self._busy: set[PoolKey] = set()
+        self._yielded: set[PoolKey] = set()
+
+    def recall(self, claims: Iterable[ResourceClaim], in_flight: Iterable[str]) -> None:
+        """Take in what was done before. in_flight: nodes of pods with extended resources that are let go."""
+        for name in sorted(set(in_flight)):
+            self._give_way(name)
+        for claim in claims:
+            allocation = claim.status.allocation
+            if (
+                allocation is not None
+                and allocation.allocation_timestamp is not None
+                and allocation.allocation_timestamp > self._earliest
+                and not schedulers_own(claim)
+            ):
+                self._busy.update((item.driver, item.pool) for item in allocation.devices.results)
+
+    def split(self, placements: Sequence[PodPlacement]) -> tuple[list[PodPlacement], list[PodPlacement]]:
+        """Those that may be let go by this plan, and those whose node has to settle first.
+
+        Of several pods with extended resources for the same pools one goes at a time.
+        """
+        go = [item for item in placements if item.facts.extended is None]
+        later: list[PodPlacement] = []
+        for item in placements:
+            self._busy.update(
+                (result.driver, result.pool)
+                for claim, allocation in item.allocated
+                if claim is not item.facts.extended
+                for result in allocation.devices.results
+            )
+        for item in placements:
+            if item.facts.extended is None:
+                continue
+            pools = self._reached(item.node)
+            if pools & self._busy or pools & self._yielded:
+                later.append(item)
+            else:
+                go.append(item)
+                self._give_way(item.node)
+        return go, later
+
+    def _reached(self, name: str) -> set[PoolKey]:
+        node = self._nodes.get(name)
+        return set() if node is None else {pool.key for pool, _ in self._fleet.reach(node)}
+
+    def _give_way(self, name: str) -> None:
+        """Take every device of every pool that the node reaches, so that this plan gives none of them out."""
+        for key in sorted(self._reached(name) - self._yielded):
+            self._yielded.add(key)
+            driver, pool = key
+            results = tuple(
+                DeviceRequestAllocationResult(driver=driver, pool=pool, device=device.name)
+                for device in self._fleet.pools[key].devices
+            )
+            allocation = AllocationResult(devices=DeviceAllocationResult(results=results))
+            self._usage.take(("", f"{driver}/{pool}"), allocation)
+
+
+def settling_verdict(node: str) -> Verdict:
+    return Verdict(reason=Reason.NODE_SETTLING, facts=(Fact(test="settling", subject=node),))
