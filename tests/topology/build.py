@@ -53,7 +53,7 @@ class Cluster:
             for name, (values, _) in rows.items()
         ]
         tree = TopologyTree.of(topology(*levels), nodes, strict=strict)
-        return Cluster(tree, [rows[name][1] for name in tree.names])
+        return Cluster(tree, [rows[name][1] for name in tree.names], [0] * len(rows))
 
     def room(self) -> Room:
         return Room(self.tree, self.tasks, self.amount, self.changes)

@@ -100,7 +100,7 @@ class Placer:
             for task in job["tasks"]:
                 if task["sub_group"] in names and task["name"] in self.placed:
                     pinned |= 1 << self.placed[task["name"]]
-            total = need_of(tasks)
+            total = Need.rough([wanted(task) for task in tasks])
             scores = node_scores(room, span, total, within) or scores
             choices = [found.nodes for found in candidates(room, span, total, within, pinned)]
         before = dict(self.placed)
@@ -145,17 +145,6 @@ def wanted(task: Json) -> dict[str, int]:
     request = task["request"]
     amounts = (request["gpus"], request["cpu_millis"], request["memory_bytes"])
     return dict(zip(RESOURCES, amounts, strict=True))
-
-
-def need_of(tasks: Sequence[Json]) -> Need:
-    counts: dict[Shape, int] = {}
-    total = dict.fromkeys(RESOURCES, 0)
-    for task in tasks:
-        shape = tuple(wanted(task).items())
-        counts[shape] = counts.get(shape, 0) + 1
-        for name, amount in shape:
-            total[name] += amount
-    return Need(tuple(counts.items()), total)
 
 
 def leaves(group: Json) -> list[Json]:

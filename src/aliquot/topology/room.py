@@ -20,6 +20,8 @@ Amount = int | Fraction
 Shape = Hashable
 """Tasks of one shape need the same of a node."""
 
+_OF_ALL = ("cpu", "memory")
+
 KEPT_ORDERS = 64
 """Orders of domains that are remembered; the one not used for longest goes first."""
 
@@ -40,6 +42,38 @@ class Need:
     counts: tuple[tuple[Shape, int], ...]
     total: Mapping[str, Amount]
     bounding: bool = True
+
+    @staticmethod
+    def of(tasks: Iterable[tuple[Shape, Mapping[str, Amount]]]) -> "Need":
+        """The need of these tasks, each with its shape and what it takes."""
+        counts: dict[Shape, int] = {}
+        total: dict[str, Amount] = {}
+        for shape, takes in tasks:
+            counts[shape] = counts.get(shape, 0) + 1
+            for resource, amount in takes.items():
+                total[resource] = total.get(resource, 0) + amount
+        return Need(tuple(counts.items()), total)
+
+    @staticmethod
+    def rough(tasks: Sequence[Mapping[str, Amount]]) -> "Need":
+        """The need of these tasks as KAI-Scheduler judges it, each given by what it takes.
+
+        If all take the same kinds of resources (every task takes CPU and memory), a domain must hold as many
+        tasks of the largest amounts as there are tasks; otherwise only the sums count. The shape is then the
+        largest amounts as (resource, amount) pairs, sorted.
+        """
+        total: dict[str, Amount] = {}
+        largest: dict[str, Amount] = {}
+        takers: dict[str, int] = {}
+        for takes in tasks:
+            for resource, amount in takes.items():
+                if amount > 0:
+                    total[resource] = total.get(resource, 0) + amount
+                    largest[resource] = max(largest.get(resource, 0), amount)
+                    takers[resource] = takers.get(resource, 0) + 1
+        if any(count < len(tasks) for resource, count in takers.items() if resource not in _OF_ALL):
+            return Need((), total)
+        return Need(((tuple(sorted(largest.items())), len(tasks)),), total, bounding=False)
 
 
 class DomainSums:
