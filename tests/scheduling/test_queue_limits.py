@@ -21,7 +21,8 @@ from tests.scheduling.builders import (
 from tests.scheduling.looking import decided, decision_on, nodes_of, verdict_on
 
 from aliquot.model.verdicts import Reason
-from aliquot.queues.tree import UNIT, QueueTree, QueueUsage, shown
+from aliquot.queues.ledger import Ledger
+from aliquot.queues.tree import UNIT, QueueTree, shown
 from aliquot.scheduling.policy import Policy
 
 RED = {"aliquot.dev/queue": "red"}
@@ -227,7 +228,7 @@ amounts = st.fractions(0, 8, max_denominator=56)
 @given(st.lists(st.tuples(st.sampled_from(["org", "red", "lab"]), amounts)))
 def test_usage_adds_up_exactly_and_is_taken_back_exactly(charges):
     tree = QueueTree.of([queue("org"), queue("red", "org"), queue("lab", "red")])
-    usage = QueueUsage(tree)
+    usage = Ledger(tree)
     usage.add("red", {"gpu": Fraction(1, 7) * UNIT})
     before = dict(usage.of("org"))
     mark = usage.mark()

@@ -18,7 +18,8 @@ from aliquot.model.index import SnapshotIndex
 from aliquot.model.meta import Condition
 from aliquot.model.queue import Queue
 from aliquot.model.snapshot import Snapshot
-from aliquot.queues.tree import Amount, QueueProblem, QueueTree, QueueUsage
+from aliquot.queues.ledger import Ledger
+from aliquot.queues.tree import Amount, QueueProblem, QueueTree
 from aliquot.scheduling.policy import Policy
 
 _log = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ class QueueStatuses:
             if self._written.get(queue.metadata.uid) != status:
                 await self._write_one(queue, status)
 
-    def _usage(self, snapshot: Snapshot) -> tuple[QueueTree, QueueUsage]:
+    def _usage(self, snapshot: Snapshot) -> tuple[QueueTree, Ledger]:
         self._fleet = Fleet.of(
             snapshot.resource_slices,
             snapshot.device_classes,
@@ -71,7 +72,7 @@ class QueueStatuses:
         usage, _ = queue_usage(snapshot, index, tree, owners, self._fleet)
         return tree, usage
 
-    def _status(self, queue: Queue, tree: QueueTree, usage: QueueUsage) -> dict[str, Any]:
+    def _status(self, queue: Queue, tree: QueueTree, usage: Ledger) -> dict[str, Any]:
         used = usage.of(queue.name)
         names = dict.fromkeys([term.name for term in queue.spec.resources] + sorted(used))
         reason, message = _readiness(tree.problem(queue.name))

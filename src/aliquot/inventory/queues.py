@@ -10,7 +10,8 @@ from aliquot.inventory.owners import Owners
 from aliquot.inventory.workloads import Status, WorkloadTable
 from aliquot.model.index import SnapshotIndex, live
 from aliquot.model.snapshot import Snapshot
-from aliquot.queues.tree import GPU, UNIT, Amount, QueueTree, QueueUsage, exact
+from aliquot.queues.ledger import Ledger
+from aliquot.queues.tree import GPU, UNIT, Amount, QueueTree, exact
 from aliquot.scheduling.holdings import class_counts, pod_charge
 from aliquot.scheduling.requests import pod_requests
 
@@ -20,7 +21,7 @@ OUTSIDE = ""
 
 @dataclass(frozen=True, slots=True)
 class ResourceState:
-    """One resource of one queue, in billionths of its unit; None: no such term."""
+    """One resource of one queue, in billionths of its unit; None: no such term; below 0: no bound."""
 
     name: str
     used: Amount
@@ -30,7 +31,8 @@ class ResourceState:
 
     @property
     def over_quota(self) -> bool:
-        return self.used > (self.quota or 0)
+        quota = self.quota or 0
+        return 0 <= quota < self.used
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +75,13 @@ class _Counts:
 
 def queue_usage(
     snapshot: Snapshot, index: SnapshotIndex, tree: QueueTree, owners: Owners, fleet: Fleet
-) -> tuple[QueueUsage, dict[str, Amount]]:
+) -> tuple[Ledger, dict[str, Amount]]:
     """What every queue uses, and what is used outside of queues.
 
     As `decide` counts: a pod once it has a node, a claim once it is allocated, in the queue of the first of
     its consumers that is there.
     """
-    usage = QueueUsage(tree)
+    usage = Ledger(tree)
     outside: dict[str, Amount] = {}
 
     def add(queue: str, charge: Mapping[str, Amount]) -> None:
@@ -109,7 +111,7 @@ def queue_usage(
 
 
 def queue_table(
-    tree: QueueTree, usage: QueueUsage, outside: Mapping[str, Amount], workloads: WorkloadTable
+    tree: QueueTree, usage: Ledger, outside: Mapping[str, Amount], workloads: WorkloadTable
 ) -> QueueTable:
     """The tree with terms, usage and counts; queues with a broken chain of parents come last."""
     counts = _Counts()
@@ -159,7 +161,7 @@ def _queue(tree: QueueTree, name: str, depth: int, used: Mapping[str, Amount], c
                 name=resource,
                 used=used.get(resource, 0),
                 quota=term.quota.nano if term is not None and term.quota is not None else None,
-                limit=term.limit.nano if term is not None and term.limit is not None else None,
+                limit=tree.limit(name, resource),
                 weight=term.over_quota_weight if term is not None else 1,
             )
         )

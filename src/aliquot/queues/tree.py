@@ -24,7 +24,6 @@ __all__ = [
     "Excess",
     "QueueProblem",
     "QueueTree",
-    "QueueUsage",
     "exact",
     "shown",
     "total",
@@ -222,55 +221,3 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 def _age(queue: Queue) -> tuple[datetime, str]:
     return (queue.metadata.creation_timestamp or _NEVER, queue.name)
-
-
-@dataclass(slots=True)
-class QueueUsage:
-    """What every queue uses, itself and everything below it; changes can be taken back to a mark."""
-
-    tree: QueueTree
-    used: dict[str, dict[str, Amount]] = field(default_factory=dict)
-    _log: list[tuple[str, Charge]] = field(default_factory=list)
-
-    def of(self, queue: str) -> Charge:
-        """Amounts in billionths by resource, of the queue and everything below it."""
-        return self.used.get(queue, {})
-
-    def add(self, queue: str, charge: Charge) -> None:
-        """Count a charge at the queue and every queue above it. Unusable queues count nothing."""
-        self._change(queue, charge, 1)
-        self._log.append((queue, charge))
-
-    def mark(self) -> int:
-        return len(self._log)
-
-    def undo(self, mark: int) -> None:
-        """Take back every charge added since the mark."""
-        while len(self._log) > mark:
-            queue, charge = self._log.pop()
-            self._change(queue, charge, -1)
-
-    def excess(self, queue: str, charge: Charge) -> Excess | None:
-        """The first limit, from the queue upwards, that the charge would exceed; None if all hold.
-
-        Only resources that the charge asks for are looked at, so a queue over its limit in one resource
-        still takes work that needs another.
-        """
-        for step in self.tree.path(queue):
-            terms = self.tree.terms[step]
-            for resource, wanted in charge.items():
-                if not wanted or resource not in terms:
-                    continue
-                limit = self.tree.limit(step, resource)
-                if limit is None:
-                    continue
-                used = self.used.get(step, {}).get(resource, 0)
-                if used + wanted > limit:
-                    return Excess(step, resource, used, wanted, limit)
-        return None
-
-    def _change(self, queue: str, charge: Charge, sign: int) -> None:
-        for step in self.tree.path(queue):
-            own = self.used.setdefault(step, {})
-            for resource, wanted in charge.items():
-                own[resource] = exact(own.get(resource, 0) + sign * wanted)

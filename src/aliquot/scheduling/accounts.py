@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, Remembered, SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
-from aliquot.queues.tree import Charge, QueueTree, QueueUsage
+from aliquot.queues.ledger import Ledger
+from aliquot.queues.tree import Charge, QueueTree
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.claims import GROUP_API, GROUPS
 from aliquot.scheduling.holdings import pod_charge
@@ -30,14 +31,14 @@ def running_usage(
     placed: Iterable[tuple[Pod, str, Demand]],
     default_queue: str,
     known: Remembered | None = None,
-) -> tuple[QueueUsage, list[Holding]]:
+) -> tuple[Ledger, list[Holding]]:
     """The use of every queue by pods that have their node and by allocated claims, and who uses what.
 
     A claim counts once, in the queue of the first of its consumers that is there; so does the claim of a pod
     that still waits, once it is written. Pods outside managed namespaces count nowhere. known: charges of
     claims found before with the same fleet.
     """
-    usage = QueueUsage(tree)
+    usage = Ledger(tree)
     holdings: list[Holding] = []
     if not tree.queues:
         return usage, holdings

@@ -7,7 +7,8 @@ from aliquot.dra.usage import Mark
 from aliquot.model.core import Pod
 from aliquot.model.index import SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
-from aliquot.queues.tree import Charge, QueueUsage
+from aliquot.queues.ledger import Ledger
+from aliquot.queues.tree import Charge
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.claims import ClaimBook
 from aliquot.scheduling.facts import PodFacts
@@ -51,7 +52,7 @@ class ClusterState:
         table: NodeTable,
         neighbours: PodNeighbours,
         devices: DeviceAllocator,
-        queues: QueueUsage,
+        queues: Ledger,
     ) -> None:
         self.index = index
         self.table = table
