@@ -77,6 +77,12 @@ def test_a_topology_may_use_a_built_in_name_for_a_level_of_its_own() -> None:
     assert found.device_attributes("root") == found.device_attributes("pcieRoot")
 
 
+def test_an_alias_of_kai_scheduler_is_a_short_name() -> None:
+    found = levels(TopologyLevel(alias="rack", node_label="example.com/rack"))
+
+    assert (found.number("rack"), found.number("example.com/rack"), found.name(1)) == (1, 1, "rack")
+
+
 def test_levels_have_names_to_show() -> None:
     assert [DATA_CENTRE.name(number) for number in range(5)] == [
         "cluster",

@@ -1,7 +1,7 @@
 """Topology (aliquot.dev/v1alpha1): levels of closeness between nodes, and between the devices of a node.
 
 Kueue's Topology (kueue.x-k8s.io/v1beta1 and v1alpha1) and KAI-Scheduler's (kai.scheduler/v1alpha1) say the
-same with `nodeLabel` alone and are read as they are.
+same with `nodeLabel` and, KAI's, `alias`, and are read as they are.
 """
 
 from aliquot.model.meta import KubernetesObject, Record
@@ -14,13 +14,14 @@ class TopologyLevel(Record, frozen=True):
     values of this label are close. device_attribute: devices with equal values of this attribute, written
     "domain/name", are close. spans_nodes: the values of the attribute mean the same on every node (the
     clique of an NVLink fabric), so nodes whose devices have equal values are close; otherwise they mean
-    something within one node only (a PCIe root).
+    something within one node only (a PCIe root). alias: what KAI-Scheduler calls `name`.
     """
 
     name: str = ""
     node_label: str = ""
     device_attribute: str = ""
     spans_nodes: bool = False
+    alias: str = ""
 
 
 class TopologySpec(Record, frozen=True):
@@ -38,7 +39,7 @@ class KueueTopology(Topology, frozen=True, tag_field="kind", tag="Topology"):
 
 
 class KaiTopology(Topology, frozen=True, tag_field="kind", tag="Topology"):
-    """KAI-Scheduler's; its levels have labels only."""
+    """KAI-Scheduler's; its levels have labels and aliases only."""
 
 
 TOPOLOGIES: dict[type[KubernetesObject], tuple[str, ...]] = {

@@ -155,11 +155,11 @@ def matched(spec: ResourceClaimSpec, attribute: str) -> ResourceClaimSpec:
 
 
 def _shown(level: TopologyLevel) -> str:
-    return level.name or level.node_label or level.device_attribute
+    return level.name or level.alias or level.node_label or level.device_attribute
 
 
 def _name(names: dict[str, int] | dict[str, str], level: TopologyLevel, meaning: int | str) -> None:
     """The first level that claims a name has it."""
-    for name in (level.name, level.node_label, level.device_attribute):
+    for name in (level.name, level.alias, level.node_label, level.device_attribute):
         if name:
             names.setdefault(name, meaning)  # type: ignore[arg-type]
