@@ -9,6 +9,7 @@ from tests.controller.test_run import controller
 from tests.controller.world import Cluster, cluster, until
 
 from aliquot.embedded.hooks import SYSTEM, Object
+from aliquot.scheduling.policy import Policy
 
 SPACE = "steady"
 TAINT_RULES = "devicetaintrules.resource.k8s.io"
@@ -241,4 +242,55 @@ async def test_a_pod_is_placed_anew_when_its_devices_cannot_be_attached(tmp_path
         )
         tell("attached")
         assert await until(lambda: "p" in look.held(), 20)
+        assert running.witness.broken == []
+
+
+def extended_pod(look: Looking, namespace: str, name: str, count: int = 1) -> None:
+    container = {"name": "main", "image": "work", "resources": {"limits": {"nvidia.com/gpu": str(count)}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
+    look.load.create("pods", namespace, pod)
+
+
+async def test_extended_resources_and_claims_share_the_devices_of_a_fleet(tmp_path: Path) -> None:
+    policy = Policy(settle_seconds=1)
+    async with (
+        cluster(tmp_path, random.Random(1)) as running,
+        controller(running, tmp_path, "a", policy=policy),
+    ):
+        look = Looking(running)
+        device_class = {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "DeviceClass",
+            "metadata": {"name": "by-count"},
+            "spec": {
+                "selectors": [{"cel": {"expression": f"device.driver == '{DRIVER}'"}}],
+                "extendedResourceName": "nvidia.com/gpu",
+            },
+        }
+        look.load.create("deviceclasses.resource.k8s.io", None, device_class)
+        look.load.create(
+            "namespaces", None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "free"}}
+        )
+        look.job("train", 4)
+        for number in range(4):
+            extended_pod(look, "free", f"x{number}")
+        extended_pod(look, SPACE, "pair", 2)
+
+        def pods(*phases: str) -> int:
+            return sum(
+                (pod.get("status") or {}).get("phase") in phases
+                for space in (SPACE, "free")
+                for pod in look.list("pods", space)
+            )
+
+        assert await until(lambda: pods("Running") == 9, 40)
+        held = [
+            (result["pool"], result["device"])
+            for space in (SPACE, "free")
+            for claim in look.list(CLAIMS, space)
+            for result in claim["status"]["allocation"]["devices"]["results"]
+        ]
+        assert len(held) == len(set(held)) == 10
+        for pod in look.list("pods", "free"):
+            assert pod["spec"]["nodeSelector"] == {"kubernetes.io/hostname": pod["spec"]["nodeName"]}
         assert running.witness.broken == []

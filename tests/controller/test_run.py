@@ -21,7 +21,7 @@ from aliquot.store.journal import Journal
 
 @contextlib.asynccontextmanager
 async def controller(
-    running: Cluster, directory: Path, name: str, lease_seconds: int = 15
+    running: Cluster, directory: Path, name: str, lease_seconds: int = 15, policy: Policy | None = None
 ) -> AsyncIterator[Live]:
     stop, live = asyncio.Event(), Live()
     config = ControllerConfig(
@@ -30,7 +30,7 @@ async def controller(
         lease_seconds=lease_seconds,
     )
     with Journal.open(directory / f"{name}.db") as journal:
-        task = asyncio.create_task(run(config, Policy(), journal=journal, stop=stop, live=live))
+        task = asyncio.create_task(run(config, policy or Policy(), journal=journal, stop=stop, live=live))
         try:
             yield live
         finally:

@@ -17,7 +17,8 @@ import msgspec
 
 from aliquot.embedded.hooks import Object, User
 from aliquot.embedded.standins.binding_conditions import Readiness, binding_end, readiness
-from aliquot.embedded.standins.node_fit import pinned_nodes
+from aliquot.embedded.standins.extended import ExtendedResources, SpecialClaim
+from aliquot.embedded.standins.node_fit import pinned_nodes, selector_matches
 from aliquot.embedded.standins.node_table import NodeTable
 from aliquot.embedded.standins.pod_requests import Amounts, pod_requests
 from aliquot.embedded.standins.resource_claims import (
@@ -46,6 +47,8 @@ from aliquot.embedded.status import StatusError
 
 SCHEDULER = User("system:kube-scheduler", ("system:authenticated",))
 SCHEDULER_NAME = "default-scheduler"
+#: After so long a pod is tried again that no node could serve with devices.
+RETRY_SECONDS = 5.0
 GATED_MESSAGE = "Scheduling is blocked due to non-empty scheduling gates"
 
 
@@ -91,6 +94,7 @@ class Binder(StandIn):
         self._pinned: dict[str, dict[Key, None]] = {}
         #: Nodes whose room was offered to a pod that is in the queue now.
         self._offered: dict[Key, set[str]] = {}
+        self._extended = ExtendedResources(cluster)
         self._failed: dict[bytes, tuple[int, str]] = {}
         self.view.index("pods", "used claim", _used_claims)
         self.view.on("pods", self._pod_changed)
@@ -215,6 +219,10 @@ class Binder(StandIn):
             if names is not None:
                 allowed = names if allowed is None else allowed & names
         signature = _signature(pod, selectors)
+        classes = self._extended.classes(requests)
+        if classes:
+            self._place_extended(key, pod, claims, allowed, classes)
+            return
         known = self._failed.get(signature)
         if known is not None and known[0] == self._nodes.epoch:
             message = known[1]
@@ -229,6 +237,58 @@ class Binder(StandIn):
             self._failed[signature] = (self._nodes.epoch, message)
         self._wait(key, _Waiting(None if allowed is None else frozenset(allowed), signature, requests))
         self._say(key, pod, "Unschedulable", message)
+
+    def _place_extended(
+        self, key: Key, pod: Object, claims: list[Object], allowed: set[str] | None, classes: dict[str, str]
+    ) -> None:
+        """Place a pod with extended resources that classes stand for: where a device plugin offers them as
+        any other pod, elsewhere with a claim of the scheduler's own.
+        """
+        old = self._extended.left_over(pod)
+        if old is not None:
+            self._drop(old)
+        requests = pod_requests(pod)
+        selectors = [one["status"]["allocation"].get("nodeSelector") for one in claims]
+        selectors = [one for one in selectors if one is not None]
+        found = self._nodes.choose(pod, requests, allowed, selectors)
+        if isinstance(found, str):
+            self._bind(key, pod, claims, found)
+            return
+        reasons: list[str] = []
+        for name in self._nodes.names():
+            entry = self._nodes.entry(name)
+            if entry is None or not all(selector_matches(selector, entry.node) for selector in selectors):
+                reasons.append("cannot allocate all claims")
+                continue
+            served = {name for name in classes if not entry.allocatable.get(name)}
+            rest = {name: amount for name, amount in requests.items() if name not in served}
+            why = entry.why_not(pod, rest)
+            special = self._extended.serve(pod, classes, entry) if served and not why else None
+            if special is not None:
+                pod = self._make_special(key, pod, special)
+                self._bind(key, pod, claims, name)
+                return
+            reasons += why or ["cannot allocate all claims"]
+        self.queue.add_at(self.cluster.seconds() + RETRY_SECONDS, key)
+        self._say(key, pod, "Unschedulable", _explain(len(self._nodes), reasons))
+
+    def _make_special(self, key: Key, pod: Object, special: SpecialClaim) -> Object:
+        made = self.create(CLAIMS, key.namespace, special.claim)
+        name = made["metadata"]["name"]
+        self.write(claim_key(key.namespace, name), copy(made) | {"status": special.status}, "status")
+        changed = copy(pod)
+        changed.setdefault("status", {})["extendedResourceClaimStatus"] = {
+            "requestMappings": special.mappings,
+            "resourceClaimName": name,
+        }
+        return self.write(key, changed, "status")
+
+    def _drop(self, claim: Object) -> None:
+        key = claim_key(claim["metadata"]["namespace"], claim["metadata"]["name"])
+        changed = copy(claim)
+        changed["metadata"]["finalizers"] = []
+        self.write(key, changed)
+        self.delete(key, uid=claim["metadata"]["uid"])
 
     def _bind(self, key: Key, pod: Object, claims: list[Object], node: str) -> None:
         for claim in claims:

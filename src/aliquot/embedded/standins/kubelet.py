@@ -161,7 +161,11 @@ class Kubelet(StandIn):
 
     def _claims_ready(self, pod: Object) -> bool:
         """A kubelet prepares only claims that are allocated and reserved for the pod."""
-        for name in claim_names(pod).values():
+        names = list(claim_names(pod).values())
+        special = (pod.get("status") or {}).get("extendedResourceClaimStatus")
+        if special:
+            names.append(special["resourceClaimName"])
+        for name in names:
             claim = self.view.get(claim_key(pod["metadata"]["namespace"], name)) if name else None
             if claim is None or not allocated(claim) or not reserved_for(claim, pod):
                 return False

@@ -64,6 +64,9 @@ class NodeTable:
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
+    def names(self) -> list[str]:
+        return list(self._order)
+
     def entry(self, name: str) -> NodeEntry | None:
         return self._entries.get(name)
 

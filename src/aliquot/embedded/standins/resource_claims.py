@@ -132,7 +132,10 @@ class ResourceClaims(StandIn):
 
     def _pod_changed(self, key: Key, before: Object | None, after: Object | None) -> None:
         pod = after or before
-        if pod is None or not (pod.get("spec") or {}).get("resourceClaims"):
+        if pod is None or not (
+            (pod.get("spec") or {}).get("resourceClaims")
+            or (pod.get("status") or {}).get("extendedResourceClaimStatus")
+        ):
             return
         if after is None or pod_done(after):
             uid = pod["metadata"]["uid"]
