@@ -129,7 +129,7 @@ def measure(nodes: int, changes: int = CHANGES) -> Result:
     altered: list[int] = []
     running = len(cluster.snapshot.pods) - len(waiting)
     cluster.enact(plan)
-    decide(cluster.snapshot, POLICY, NOW, memory=memory)
+    cluster.enact(decide(cluster.snapshot, POLICY, NOW, memory=memory))
     for _ in range(changes):
         cluster.change()
         altered.append(cluster.changed)
