@@ -2,7 +2,7 @@
 
 A scenario of rounds also gives what it had before the rounds that must change nothing. With --check every
 stage is compared with what is expected (--strict: also with what the reference had), and the difference is
-part of the result; a summary goes to stderr. The exit status is 1 when a scenario failed or did not match.
+part of the result; a summary by area goes to stderr. The exit status is 1 when a scenario failed or did not match.
 """
 
 import argparse
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     check = options.check or options.strict
     counted = {"run": 0, "failed": 0, "matched": 0, "exceptions": 0}
+    areas: dict[str, list[int]] = {}
     for path in files(options.paths):
         try:
             scenarios = list(load(path))
@@ -76,6 +77,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.id and not any(part in scenario.id for part in options.id):
                 continue
             counted["run"] += 1
+            matched = areas.setdefault(scenario.area, [0, 0])
+            matched[1] += 1
             try:
                 found = result(scenario, check, options.strict, options.remember)
             except Exception as error:  # one scenario must not keep the others from being run
@@ -85,12 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     traceback.print_exc()
                 continue
             counted["matched"] += found.get("match", False)
+            matched[0] += found.get("match", False)
             counted["exceptions"] += "exception" in found and not found["match"]
             if not (options.quiet and found.get("match", True)):
                 _print(found)
     if not check:
         return 1 if counted["failed"] else 0
     missed = counted["run"] - counted["matched"] - counted["failed"] - counted["exceptions"]
+    for area, (matching, all_of_it) in sorted(areas.items()):
+        sys.stderr.write(f"{area:24} {matching:4} of {all_of_it:4}\n")
     sys.stderr.write(
         f"{counted['run']} scenarios: {counted['matched']} match, {missed} do not,"
         f" {counted['exceptions']} documented exceptions, {counted['failed']} failed\n"
