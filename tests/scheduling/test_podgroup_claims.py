@@ -9,7 +9,7 @@ from aliquot.model.meta import OwnerReference
 from aliquot.model.resource import ConsumerReference, ResourceClaim
 from aliquot.model.verdicts import Reason
 from aliquot.model.workloads import PodGroup, PodGroupResourceClaim
-from aliquot.scheduling.plan import Allocate, Reserve
+from aliquot.scheduling.plan import Allocate, Deallocate, Reserve
 
 TEAM = ConsumerReference(api_group="scheduling.k8s.io", resource="podgroups", name="team", uid="uid-pg-team")
 
@@ -111,3 +111,21 @@ def test_a_groups_claim_counts_in_its_queue():
     )
 
     assert verdict_on(decided(snapshot), "b").reason is Reason.OVER_LIMIT
+
+
+def test_a_groups_claim_that_nobody_can_use_where_it_is_is_given_back():
+    held = shared(node_name="n1", devices=["gpu-0"], consumers=[TEAM])
+    full = pod("full", cpu=63, node_name="n1")
+    objects = [gpu_node("n1"), gpu_node("n2"), group(2), full, member("m0"), member("m1")]
+    plan = decided(cluster(objects, held))
+
+    assert [action.claim.name for action in plan.actions if isinstance(action, Deallocate)] == ["shared"]
+    assert nodes_of(decided(cluster(objects, shared()))) == {"m0": "n2", "m1": "n2"}
+
+
+def test_a_groups_claim_stays_while_one_of_its_pods_is_on_its_way():
+    held = shared(node_name="n1", devices=["gpu-0"], consumers=[TEAM])
+    full = pod("full", cpu=63, node_name="n1")
+    objects = [gpu_node("n1"), gpu_node("n2"), group(2), full, member("m0", gated=False), member("m1")]
+
+    assert not any(isinstance(action, Deallocate) for action in decided(cluster(objects, held)).actions)

@@ -70,12 +70,15 @@ class _Deciding:
         self._decisions: list[Decision] = []
         self._failed: dict[tuple[object, ...], Verdict] = {}
         self._blocking: dict[str, ObjectRef] = {}
+        self._released: set[Key] = set()
         self._users: dict[Key, list[PodFacts]] = {}
 
     def plan(self) -> Plan:
         policy, memory, index = self._policy, self._memory, self._index
         managed = memory.manager(index.snapshot, policy)
         self._resources = ExtendedResources(index, policy.kubernetes)
+        self._claim_users = ClaimUsers(index)
+        self._managed = managed
         board = sort_out(index, memory, managed, policy.every_pod, self._resources)
         leaving = self._repair(board, managed)
         if board.todo:
@@ -135,7 +138,7 @@ class _Deciding:
             *repairs.stuck(index, board.let_go, self._now, self._policy.bind_patience_seconds, managed),
         ]
         leaving: set[Key] = set()
-        released: set[Key] = set()
+        released = self._released
         for repair in (*self._device_faults(board, managed), *found):
             if isinstance(repair, repairs.Release):
                 leaving.update(pod.key for pod in repair.pods)
@@ -161,7 +164,7 @@ class _Deciding:
         self, board: Board, managed: repairs.Managed
     ) -> Iterator[repairs.Repair | repairs.Release]:
         index, policy, now = self._index, self._policy, self._now
-        users = ClaimUsers(index)
+        users = self._claim_users
         fleet = self._memory.fleet(index.snapshot, policy)
         yield from evicting.tainted(index, fleet, users, managed, now, policy.taint_patience_seconds)
         yield from binding.failed(
@@ -268,6 +271,11 @@ class _Deciding:
             self._blocking.setdefault(gang.queue, gang.ref)
         replaced: list[Pod] = []
         if room and verdict.reason is not Reason.BEHIND_IN_QUEUE:
+            waiting = [item.pod for item in todo if item.gated]
+            for claim in repairs.idle_shared(waiting, self._index, self._claim_users, self._managed):
+                if claim.key not in self._released:
+                    self._released.add(claim.key)
+                    self._decisions.append(recording.deallocated(claim, self._now))
             replaced = [
                 item.pod for item in todo if item.written and item.pod.metadata.controller is not None
             ]

@@ -5,7 +5,7 @@ bind, or that runs beside its devices, is replaced: its owner makes a new one, g
 without an owner keeps its place, and the verdict says why it waits.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +15,7 @@ from aliquot.model.resource import ResourceClaim
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.affinity import matches_node, named_node, node_fall
 from aliquot.scheduling.claims import claim_keys, live_consumers, owned_by, reserved_for, schedulers_own
-from aliquot.scheduling.users import Users
+from aliquot.scheduling.users import ClaimUsers, Users
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,27 @@ def release_or_wait(claim: ResourceClaim, verdict: Verdict, users: Users) -> Ite
         return
     for pod in users.gated:
         yield Repair(pod, verdict, False)
+
+
+def idle_shared(
+    pods: Collection[Pod], index: SnapshotIndex, users: ClaimUsers, managed: Managed
+) -> list[ResourceClaim]:
+    """Allocated claims that only these pods use, all behind gates, and not made for one of them alone.
+
+    They were written for a place that the pods cannot have any more, as when a run of the controller ended
+    half-way.
+    """
+    waiting = {pod.key for pod in pods if pod.gated}
+    found: dict[Key, ResourceClaim] = {}
+    for pod in pods:
+        for key in claim_keys(pod):
+            claim = index.claims.get(key)
+            if claim is None or claim.status.allocation is None or owned_by(claim, pod) or not managed(claim):
+                continue
+            using = users.of(claim)
+            if not using.bound and not using.let_go and all(other.key in waiting for other in using.gated):
+                found[key] = claim
+    return list(found.values())
 
 
 def unused(index: SnapshotIndex, managed: Managed) -> Iterator[ResourceClaim]:
