@@ -192,16 +192,21 @@ class _Surplus:
         return base, sum(base)
 
     def _rests(self, remainders: dict[int, Fraction], over: Amount) -> Amount:
-        """What rounding down left: a step each, the largest remainder first, then the oldest."""
+        """What rounding down left: a step each, the largest remainder first, then the oldest.
+
+        Unless whole steps are given to whoever asks for less, something may be left even then: it goes to
+        those who still want more, again a step each.
+        """
         ordered = sorted(remainders, key=lambda number: (-remainders[number], self.claimants[number].age))
-        for number in ordered:
-            if over <= 0:
+        while ordered and over > 0:
+            for number in ordered:
+                missing = self.wanted[number] - self.shares[number]
+                given = min(self.step, over, self.step if self.whole_rests else missing)
+                if given > 0:
+                    self.shares[number] += given
+                    self.parts[number].append(Part(over, 1, 1, given, rest=True))
+                    over -= given
+            if self.whole_rests:
                 break
-            given = min(self.step, over)
-            if not self.whole_rests:
-                given = min(given, self.wanted[number] - self.shares[number])
-            if given > 0:
-                self.shares[number] += given
-                self.parts[number].append(Part(over, 1, 1, given, rest=True))
-                over -= given
+            ordered = [number for number in ordered if self.shares[number] < self.wanted[number]]
         return over

@@ -5,7 +5,7 @@ work below it. Only what changed is looked at again: queues whose work or whose 
 and those above them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, Generic, TypeVar
 
@@ -16,6 +16,9 @@ from aliquot.queues.shares import FairShares
 from aliquot.queues.tree import TOP
 
 T = TypeVar("T")
+
+_Entry = tuple[Any, int, T, Work, bool]
+"""Sort key, place in the order of entering, item, what it wants, and whether a feed gave it."""
 
 _SLACK = 64
 """How many outdated entries a heap may keep besides one per queue before it is cleared of them."""
@@ -40,35 +43,38 @@ class _Order(Generic[T]):
         self._parents = [*tree.parents, *range(size)]
         self._keys: list[Key | None] = [None] * (2 * size)
         self._best: list[Work | None] = [None] * (2 * size)
-        self._items: dict[int, list[tuple[Any, int, T, Work]]] = {}
+        self._items: dict[int, list[_Entry[T]]] = {}
+        self._feeds: dict[int, Iterator[tuple[Any, T, Charge]]] = {}
         self._heaps: dict[int, list[tuple[Key, int]]] = {
             number: [] for number, below in tree.below.items() if below or number == TOP
         }
         self._entered = 0
-        self._length = 0
         self._ledger = ledger
         self._changed = ledger.watch()
         self._dirty: set[int] = set()
-
-    def __len__(self) -> int:
-        return self._length
 
     def push(self, queue: str, item: T, charge: Charge, sort_key: Any) -> bool:
         """Put work in its queue: what it wants (or, of a victim, holds), and its place among the work of the
         queue; smaller keys first, of equal ones what was put in first. False, and nothing is put in, if work
         cannot be in that queue."""
-        number = self._tree.numbers.get(queue)
-        if number is None:
+        place = self._place(queue)
+        if place is None:
             return False
-        if number in self._heaps:
-            if self._leaves_only:
-                return False
-            number += self._size
-        self._entered += 1
-        self._length += 1
-        work = self._standing.work(charge)
-        heappush(self._items.setdefault(number, []), (sort_key, self._entered, item, work))
-        self._dirty.add(number)
+        self._enter(place, item, charge, sort_key, fed=False)
+        self._dirty.add(place)
+        return True
+
+    def feed(self, queue: str, work: Iterable[tuple[Any, T, Charge]]) -> bool:
+        """Put work in its queue that is sorted already: sort key, item and charge, smaller keys first.
+
+        It is read one by one as it is needed, so this costs next to nothing however much there is. One feed
+        per queue; it may be used together with `push`.
+        """
+        place = self._place(queue)
+        if place is None:
+            return False
+        self._feeds[place] = iter(work)
+        self._draw(place)
         return True
 
     def peek(self) -> T | None:
@@ -81,26 +87,42 @@ class _Order(Generic[T]):
         place = self._next()
         if place is None:
             return None
-        _, _, item, work = heappop(self._items[place])
-        self._length -= 1
+        _, _, item, work, fed = heappop(self._items[place])
+        if fed:
+            self._draw(place)
         self._dirty.add(place)
         self._popped(place, work)
         return item
 
-    def drop(self, queue: str) -> int:
-        """Take all work out of a queue; gives how much it was."""
-        number = self._tree.numbers.get(queue)
-        if number is None:
-            return 0
-        place = number + self._size if number in self._heaps else number
-        dropped = len(self._items.pop(place, ()))
-        self._length -= dropped
-        self._dirty.add(place)
-        return dropped
+    def drop(self, queue: str) -> None:
+        """Take all work out of a queue."""
+        place = self._place(queue)
+        if place is not None:
+            self._items.pop(place, None)
+            self._feeds.pop(place, None)
+            self._dirty.add(place)
 
     def close(self) -> None:
         """Stop following the ledger. An order that is done with and not closed costs the ledger time."""
         self._ledger.unwatch(self._changed)
+
+    def _place(self, queue: str) -> int | None:
+        number = self._tree.numbers.get(queue)
+        if number is None or number not in self._heaps:
+            return number
+        return None if self._leaves_only else number + self._size
+
+    def _enter(self, place: int, item: T, charge: Charge, sort_key: Any, *, fed: bool) -> None:
+        self._entered += 1
+        entry = (sort_key, self._entered, item, self._standing.work(charge), fed)
+        heappush(self._items.setdefault(place, []), entry)
+
+    def _draw(self, place: int) -> None:
+        """Read the next work of a feed."""
+        for sort_key, item, charge in self._feeds[place]:
+            self._enter(place, item, charge, sort_key, fed=True)
+            break
+        self._dirty.add(place)
 
     def _popped(self, place: int, work: Work) -> None:
         raise NotImplementedError
@@ -136,35 +158,43 @@ class _Order(Generic[T]):
 
     def _refresh(self, place: int) -> None:
         """Sort a queue anew, and those above it."""
-        best: Work | None = None
-        heap = self._heaps.get(place)
-        if heap is None:
-            items = self._items.get(place)
-            if items:
-                best = self._weighed(place, items[0][3])
-        else:
-            top = self._top(heap)
-            best = None if top is None else self._best[top]
-        keys, size = self._keys, self._size
+        best = self._best_of(place)
         while True:
-            self._best[place] = best
+            self._sort(place, best)
             above = self._parents[place]
-            heap = self._heaps[above]
-            if best is None:
-                keys[place] = None
-            else:
-                key = self._standing.key(place if place < size else place - size, best)
-                if key != keys[place]:
-                    keys[place] = key
-                    heappush(heap, (key, place))
-                    if len(heap) > 2 * len(self._tree.below[above]) + _SLACK:
-                        heap[:] = [entry for entry in heap if keys[entry[1]] is entry[0]]
-                        heapify(heap)
             if above == TOP:
                 return
-            top = self._top(heap)
-            best = None if top is None else self._best[top]
+            own = above + self._size
+            if own != place and own in self._items:
+                self._sort(own, self._best_of(own))
+            best = self._best_of(above)
             place = above
+
+    def _best_of(self, place: int) -> Work | None:
+        """The next work below a place, None if there is none."""
+        heap = self._heaps.get(place)
+        if heap is not None:
+            top = self._top(heap)
+            return None if top is None else self._best[top]
+        items = self._items.get(place)
+        return self._weighed(place, items[0][3]) if items else None
+
+    def _sort(self, place: int, best: Work | None) -> None:
+        """Give a place its sort key among its siblings."""
+        keys, above = self._keys, self._parents[place]
+        self._best[place] = best
+        if best is None:
+            keys[place] = None
+            return
+        key = self._standing.key(place if place < self._size else above, best)
+        if key == keys[place]:
+            return
+        keys[place] = key
+        heap = self._heaps[above]
+        heappush(heap, (key, place))
+        if len(heap) > 2 * len(self._tree.below[above]) + _SLACK:
+            heap[:] = [entry for entry in heap if keys[entry[1]] is entry[0]]
+            heapify(heap)
 
 
 class WorkOrder(_Order[T]):

@@ -1,0 +1,195 @@
+"""Who may take from whom: the two rights, what speaks against taking, and that nobody takes back."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from tests.queues.builders import charges, gpus, queue, trees
+
+from aliquot.queues.amounts import UNIT
+from aliquot.queues.ledger import Ledger
+from aliquot.queues.reclaim import Ground, Reclaimer, Refusal, more_saturated, sides
+from aliquot.queues.rules import ShareRules
+from aliquot.queues.shares import fair_shares
+from aliquot.queues.tree import QueueTree
+
+TOTAL = {"gpu": 8 * UNIT, "cpu": 20 * UNIT}
+
+
+def reclaimer(ledger: Ledger, name: str, wanted: int, preemptible: bool = True, **rules) -> Reclaimer:
+    ledger.wait(name, gpus(wanted))
+    shares = fair_shares(ledger.tree, TOTAL, ledger, ShareRules(**rules))
+    return Reclaimer(shares, ledger, name, gpus(wanted), preemptible)
+
+
+def holding(queues: list, **held: int) -> Ledger:
+    ledger = Ledger(QueueTree.of(queues))
+    for name, number in held.items():
+        ledger.add(name, gpus(number))
+    return ledger
+
+
+def test_what_is_held_beyond_the_fair_share_may_be_taken():
+    ledger = holding([queue("a"), queue("b")], b=8)
+    found = reclaimer(ledger, "a", 4)
+
+    assert found.may_try() is None
+    assert found.may_take({"b": [gpus(1)] * 4}) is None
+
+
+def test_nothing_more_is_taken_than_the_victims_side_has_too_much():
+    ledger = holding([queue("a"), queue("b")], b=8)
+
+    assert reclaimer(ledger, "a", 4).may_take({"b": [gpus(1)] * 5}) == Refusal(
+        Ground.VICTIM_WITHIN_SHARE, "b", "", "a"
+    )
+
+
+def test_a_queue_at_its_fair_share_may_not_try():
+    ledger = holding([queue("a"), queue("b")], a=4, b=4)
+
+    assert reclaimer(ledger, "a", 1).may_try() == Refusal(Ground.OVER_FAIR_SHARE, "a", "gpu")
+
+
+def test_a_quota_is_taken_back_even_from_a_queue_within_its_fair_share():
+    queues = [queue("a", quota={"gpu": "4"}), queue("b", quota={"gpu": "2"}, weight={"gpu": 1})]
+    ledger = holding(queues, a=3, b=4)
+    ledger.wait("b", gpus(4))
+    found = reclaimer(ledger, "a", 1)
+
+    assert fair_shares(ledger.tree, TOTAL, ledger, ShareRules()).share("b", "gpu") == 4 * UNIT
+    assert found.may_take({"b": [gpus(1)]}) is None
+
+
+def test_work_that_cannot_be_preempted_stays_within_the_quota_at_every_level():
+    queues = [
+        queue("org", quota={"gpu": "2"}),
+        queue("a", "org", quota={"gpu": "4"}),
+        queue("b", quota={"gpu": "0"}),
+    ]
+    found = reclaimer(holding(queues, b=8), "a", 3, preemptible=False)
+    assert found.may_try() is None
+    assert found.may_take({"b": [gpus(1)] * 3}) == Refusal(Ground.OVER_QUOTA, "org", "gpu")
+
+    found = reclaimer(holding(queues, b=8), "a", 5, preemptible=False)
+    assert found.may_try() == Refusal(Ground.OVER_QUOTA, "a", "gpu")
+
+
+def test_a_department_above_its_share_must_stay_less_saturated_than_the_one_it_takes_from():
+    queues = [
+        queue("d1", quota={"gpu": "4"}),
+        queue("d2", quota={"gpu": "4"}),
+        queue("a", "d1"),
+        queue("a2", "d1"),
+        queue("b", "d2"),
+    ]
+    ledger = holding(queues, a2=5, b=6)
+    ledger.wait("b", gpus(9))
+    shares = fair_shares(ledger.tree, TOTAL, ledger, ShareRules())
+    assert shares.share("d1", "gpu") == shares.share("d2", "gpu") == 4 * UNIT
+
+    found = Reclaimer(shares, ledger, "a", gpus(1))
+    # d1 would hold 6 of 4, d2 5 of 4.
+    assert found.may_take({"b": [gpus(1)]}) == Refusal(Ground.SATURATION, "d1", "gpu", "d2")
+
+
+@pytest.mark.parametrize(("factor", "allowed"), [(1, True), (2, False)])
+def test_the_margin_of_saturation_is_a_rule(factor, allowed):
+    # 5/4 against 7/4; twice 5/4 is more.
+    found = more_saturated([0], [5], [4], [7], [4], factor)
+    assert (found is None) is allowed
+
+
+def test_what_was_held_when_the_search_began_counts_whatever_happens_to_the_ledger():
+    ledger = holding([queue("a"), queue("b")], b=8)
+    found = reclaimer(ledger, "a", 4)
+    ledger.remove("b", gpus(4))
+    ledger.add("a", gpus(4))
+
+    assert found.may_try() is None
+    assert found.may_take({"b": [gpus(1)] * 4}) is None
+
+
+def test_queues_that_are_gone_are_no_victims():
+    ledger = holding([queue("a"), queue("b")], b=8)
+
+    assert reclaimer(ledger, "a", 1).may_take({"gone": [gpus(1)]}) is None
+
+
+def test_sides_are_the_first_that_differ_from_the_top():
+    tree = QueueTree.of([queue("top"), queue("l", "top"), queue("r", "top"), queue("l1", "l"), queue("o")])
+
+    def named(one: str, other: str) -> tuple[str, str]:
+        pair = sides(tree, tree.numbers[one], tree.numbers[other])
+        return tree.names[pair[0]], tree.names[pair[1]]
+
+    assert named("l1", "r") == ("l", "r")
+    assert named("l1", "o") == ("top", "o")
+    assert named("l1", "l") == ("l", "l")
+    assert named("r", "r") == ("r", "r")
+
+
+def departments(draw: st.DrawFn) -> QueueTree:
+    def terms() -> dict:
+        return {
+            "quota": {"gpu": str(draw(st.integers(0, 4)))},
+            "weight": {"gpu": draw(st.integers(0, 2))},
+            "priority": draw(st.sampled_from([50, 100])),
+        }
+
+    queues = [queue("d1", **terms()), queue("d2", **terms())]
+    for name, parent in (("a", "d1"), ("a2", "d1"), ("b", "d2")):
+        queues.append(queue(name, parent, **terms()))
+    return QueueTree.of(queues)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.filter_too_much])
+@given(st.data(), st.sampled_from(["a2", "b"]), st.integers(1, 3), st.integers(1, 3))
+def test_after_taking_the_victims_queue_may_not_take_the_same_back(data, theirs, wanted, bundle):
+    tree = departments(data.draw)
+    ledger = Ledger(tree)
+    for name, least in (("a", 0), ("a2", 0), ("b", 0), (theirs, bundle)):
+        ledger.add(name, gpus(data.draw(st.integers(least, 4))))
+    ledger.wait("a", gpus(wanted))
+    rules = ShareRules(resources=("gpu",))
+    shares = fair_shares(tree, TOTAL, ledger, rules)
+    first = Reclaimer(shares, ledger, "a", gpus(wanted))
+    assume(first.may_try() is None and first.may_take({theirs: [gpus(bundle)]}) is None)
+
+    ledger.remove(theirs, gpus(bundle))
+    ledger.wait(theirs, gpus(bundle))
+    ledger.forget("a", gpus(wanted))
+    ledger.add("a", gpus(wanted))
+    again = fair_shares(tree, TOTAL, ledger, rules)
+    back = Reclaimer(again, ledger, theirs, gpus(bundle))
+
+    assert again.shares == shares.shares
+    assert back.may_try() is not None or back.may_take({"a": [gpus(wanted)]}) is not None
+
+
+held = st.lists(st.tuples(st.integers(0, 8), charges), max_size=10)
+
+
+@given(trees(), held, st.integers(0, 8), charges, st.booleans())
+def test_who_may_not_try_has_too_much_of_something(tree, steps, number, charge, preemptible):
+    name = f"q{number}"
+    assume(name in tree.numbers)
+    ledger = Ledger(tree)
+    for place, held_charge in steps:
+        ledger.add(f"q{place}", held_charge, preemptible)
+    shares = fair_shares(tree, TOTAL, ledger, replace(ShareRules(), resources=("gpu", "cpu")))
+    refusal = Reclaimer(shares, ledger, name, charge, preemptible).may_try()
+
+    at = tree.numbers[name]
+    after = {resource: ledger.column(resource)[at] + charge.get(resource, 0) for resource in shares.resources}
+    fixed = {
+        resource: ledger.fixed_column(resource)[at] + charge.get(resource, 0) for resource in shares.resources
+    }
+    above = any(after[resource] > shares.share(name, resource) for resource in shares.resources)
+    beyond = not preemptible and any(
+        quota is not None and fixed[resource] > quota
+        for resource in shares.resources
+        for quota in [tree.quota(name, resource)]
+    )
+    assert (refusal is not None) == (above or beyond)
