@@ -112,6 +112,13 @@ def test_a_pod_that_was_bound_a_moment_ago_is_left_to_kubernetes():
     assert evicted(decided(cluster(gpu_node("n1"), user, held(user), rule(600)))) == []
 
 
+def test_a_rule_holds_for_a_device_that_is_published_no_longer():
+    user = pod("a", generated=["c"], node_name="n1")
+    plan = decided(cluster(gpu_node("n1", 0), user, held(user), rule(60)))
+
+    assert evicted(plan) == ["a"]
+
+
 def test_a_pod_that_was_let_go_is_replaced_at_once():
     user = pod("a", generated=["c"], owner="web", gated=False)
     plan = decided(cluster(gpu_node("n1"), user, held(user), rule(0)))

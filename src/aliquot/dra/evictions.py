@@ -7,7 +7,13 @@ import msgspec
 
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.taints import tolerates
-from aliquot.model.resource import DeviceTaint, DeviceToleration, ResourceClaim
+from aliquot.model.resource import (
+    DeviceRequestAllocationResult,
+    DeviceTaint,
+    DeviceTaintRule,
+    DeviceToleration,
+    ResourceClaim,
+)
 
 
 class Eviction(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -26,16 +32,12 @@ def eviction_of(fleet: Fleet, claim: ResourceClaim) -> Eviction | None:
 
     What was tolerated when the devices were allocated counts: the tolerations in the allocation, not those
     in the claim's spec. A taint is tolerated for as long as the shortest of the tolerations that cover it
-    says, from the time it was added.
+    says, from the time it was added. Rules hold for devices that are published no longer, too.
     """
     allocation = claim.status.allocation
     earliest: Eviction | None = None
     for result in () if allocation is None else allocation.devices.results:
-        found = fleet.find(result.driver, result.pool, result.device)
-        if found is None:
-            continue
-        pool, index = found
-        for taint in fleet.taints.of(pool).get(index, ()):
+        for taint in _taints(fleet, result):
             if taint.effect != "NoExecute":
                 continue
             evicts, due = _due(taint, result.tolerations)
@@ -43,6 +45,24 @@ def eviction_of(fleet: Fleet, claim: ResourceClaim) -> Eviction | None:
                 name = f"{result.driver}/{result.pool}/{result.device}"
                 earliest = Eviction(device=name, taint=taint, due=due)
     return earliest
+
+
+def _taints(fleet: Fleet, result: DeviceRequestAllocationResult) -> tuple[DeviceTaint, ...]:
+    found = fleet.find(result.driver, result.pool, result.device)
+    if found is not None:
+        pool, index = found
+        return fleet.taints.of(pool).get(index, ())
+    return tuple(rule.spec.taint for rule in fleet.taints.rules if _selects(rule, result))
+
+
+def _selects(rule: DeviceTaintRule, result: DeviceRequestAllocationResult) -> bool:
+    selector = rule.spec.device_selector
+    return (
+        selector is not None
+        and selector.driver in (None, result.driver)
+        and selector.pool in (None, result.pool)
+        and selector.device in (None, result.device)
+    )
 
 
 def _due(taint: DeviceTaint, tolerations: Iterable[DeviceToleration]) -> tuple[bool, datetime | None]:

@@ -40,11 +40,12 @@ def tainted(
         for key, pool in fleet.pools.items()
         if any(taint.effect == NO_EXECUTE for taints in fleet.taints.of(pool).values() for taint in taints)
     }
-    if not pools:
+    anywhere = any(rule.spec.taint.effect == NO_EXECUTE for rule in fleet.taints.rules)
+    if not pools and not anywhere:
         return
     for claim in index.snapshot.resource_claims:
         allocation = claim.status.allocation
-        if allocation is None or not _concerned(allocation, pools) or not managed(claim):
+        if allocation is None or not (anywhere or _concerned(allocation, pools)) or not managed(claim):
             continue
         eviction = eviction_of(fleet, claim)
         if eviction is None or (eviction.due is not None and eviction.due > now):

@@ -95,7 +95,10 @@ def test_a_taint_in_a_slice_sends_pods_away(world: World) -> None:
 
 
 def test_a_pod_goes_when_the_time_is_over_for_which_it_tolerates(world: World) -> None:
-    running(world, tolerations=[{"key": "broken", "operator": "Exists", "tolerationSeconds": 60}])
+    running(
+        world,
+        tolerations=[{"key": "broken", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
+    )
     rule(world)
     world.pass_time(59)
     assert world.phase("p") == "Running"
@@ -105,11 +108,18 @@ def test_a_pod_goes_when_the_time_is_over_for_which_it_tolerates(world: World) -
 
 
 def test_a_pod_that_tolerates_for_ever_stays(world: World) -> None:
-    running(world, tolerations=[{"operator": "Exists"}])
+    running(world, tolerations=[{"operator": "Exists", "effect": "NoExecute"}])
     rule(world)
     world.pass_time(10_000)
     assert world.phase("p") == "Running"
     assert progress(world)[1] == "NotStarted"
+
+
+def test_a_toleration_without_effect_keeps_nobody_from_eviction(world: World) -> None:
+    running(world, tolerations=[{"operator": "Exists"}])
+    rule(world)
+    world.settle()
+    assert world.find("pods", "p") is None
 
 
 def test_a_pod_that_is_not_bound_stays(world: World) -> None:

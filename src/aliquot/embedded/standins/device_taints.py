@@ -53,7 +53,8 @@ def _evicting(taint: Object) -> bool:
 
 
 def _tolerates(toleration: Object, taint: Object) -> bool:
-    if toleration.get("effect") not in (None, "", "NoExecute"):
+    """Only a toleration that names the effect keeps from eviction, unlike one for allocation (1.36.2)."""
+    if toleration.get("effect") != "NoExecute":
         return False
     if toleration.get("key") not in (None, "", taint.get("key")):
         return False
