@@ -19,7 +19,7 @@ Evaluate = Callable[..., Any]
         "quantity('50k').asInteger() == 50000",
         "quantity('50k').isInteger() && !quantity('1500m').isInteger()",
         "quantity('1500m').asApproximateFloat() == 1.5",
-        "sign(quantity('-1')) == -1 && quantity('0').sign() == 0",
+        "sign(quantity('-1')) == -1 && sign(quantity('0')) == 0",
         "quantity('1').add(quantity('500m')) == quantity('1500m') && quantity('1').add(2) == quantity('3')",
         "quantity('1').sub(quantity('500m')) == quantity('500m') && quantity('1').sub(2) == quantity('-1')",
         "isQuantity('1Gi') && !isQuantity('1GG')",

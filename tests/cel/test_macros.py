@@ -20,7 +20,6 @@ Evaluate = Callable[..., Any]
         "![].exists(x, true)",
         "[1, 2, 3].exists_one(x, x > 2)",
         "![1, 2, 3].exists_one(x, x > 1)",
-        "[1, 2, 3].existsOne(x, x == 1)",
         "[1, 2, 3].map(x, x * 2) == [2, 4, 6]",
         "[1, 2, 3].map(x, x > 1, x * 2) == [4, 6]",
         "[1, 2, 3].filter(x, x != 2) == [1, 3]",

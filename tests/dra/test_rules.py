@@ -97,7 +97,11 @@ def test_a_field_requirement_compares_the_name(operator, selected):
         {"matchExpressions": [{"key": "k", "operator": "Exists", "values": ["v"]}]},
         {"matchExpressions": [{"key": "k", "operator": "Gt", "values": ["v"]}]},
         {"matchExpressions": [{"key": "k", "operator": "Near", "values": ["v"]}]},
-        {"matchFields": [{"key": "metadata.uid", "operator": "In", "values": ["v"]}]},
+        {"matchFields": [{"key": "metadata.uid", "operator": "In"}]},
+        {"matchExpressions": [{"key": "a/b/c", "operator": "Exists"}]},
+        {"matchExpressions": [{"key": "", "operator": "Exists"}]},
+        {"matchExpressions": [{"key": "k", "operator": "In", "values": ["-v"]}]},
+        {"matchExpressions": [{"key": "k", "operator": "Gt", "values": ["-1"]}]},
         {"matchFields": [{"key": "metadata.name", "operator": "Exists"}]},
     ],
 )

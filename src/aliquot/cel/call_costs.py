@@ -245,7 +245,8 @@ def _from_bytes(_: str, __: Operand | None, args: list[Operand]) -> Price:
 
 def _quote(_: str, __: Operand | None, args: list[Operand]) -> Price:
     size = _known(args[0])
-    return Price(size.scaled(STRING_FACTOR), size * fixed(2) + fixed(2))
+    # Kubernetes computes this one in 64 bits without saturation: an unbounded text becomes one of size 0.
+    return Price(size.scaled(STRING_FACTOR), Range((size.low + 2) % 2**64, (size.high * 2 + 2) % 2**64))
 
 
 def _format(_: str, target: Operand | None, __: list[Operand]) -> Price | None:
@@ -278,7 +279,6 @@ def _range(_: str, __: Operand | None, args: list[Operand]) -> Price | None:
 
 
 def _reverse(_: str, target: Operand | None, __: list[Operand]) -> Price | None:
-    # Also the name of a function on strings, whose cost is flat.
     return _built(target.size) if target is not None else None
 
 

@@ -264,29 +264,28 @@ class _Checker:
             self._report(node.at, f"expected type '{optional_of(kind)}' but found '{kind}'")
         return inner
 
-    def _joined(self, node: Node, previous: Type | None, current: Type) -> Type:
-        """The type of a list's elements or a map's keys or values so far: all must agree."""
+    def _joined(self, previous: Type | None, current: Type) -> Type:
+        """The type of a list's elements or a map's keys or values so far. `literals` refuses mixtures."""
         if previous is None:
             return current
         if self._substitutions.assign([previous], [current]):
             return most_general(previous, current)
-        expected, found = self.resolve(previous), self.resolve(current)
-        return self._report(node.at, f"expected type '{expected}' but found '{found}'")
+        return DYN
 
     def _list(self, node: ListNode) -> Type:
         joined: Type | None = None
         for at, element in enumerate(node.elements):
             kind = self._unwrapped(element, self.check(element), optional=at in node.optional)
-            joined = self._joined(element, joined, kind)
+            joined = self._joined(joined, kind)
         return list_of(joined or self._substitutions.fresh())
 
     def _map(self, node: MapNode) -> Type:
         key: Type | None = None
         value: Type | None = None
         for entry in node.entries:
-            key = self._joined(entry.key, key, self.check(entry.key))
+            key = self._joined(key, self.check(entry.key))
             kind = self._unwrapped(entry.value, self.check(entry.value), optional=entry.optional)
-            value = self._joined(entry.value, value, kind)
+            value = self._joined(value, kind)
         return map_of(key or self._substitutions.fresh(), value or self._substitutions.fresh())
 
     def _struct(self, node: Struct) -> Type:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from aliquot.cel import operators as op
 from aliquot.cel.declarations import Overload
@@ -11,6 +11,7 @@ from aliquot.cel.errors import EvaluationError, Position
 from aliquot.cel.guards import accepts
 from aliquot.cel.metering import CostLimitError, allocation_cost
 from aliquot.cel.patterns import compile_pattern
+from aliquot.cel.semver import Semver
 from aliquot.cel.typesystem import Type
 from aliquot.cel.values import NO_SUCH_OVERLOAD, Optional, find
 
@@ -57,6 +58,24 @@ def dispatch(overloads: tuple[Overload, ...]) -> Callable[..., Any]:
 
 def constant(value: Any) -> Closure:
     return lambda _: value
+
+
+PENDING: Final = object()
+"""In the place of a bound variable that nothing has read yet."""
+
+
+_FAILED: Final = object()
+"""In the place of an argument that has no value."""
+
+
+def first_read(slot: int, initial: Closure) -> Closure:
+    def read(frame: Frame) -> Any:
+        value = frame[slot]
+        if value is PENDING:
+            value = frame[slot] = initial(frame)
+        return value
+
+    return read
 
 
 def read_path(slot: int, keys: tuple[str, ...], positions: list[Position]) -> Closure:
@@ -146,6 +165,15 @@ def conditional(condition: Closure, chosen: Closure, other: Closure, position: P
     return conditional
 
 
+def discounted(branch: Closure) -> Closure:
+    def discounted(frame: Frame) -> Any:
+        value = branch(frame)
+        frame[0].charge(-1)
+        return value
+
+    return discounted
+
+
 def matches(subject: Closure, pattern: str, position: Position) -> Closure:
     search = compile_pattern(pattern).search
 
@@ -185,6 +213,50 @@ def plain_call(run: Callable[..., Any], arguments: list[Closure], position: Posi
     return several
 
 
+def membership(
+    element: Closure, listed: Sequence[Any], run: Callable[[Any, Any], Any], position: Position
+) -> Closure:
+    """`element in [constants]`: costs nothing but the element, and not even that if the list is empty."""
+    if not listed:
+        return constant(False)
+    if not all(isinstance(each, bool | int | float | str) for each in listed):
+        return plain_call(run, [element, constant(listed)], position)
+
+    def is_listed(frame: Frame) -> Any:
+        value = element(frame)
+        if isinstance(value, Semver):
+            # Kubernetes looks the value up in a hash table, and a version cannot be hashed there.
+            raise EvaluationError("internal error: hash of unhashable type cel.Semver", position)
+        return run(value, listed)
+
+    return is_listed
+
+
+def metered_step(
+    operand: Closure, key: Closure, step: Callable[[Any, Any], Any], cost: int, position: Position
+) -> Closure:
+    """A step of a path. One that finds nothing, as an optional may, costs 1 less, those after it nothing."""
+
+    def counted(frame: Frame) -> Any:
+        value = operand(frame)
+        try:
+            result = step(value, key(frame))
+        except EvaluationError as error:
+            frame[0].charge(cost)
+            error.position = error.position or position
+            raise
+        except _MISTYPED:
+            raise EvaluationError(NO_SUCH_OVERLOAD, position) from None
+        if isinstance(result, Optional) and not result.present:
+            nothing = isinstance(value, Optional) and not value.present
+            frame[0].charge(0 if nothing else cost - 1)
+        else:
+            frame[0].charge(cost)
+        return result
+
+    return counted
+
+
 def metered_call(
     run: Callable[..., Any],
     arguments: list[Closure],
@@ -194,13 +266,27 @@ def metered_call(
     allocating: bool,
 ) -> Closure:
     def call(frame: Frame) -> Any:
-        values = [argument(frame) for argument in arguments]
+        values: list[Any] = []
+        failure: EvaluationError | None = None
+        for argument in arguments:
+            # All arguments are evaluated and the call is paid for even if one fails.
+            try:
+                values.append(argument(frame))
+            except CostLimitError:
+                raise
+            except EvaluationError as error:
+                failure = failure or error
+                values.append(_FAILED)
         try:
             # Paid for before it is done: some functions take time quadratic in their arguments.
             cost = price(values)
         except (*_MISTYPED, LookupError):
-            raise EvaluationError(NO_SUCH_OVERLOAD, position) from None
+            if failure is None:
+                raise EvaluationError(NO_SUCH_OVERLOAD, position) from None
+            cost = 1
         frame[0].charge(cost)
+        if failure is not None:
+            raise failure
         try:
             result = run(*values)
         except EvaluationError as error:

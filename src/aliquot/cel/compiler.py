@@ -13,16 +13,21 @@ from typing import Any, Final
 
 from aliquot.cel import operators as op
 from aliquot.cel.closures import (
+    PENDING,
     Closure,
     Frame,
     certain,
     conditional,
     constant,
+    discounted,
     dispatch,
+    first_read,
     logical,
     lookup,
     matches,
+    membership,
     metered_call,
+    metered_step,
     plain_call,
     presence,
     put,
@@ -43,11 +48,18 @@ from aliquot.cel.syntax import (
     OptionalMap,
     Select,
     Struct,
+    children,
 )
 from aliquot.cel.values import NO_SUCH_OVERLOAD, NONE, ObjectValue, Optional
 
-__all__ = ["Compiler"]
+__all__ = ["CONVERSIONS", "Compiler"]
 
+CONVERSIONS: Final = frozenset(
+    {"bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"}
+)
+"""Functions of one argument that are computed beforehand if it is constant."""
+
+_STEPS: Final = ("_[_]", "_[?_]", "_?._")
 _SAME_KIND: Final = frozenset({"int", "uint", "double", "string", "bytes", "duration", "timestamp"})
 _DIRECT: Final = {
     "_==_": operator.eq,
@@ -57,6 +69,13 @@ _DIRECT: Final = {
     "_>_": operator.gt,
     "_>=_": operator.ge,
 }
+
+
+def _is_path(node: Node) -> bool:
+    """Whether a node reads a variable, or something below one, in steps that can go on."""
+    if isinstance(node, Select):
+        return not node.test_only
+    return isinstance(node, Ident) or (isinstance(node, Call) and node.function in _STEPS)
 
 
 class Compiler:
@@ -69,6 +88,9 @@ class Compiler:
         self._functions = functions
         self._metered = metered
         self._slots: dict[str, int] = {name: at for at, name in enumerate(variables, start=1)}
+        # What computes the variables that are bound to a value, by slot.
+        self._pending: dict[int, Closure] = {}
+        self._constant: dict[int, bool] = {}
         self.frame_size = len(variables) + 1
 
     def _slot(self, name: str) -> int:
@@ -112,7 +134,9 @@ class Compiler:
     def _identifier(self, node: Ident) -> Closure:
         if node.constant is not None:
             return constant(node.constant)
-        return self._charged(operator.itemgetter(self._slots[node.name.removeprefix(".")]), 1)
+        slot = self._slots[node.name.removeprefix(".")]
+        initial = self._pending.get(slot)
+        return self._charged(operator.itemgetter(slot) if initial is None else first_read(slot, initial), 1)
 
     def _selection(self, node: Select) -> Closure:
         if node.qualified is not None:
@@ -124,16 +148,15 @@ class Compiler:
         operand = self.compile(node.operand)
         if node.test_only:
             return presence(operand, node.field, self._position(node.at))
-        return self._charged(
-            lookup(operand, node.field, self._position(node.at)), self._step_cost(node.operand)
-        )
+        if self._metered:
+            key = constant(node.field)
+            return metered_step(operand, key, op.index, self._step_cost(node), self._position(node.at))
+        return lookup(operand, node.field, self._position(node.at))
 
-    def _step_cost(self, operand: Node) -> int:
-        """A step of a path costs 1, the first one after something computed 2."""
-        chained = isinstance(operand, Ident | Select) or (
-            isinstance(operand, Call) and operand.function == "_[_]"
-        )
-        return 1 if chained else 2
+    def _step_cost(self, node: Select | Call) -> int:
+        """A step of a path costs 1, one more after something computed, and one less if its key is a path."""
+        operand, key = (node.operand, None) if isinstance(node, Select) else node.args
+        return 1 + (not _is_path(operand)) - (key is not None and _is_path(key))
 
     def _constant_path(self, node: Node) -> Closure | None:
         """`variable.a["b"].c` in one step, if all its keys are literal strings."""
@@ -156,6 +179,8 @@ class Compiler:
         if node.constant is not None or len(keys) < 2:
             return None
         slot = self._slots[node.name.removeprefix(".")]
+        if slot in self._pending:
+            return None
         return read_path(slot, tuple(reversed(keys)), [self._position(at) for at in reversed(places)])
 
     def _call(self, node: Call) -> Closure:
@@ -170,11 +195,17 @@ class Compiler:
             return logical(left, right, self._position(node.at), decisive=True)
         if name == "_?_:_":
             condition, chosen, other = map(self.compile, node.args)
+            if self._metered:
+                # Where the branch is a path, it starts at no cost.
+                chosen, other = (
+                    discounted(branch) if _is_path(written) else branch
+                    for branch, written in zip((chosen, other), node.args[1:], strict=True)
+                )
             return conditional(condition, chosen, other, self._position(node.at))
-        if name in ("_[_]", "_[?_]", "_?._"):
+        if name in _STEPS:
             return self._index(node)
         if name in ("or", "orValue") and node.target is not None:
-            return self._charged(self._alternative(node), 1)
+            return self._alternative(node)
         if not self._metered and name == "matches":
             pattern = node.args[-1]
             if isinstance(pattern, Literal) and type(pattern.value) is str:
@@ -182,6 +213,12 @@ class Compiler:
                 return matches(self.compile(subject), pattern.value, self._position(node.at))
         run = self._implementation(node)
         arguments = [self.compile(operand) for operand in node.operands]
+        if name in CONVERSIONS and self._is_constant(node):
+            return constant(plain_call(run, arguments, self._position(node.at))([]))
+        if name == "@in" and [each.identifier for each in node.overloads] == ["in_list"]:
+            known = node.args[1]
+            if isinstance(known, ListNode) and self._is_constant(known):
+                return membership(arguments[0], arguments[1]([]), run, self._position(node.at))
         if self._metered:
             overload = node.overloads[0].identifier if len(node.overloads) == 1 else ""
             price = call_price(name, overload)
@@ -195,6 +232,27 @@ class Compiler:
                 return closure
         return closure
 
+    def _is_constant(self, node: Node) -> bool:
+        """Whether Kubernetes computes the node before it evaluates anything, at no cost."""
+        known = self._constant.get(id(node))
+        if known is None:
+            known = self._constant[id(node)] = self._find_constant(node)
+        return known
+
+    def _find_constant(self, node: Node) -> bool:
+        if isinstance(node, Ident):
+            return node.constant is not None
+        if isinstance(node, Call) and node.function == "@in":
+            listed = node.args[1]
+            return isinstance(listed, ListNode) and not listed.elements
+        if isinstance(node, Call) and (node.function not in CONVERSIONS or len(node.operands) != 1):
+            return False
+        if isinstance(node, ListNode) and node.optional:
+            return False
+        return isinstance(node, Literal | ListNode | MapNode | Call) and all(
+            map(self._is_constant, children(node))
+        )
+
     def _index(self, node: Call) -> Closure:
         if not self._metered and node.function == "_[_]":
             path = self._constant_path(node)
@@ -202,8 +260,10 @@ class Compiler:
                 return path
         operand, key = map(self.compile, node.args)
         step = op.index if node.function == "_[_]" else op.optional_index
-        run = plain_call(step, [operand, key], self._position(node.at))
-        return self._charged(run, self._step_cost(node.args[0]))
+        position = self._position(node.at)
+        if self._metered:
+            return metered_step(operand, key, step, self._step_cost(node), position)
+        return plain_call(step, [operand, key], position)
 
     def _implementation(self, node: Call) -> Callable[..., Any]:
         """The function behind a call: direct where the types are known, else picked by the values."""
@@ -222,12 +282,11 @@ class Compiler:
         assert node.target is not None
         first, second = self.compile(node.target), self.compile(node.args[0])
         unwrap = node.function == "orValue"
-        position = self._position(node.at)
 
         def alternative(frame: Frame) -> Any:
             value = first(frame)
             if not isinstance(value, Optional):
-                raise EvaluationError(NO_SUCH_OVERLOAD, position)
+                return value
             if value.present:
                 return value.value if unwrap else value
             return second(frame)
@@ -241,14 +300,18 @@ class Compiler:
         body = self.compile(node.body)
         self._restore(node.variable, outer)
         flat = node.flat
-        # hasValue, value and, unless flat, optional.of: one each.
-        cost = 2 if flat else 3
-        metered = self._metered
 
-        def mapped(frame: Frame) -> Any:
+        def counted(frame: Frame) -> Any:
+            meter = frame[0]
+            before = meter.cost
             value = target(frame)
-            if metered:
-                frame[0].charge(cost)
+            # hasValue, and value or optional.none: 1 each; the first two evaluate the target each, and
+            # optional.of costs 1.
+            present = isinstance(value, Optional) and value.present
+            meter.charge(2 + (meter.cost - before + (not flat) if present else 0))
+            return mapped(frame, value)
+
+        def mapped(frame: Frame, value: Any) -> Any:
             if not isinstance(value, Optional):
                 raise EvaluationError(NO_SUCH_OVERLOAD)
             if not value.present:
@@ -257,7 +320,7 @@ class Compiler:
             result = body(frame)
             return result if flat else Optional(result)
 
-        return mapped
+        return counted if self._metered else lambda frame: mapped(frame, target(frame))
 
     def _restore(self, name: str, slot: int | None) -> None:
         if slot is None:
@@ -272,8 +335,8 @@ class Compiler:
             def build(frame: Frame) -> Any:
                 return [element(frame) for element in elements]
 
-            if not self._metered and all(isinstance(element, Literal) for element in node.elements):
-                return constant(tuple(element(()) for element in elements))  # type: ignore[arg-type]
+            if self._is_constant(node):
+                return constant(tuple(build([])))
             return self._charged(build, LIST_COST)
         marked = [(element, at in node.optional) for at, element in enumerate(elements)]
 
@@ -306,6 +369,11 @@ class Compiler:
                 put(result, name, value(frame), optional, position)
             return result
 
+        if self._is_constant(node):
+            try:
+                return constant(build([]))
+            except EvaluationError:
+                return build
         return self._charged(build, MAP_COST)
 
     def _struct(self, node: Struct) -> Closure:
@@ -336,6 +404,7 @@ class Compiler:
             predicate=self.compile(node.predicate) if node.predicate is not None else None,
             transform=self.compile(node.transform) if node.transform is not None else None,
             metered=self._metered,
+            listing=LIST_COST if node.transform is None or not self._is_constant(node.transform) else 0,
             position=self._position(node.range.at),
         )
         for name in names:
@@ -343,14 +412,16 @@ class Compiler:
         return loop(node.shape, parts)
 
     def _bind(self, node: Comprehension) -> Closure:
+        """A bound value is computed when it is first read, if ever."""
         initial = self.compile(node.initial)
         outer = self._slots.get(node.accumulator)
         slot = self._slot(node.accumulator)
+        self._pending[slot] = initial
         body = self.compile(node.result)
         self._restore(node.accumulator, outer)
 
         def bound(frame: Frame) -> Any:
-            frame[slot] = initial(frame)
+            frame[slot] = PENDING
             return body(frame)
 
         return bound

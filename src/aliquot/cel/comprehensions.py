@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aliquot.cel.errors import EvaluationError, Position
-from aliquot.cel.metering import LIST_COST, MAP_COST, CostLimitError
+from aliquot.cel.metering import CostLimitError
 from aliquot.cel.operators import key_text
 from aliquot.cel.values import NO_SUCH_OVERLOAD, find, go_type_name
 
@@ -22,7 +22,7 @@ class LoopParts:
     """The compiled parts of a fold.
 
     `slot` is where the loop variable goes, `key_slot` that of the index or key in two-variable forms
-    (0: none).
+    (0: none). `listing` is what a list of one element costs.
     """
 
     source: Closure
@@ -31,6 +31,7 @@ class LoopParts:
     predicate: Closure | None
     transform: Closure | None
     metered: bool
+    listing: int
     position: Position
 
     def items(self, frame: Frame) -> Iterable[tuple[Any, Any]]:
@@ -115,7 +116,7 @@ def _exists_one(parts: LoopParts) -> Closure:
             held = _truth(predicate(frame), parts.position)
             count += held
             if metered:
-                frame[0].charge(2 if held else 1)
+                frame[0].charge(2 if held else 0)
         if metered:
             frame[0].charge(2)
         return count == 1
@@ -130,20 +131,16 @@ def _collect(parts: LoopParts) -> Closure:
 
     def collect(frame: Frame) -> list[Any]:
         result: list[Any] = []
-        if metered:
-            frame[0].charge(LIST_COST)
         for key, value in parts.items(frame):
             frame[slot] = value
             if key_slot:
                 frame[key_slot] = key
             if predicate is not None and not _truth(predicate(frame), parts.position):
-                if metered:
-                    frame[0].charge(1)
                 continue
             result.append(transform(frame))
             if metered:
                 # The accumulator, a list of one, and the concatenation.
-                frame[0].charge(LIST_COST + 2)
+                frame[0].charge(parts.listing + 2)
         if metered:
             frame[0].charge(1)
         return result
@@ -158,14 +155,10 @@ def _collect_map(parts: LoopParts, *, entries: bool) -> Closure:
 
     def collect(frame: Frame) -> dict[Any, Any]:
         result: dict[Any, Any] = {}
-        if metered:
-            frame[0].charge(MAP_COST)
         for key, value in parts.items(frame):
             frame[slot] = value
             frame[key_slot] = key
             if predicate is not None and not _truth(predicate(frame), parts.position):
-                if metered:
-                    frame[0].charge(1)
                 continue
             made = transform(frame)
             if not entries:

@@ -20,7 +20,7 @@ from aliquot.cel.admission import (
 )
 from aliquot.cel.checker import Declarations, check
 from aliquot.cel.closures import Closure
-from aliquot.cel.compiler import Compiler
+from aliquot.cel.compiler import CONVERSIONS, Compiler
 from aliquot.cel.cost import static_cost
 from aliquot.cel.declarations import Library, merge
 from aliquot.cel.errors import CompileError, EvaluationError, Issue
@@ -37,6 +37,7 @@ from aliquot.cel.parser import parse
 from aliquot.cel.program import Program
 from aliquot.cel.reads import device_reads
 from aliquot.cel.sizes import SizeOf
+from aliquot.cel.syntax import Call, walk
 from aliquot.cel.typesystem import DYN, Type, parse_type, struct
 from aliquot.cel.values import ObjectValue, to_json
 
@@ -160,6 +161,13 @@ class Environment:
             closure = compiler.compile(root)
             return closure, compiler.frame_size
 
+        if any(isinstance(node, Call) and node.function in CONVERSIONS for node in walk(root)):
+            # A conversion of a constant that fails is found before anything is evaluated.
+            try:
+                build(False)
+            except EvaluationError as error:
+                message = f"program instantiation failed: {error}"
+                raise CompileError((Issue(1, 1, message),), message) from None
         return Program(
             text,
             output=output,

@@ -6,6 +6,7 @@ Patterns, timestamps and durations that would only fail at run time; lists and m
 from __future__ import annotations
 
 from aliquot.cel.errors import CompileError, EvaluationError, Source
+from aliquot.cel.libraries.formatting import check_template
 from aliquot.cel.operators import to_duration, to_timestamp
 from aliquot.cel.patterns import compile_pattern
 from aliquot.cel.syntax import Call, ListNode, Literal, MapNode, Node, walk
@@ -17,7 +18,8 @@ _CHECKS = {"matches": compile_pattern, "timestamp": to_timestamp, "duration": to
 
 
 def check_literals(root: Node, source: Source) -> None:
-    """Raise CompileError if a literal pattern, timestamp or duration is none, or a list or map mixes types.
+    """Raise CompileError if a literal pattern, timestamp, duration or template of `format` is none that fits,
+    or a list or map mixes types.
 
     A value whose type is known only at run time is of another type than any other: `['a', object.x]` is
     refused, `['a', string(object.x)]` is not. Lists for `format` may mix.
@@ -32,12 +34,18 @@ def check_literals(root: Node, source: Source) -> None:
     }
     for node in walk(root):
         if isinstance(node, (ListNode, MapNode)) and id(node) not in mixed_by_right:
-            found = _first_of_another_type(node)
-            if found is not None:
-                at, expected, kind = found
+            mixed = _first_of_another_type(node)
+            if mixed is not None:
+                at, expected, kind = mixed
                 issues.append(source.issue(at, f"expected type '{expected}' but found '{kind}'"))
             continue
-        if not isinstance(node, Call) or node.function not in _CHECKS or not node.args:
+        if not isinstance(node, Call) or not node.args:
+            continue
+        if node.function == "format":
+            found = _misfit(node)
+            if found is not None:
+                issues.append(source.issue(*found))
+        if node.function not in _CHECKS:
             continue
         argument = node.args[-1]
         if not isinstance(argument, Literal) or not isinstance(argument.value, str):
@@ -48,6 +56,17 @@ def check_literals(root: Node, source: Source) -> None:
             issues.append(source.issue(argument.at, f"invalid {node.function} argument"))
     if issues:
         raise CompileError(tuple(issues))
+
+
+def _misfit(node: Call) -> tuple[int, str] | None:
+    """Where a literal template and the list written for it do not fit, and why."""
+    template, listed = node.target, node.args[0]
+    if not isinstance(template, Literal) or not isinstance(template.value, str):
+        return None
+    if not isinstance(listed, ListNode):
+        return None
+    found = check_template(template.value, listed.elements)
+    return None if found is None else (node.at if found[0] is None else found[0].at, found[1])
 
 
 def _first_of_another_type(node: ListNode | MapNode) -> tuple[int, Type, Type] | None:

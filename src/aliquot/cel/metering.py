@@ -175,7 +175,6 @@ def _listed(size: int, factor: float = 1.0) -> int:
 
 
 def _reversed(_: str, args: Sequence[Any]) -> int:
-    # The name of a function on strings too, which has the flat cost.
     return _listed(len(args[0]))
 
 

@@ -17,6 +17,7 @@ from aliquot.cel.values import (
     Optional,
     TypeValue,
     UInt,
+    compare,
     equal,
     find,
     type_name,
@@ -196,7 +197,15 @@ def greater_or_equal(left: Any, right: Any) -> bool:
     return bool(left >= right)
 
 
+def equals(left: Any, right: Any) -> bool:
+    result = compare(left, right)
+    if result is None:
+        raise _no_overload()
+    return result
+
+
 def not_equal(left: Any, right: Any) -> bool:
+    """Also true of values that cannot be compared, unlike `equals` of them, which fails."""
     return not equal(left, right)
 
 

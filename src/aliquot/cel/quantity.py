@@ -67,17 +67,23 @@ def _divide_away_from_zero(number: int, divisor: int) -> int:
 class Quantity:
     """An immutable exact amount, in integer billionths (`nano`), with the format it is printed in.
 
-    Equality, order and hash go by value alone: `Quantity.parse("1024Mi") == Quantity.parse("1Gi")`.
+    `whole` tells whether Kubernetes takes it for a 64-bit integer, which depends on how it was written: 1 and
+    1k are, 1000m, 1.5Gi and 100Ti are not. Equality, order and hash go by value alone:
+    `Quantity.parse("1024Mi") == Quantity.parse("1Gi")`.
     """
 
-    __slots__ = ("format", "nano")
+    __slots__ = ("format", "nano", "whole")
 
     nano: int
     format: QuantityFormat
+    whole: bool
 
-    def __init__(self, nano: int, format: QuantityFormat = QuantityFormat.DECIMAL_SI) -> None:
+    def __init__(
+        self, nano: int, format: QuantityFormat = QuantityFormat.DECIMAL_SI, *, whole: bool = True
+    ) -> None:
         object.__setattr__(self, "nano", nano)
         object.__setattr__(self, "format", format)
+        object.__setattr__(self, "whole", whole and nano % _NANO == 0)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Quantity is immutable: cannot set {name!r}")
@@ -85,8 +91,8 @@ class Quantity:
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"Quantity is immutable: cannot delete {name!r}")
 
-    def __reduce__(self) -> tuple[type[Quantity], tuple[int, QuantityFormat]]:
-        return (Quantity, (self.nano, self.format))
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_restored, (self.nano, self.format, self.whole))
 
     @classmethod
     def of(cls, value: int) -> Quantity:
@@ -117,7 +123,7 @@ class Quantity:
                 nano = _BINARY_CAP
             elif 0 < nano < _NANO:
                 fmt = QuantityFormat.DECIMAL_SI
-        return cls(-nano if negative else nano, fmt)
+        return cls(-nano if negative else nano, fmt, whole=_is_whole(whole, fraction, base, power))
 
     def value(self) -> int:
         """The amount as an integer, rounded away from zero."""
@@ -136,16 +142,20 @@ class Quantity:
         """The sum, in the format of the left side (of the right side if the left one is zero)."""
         if not isinstance(other, Quantity):
             return NotImplemented
-        return Quantity(self.nano + other.nano, self.format if self.nano else other.format)
+        return self._result(self.nano + other.nano, other)
 
     def __sub__(self, other: Quantity) -> Quantity:
         """The difference, in the format of the left side (of the right side if the left one is zero)."""
         if not isinstance(other, Quantity):
             return NotImplemented
-        return Quantity(self.nano - other.nano, self.format if self.nano else other.format)
+        return self._result(self.nano - other.nano, other)
+
+    def _result(self, nano: int, other: Quantity) -> Quantity:
+        whole = (self.whole or not self.nano) and (other.whole or not other.nano)
+        return Quantity(nano, self.format if self.nano else other.format, whole=whole)
 
     def __neg__(self) -> Quantity:
-        return Quantity(-self.nano, self.format)
+        return Quantity(-self.nano, self.format, whole=self.whole)
 
     def __bool__(self) -> bool:
         return self.nano != 0
@@ -208,6 +218,18 @@ def _print_decimal(nano: int, *, exponent: bool) -> str:
     return f"{nano}{suffix}"
 
 
+def _restored(nano: int, format: QuantityFormat, whole: bool) -> Quantity:
+    return Quantity(nano, format, whole=whole)
+
+
+def _is_whole(digits: str, fraction: str, base: int, power: int) -> bool:
+    """Whether Kubernetes keeps an amount as an integer: so few digits that it cannot overflow 64 bits."""
+    length = len(digits.lstrip("0")) or 1
+    if base == 2:
+        return not fraction and length + power * 3 // 10 < 15
+    return length + len(fraction) <= 18 and len(fraction) <= power
+
+
 def _split(text: str) -> tuple[bool, str, str, str]:
     """Cut `text` into sign, digits before and after the point, and suffix."""
     if not text:
@@ -226,10 +248,7 @@ def _split(text: str) -> tuple[bool, str, str, str]:
         while at < end and text[at] in _DIGITS:
             at += 1
         fraction = text[start:at]
-    if not whole and not fraction:
-        raise QuantityError(
-            text, "it has no digits; write a number and an optional suffix, such as 500m or 4Gi"
-        )
+    # Without any digit it is zero, as in Kubernetes: "Ki" and "." are, as long as the suffix is one.
     return text[0] == "-", whole, fraction, text[at:]
 
 

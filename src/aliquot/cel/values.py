@@ -29,11 +29,13 @@ __all__ = [
     "MAX_STEPS",
     "NONE",
     "NO_SUCH_OVERLOAD",
+    "ComputedQuantity",
     "ExtensionValue",
     "ObjectValue",
     "Optional",
     "TypeValue",
     "UInt",
+    "compare",
     "equal",
     "find",
     "go_type_name",
@@ -131,6 +133,15 @@ class ExtensionValue:
     """The name that Kubernetes' messages use, such as `cel.IP`."""
 
 
+class ComputedQuantity(Quantity):
+    """What adding to a quantity gives. Kubernetes holds it in another way and compares nothing with it."""
+
+    __slots__ = ()
+
+
+_OWN_EQUALITY: Final = (Quantity, Semver, ExtensionValue)
+
+
 class ObjectValue(dict[str, Any]):
     """An object that an expression built: a dict that knows the name of its type."""
 
@@ -157,6 +168,7 @@ _NAMES: Final[dict[type, tuple[str, str]]] = {
     TypeValue: ("type", "*types.Type"),
     Optional: ("optional_type", "*types.Optional"),
     Quantity: ("kubernetes.Quantity", "cel.Quantity"),
+    ComputedQuantity: ("kubernetes.Quantity", "*cel.Quantity"),
     Semver: ("kubernetes.Semver", "cel.Semver"),
 }
 
@@ -189,8 +201,21 @@ def is_list(value: object) -> bool:
 
 
 def equal(left: object, right: object) -> bool:
-    """CEL equality: numbers by value across their types, other kinds never equal one another."""
+    """Whether CEL takes two values for equal; False also for two that it cannot compare."""
+    return compare(left, right) is True
+
+
+def compare(left: object, right: object) -> bool | None:
+    """CEL equality: numbers by value across their types, other kinds never equal one another.
+
+    None where Kubernetes has no such comparison: a quantity, version, address or URL on the left of a value
+    of another type, or of a quantity that was computed. `semver('1.0.0') == 1` fails, and so does
+    `quantity('2') == quantity('1').add(1)`; `1 == semver('1.0.0')` is false. Within lists and maps such a
+    pair counts as equal.
+    """
     if isinstance(left, bool) or isinstance(right, bool):
+        if isinstance(left, _OWN_EQUALITY):
+            return None
         return left is right
     if isinstance(left, str | int | float) or left is None:
         return left == right
@@ -198,17 +223,30 @@ def equal(left: object, right: object) -> bool:
         if not isinstance(right, list | tuple) or len(left) != len(right):
             return False
         WORK.spend(len(left))
-        return all(map(equal, left, right))
+        return all(compare(*pair) is not False for pair in zip(left, right, strict=True))
     if isinstance(left, dict):
         if not isinstance(right, dict) or len(left) != len(right):
             return False
         WORK.spend(len(left))
         for key, value in left.items():
             other = find(right, key)
-            if not other.present or not equal(value, other.value):
+            if not other.present or compare(value, other.value) is False:
                 return False
         return True
+    if isinstance(left, Optional):
+        if not isinstance(right, Optional) or left.present is not right.present:
+            return False
+        return not left.present or compare(left.value, right.value)
+    if isinstance(left, _OWN_EQUALITY):
+        if right is None:
+            return False
+        if isinstance(right, ComputedQuantity) or type(right) is not _compared_as(left):
+            return None
     return bool(left == right)
+
+
+def _compared_as(value: object) -> type:
+    return Quantity if isinstance(value, Quantity) else type(value)
 
 
 def find(mapping: dict[object, object], key: object) -> Optional:

@@ -7,6 +7,9 @@ from aliquot.model.resource import Device, DeviceAttribute
 Value: TypeAlias = tuple[str, bool | int | str | tuple[bool | int | str, ...]]
 """(type, value); type is int, bool, string or version, or the plural of it for a list."""
 
+UNKNOWN: Value = ("", ())
+"""Stands for an attribute that is there, with a value of no type that is known here."""
+
 _PLURALS = {"ints": "int", "bools": "bool", "strings": "string", "versions": "version"}
 
 
@@ -16,14 +19,19 @@ def lookup(device: Device, driver: str, name: str) -> Value | None:
     A name without domain belongs to the driver's: `model` of driver gpu.example.com is
     `gpu.example.com/model` (resource.k8s.io/v1, DeviceAttribute).
     """
+    found = find(device, driver, name)
+    return None if found is None else value_of(found)
+
+
+def find(device: Device, driver: str, name: str) -> DeviceAttribute | None:
+    """The attribute of that name, whatever its value."""
     attributes = device.attributes
     found = attributes.get(name)
     if found is None:
-        domain, _, bare = name.partition("/")
-        if domain != driver:
-            return None
-        found = attributes.get(bare)
-    return None if found is None else value_of(found)
+        domain, slash, bare = name.partition("/")
+        if slash and domain == driver:
+            found = attributes.get(bare)
+    return found
 
 
 def value_of(attribute: DeviceAttribute) -> Value | None:
@@ -51,5 +59,5 @@ def elements(value: Value) -> tuple[str, frozenset[bool | int | str]]:
     """The element type of a list and its elements; a scalar counts as a list of one."""
     kind, content = value
     if isinstance(content, tuple):
-        return _PLURALS[kind], frozenset(content)
+        return _PLURALS.get(kind, ""), frozenset(content)
     return kind, frozenset((content,))

@@ -30,42 +30,45 @@ def amount_of(capacity: DeviceCapacity, requested: Quantity | None) -> Quantity 
     """The amount that is taken for a request of one capacity, None if the policy forbids it.
 
     Without a request it is the policy's default, else all there is. A request is rounded up to the next
-    valid amount: with a minimum of 2 and a step of 3, 1 becomes 2 and 6 becomes 8.
+    valid amount: with a minimum of 2 and a step of 3, 1 becomes 2 and 6 becomes 8. The policy holds for all
+    there is as well, but never for the default.
     """
     policy = capacity.request_policy
-    if requested is None:
-        return capacity.value if policy is None or policy.default is None else policy.default
     if policy is None:
-        return requested
-    rounded = _rounded(requested, policy)
-    return rounded if _allowed(rounded, policy) else None
+        return capacity.value if requested is None else requested
+    if requested is not None:
+        amount = _rounded(requested, policy)
+    else:
+        amount = capacity.value if policy.default is None else policy.default
+    return amount if _allowed(amount, policy) else None
 
 
 def _rounded(requested: Quantity, policy: CapacityRequestPolicy) -> Quantity:
     if policy.valid_range is not None:
         lowest, step = policy.valid_range.min, policy.valid_range.step
-        if lowest is not None and requested < lowest:
+        if lowest is None:
+            return requested
+        if requested < lowest:
             return lowest
         if step is None:
             return requested
         # Steps are counted in whole units, parts of a unit rounded up first, as Kubernetes does.
-        base = 0 if lowest is None else lowest.value()
+        base = lowest.value()
         width = step.value()
         if width <= 0:
             return requested
         steps = -((base - requested.value()) // width)
         return Quantity((base + steps * width) * _UNIT, QuantityFormat.BINARY_SI)
-    larger = [value for value in policy.valid_values if value >= requested]
-    return min(larger, default=requested)
+    return next((value for value in policy.valid_values if value >= requested), requested)
 
 
 def _allowed(amount: Quantity, policy: CapacityRequestPolicy) -> bool:
-    if policy.default is not None and amount == policy.default:
+    default = policy.default
+    # Kubernetes compares how the amounts are held in memory: 1Ki is not the default 1024.
+    if default is not None and amount == default and amount.format is default.format:
         return True
     if policy.valid_range is not None:
         lowest, highest, step = policy.valid_range.min, policy.valid_range.max, policy.valid_range.step
-        if lowest is not None and amount < lowest:
-            return False
         if highest is not None and amount > highest:
             return False
         if step is not None and step.value() > 0:

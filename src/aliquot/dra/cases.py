@@ -7,9 +7,10 @@ deviceBindingAndStatus, deviceTaints, listTypeAttributes, partitionableDevices, 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from aliquot.cel.device import DeviceView
 from aliquot.cel.environment import Environment
@@ -22,9 +23,18 @@ from aliquot.dra.selectors import view_of
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node
 from aliquot.model.kinds import convert, plain
-from aliquot.model.resource import Device, DeviceClass, ResourceClaim, ResourceSlice
+from aliquot.model.resource import (
+    Device,
+    DeviceClass,
+    DeviceSubRequest,
+    ExactDeviceRequest,
+    ResourceClaim,
+    ResourceSlice,
+)
 
 Json = Mapping[str, Any]
+
+Wanted = TypeVar("Wanted", ExactDeviceRequest, DeviceSubRequest)
 
 SWITCHES = {
     "adminAccess": "admin_access",
@@ -76,7 +86,7 @@ class AllocationCase(msgspec.Struct, frozen=True):
             fleet,
             Usage.of(fleet, _holders(state)),
             _value(document.get("node"), "node", Node),
-            _list(document, "claimsToAllocate", ResourceClaim),
+            tuple(_exact(claim) for claim in _list(document, "claimsToAllocate", ResourceClaim)),
         )
 
     def outcome(self, mode: Mode) -> Outcome:
@@ -190,6 +200,29 @@ def _holders(state: Json) -> list[ResourceClaim]:
             }
             found.append(_value(claim, path, ResourceClaim))
     return found
+
+
+def _exact(claim: ResourceClaim) -> ResourceClaim:
+    """The claim as recorded: the API server fills in neither mode nor count of a case.
+
+    A count that is left out is 0 there, as 0 is left out where claims are written; a mode that is left out
+    is none that an allocator knows.
+    """
+
+    def exact(wanted: Wanted) -> Wanted:
+        mode = wanted.allocation_mode or '""'
+        return replace(wanted, allocation_mode=mode, count=wanted.count or 0)
+
+    requests = tuple(
+        replace(
+            request,
+            exactly=None if request.exactly is None else exact(request.exactly),
+            first_available=tuple(map(exact, request.first_available)),
+        )
+        for request in claim.spec.devices.requests
+    )
+    devices = replace(claim.spec.devices, requests=requests)
+    return replace(claim, spec=replace(claim.spec, devices=devices))
 
 
 def _name(document: Json) -> str:

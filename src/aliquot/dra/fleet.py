@@ -55,7 +55,7 @@ class Fleet:
         self.network: tuple[Pool, ...] = ()
         self._local: dict[str, tuple[Pool, ...]] = {}
         self._reach: dict[str, tuple[Node, Reach]] = {}
-        self._by_node: dict[str, list[tuple[int, ResourceSlice]]] | None = None
+        self._by_node: dict[str, list[ResourceSlice]] | None = None
         self._appraisals: dict[Objective, dict[Pool, Appraisal]] = {}
         self.blueprints: dict[bytes, Blueprint] = {}
         self.demands: dict[object, Demand] = {}
@@ -172,15 +172,19 @@ class Fleet:
         return self._local.get(node_name, ())
 
     def slices_for(self, node_name: str) -> Iterator[ResourceSlice]:
-        """The slices that name this node and those that name none, in the order they were given."""
+        """The slices that name this node, then those that name none or have shared counters for all.
+
+        Both in the order in which they were given.
+        """
         if self._by_node is None:
             self._by_node = {}
-            for position, item in enumerate(self.slices):
-                self._by_node.setdefault(item.spec.node_name or "", []).append((position, item))
-        named = self._by_node.get(node_name, []) if node_name else []
-        unnamed = self._by_node.get("", [])
-        for _, item in sorted(named + unnamed, key=_position) if unnamed else named:
-            yield item
+            for item in self.slices:
+                spec = item.spec
+                name = "" if spec.shared_counters else spec.node_name or ""
+                self._by_node.setdefault(name, []).append(item)
+        if node_name:
+            yield from self._by_node.get(node_name, ())
+        yield from self._by_node.get("", ())
 
     def reach(self, node: Node) -> Reach:
         """The pools that the node sees, unusable ones included, and their devices usable on it."""
@@ -219,10 +223,6 @@ class Fleet:
             return None
         index = found.names.get(device)
         return None if index is None else (found, index)
-
-
-def _position(entry: tuple[int, ResourceSlice]) -> int:
-    return entry[0]
 
 
 def _pool_key(pool: Pool) -> PoolKey:

@@ -1,11 +1,15 @@
 """Which nodes a node selector selects (core/v1 NodeSelector, as kube-scheduler reads it)."""
 
+import re
 from collections.abc import Mapping
 
 from aliquot.model.core import Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm
 
 NODE_NAME_FIELD = "metadata.name"
-"""The only field that matchFields may name."""
+"""The only field of a node that has a value; any other counts as empty."""
+
+_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_DOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class NodeSelectorError(Exception):
@@ -44,22 +48,27 @@ def _term_matches(term: NodeSelectorTerm, node: Node) -> bool:
     _check(term)
     labels = node.metadata.labels
     return all(_label_matches(each, labels) for each in term.match_expressions) and all(
-        (node.metadata.name == each.values[0]) is (each.operator == "In") for each in term.match_fields
+        (_field(node, each.key) == each.values[0]) is (each.operator == "In") for each in term.match_fields
     )
+
+
+def _field(node: Node, key: str) -> str:
+    return node.metadata.name if key == NODE_NAME_FIELD else ""
 
 
 def _check(term: NodeSelectorTerm) -> None:
     for requirement in term.match_expressions:
         _check_expression(requirement)
     for requirement in term.match_fields:
-        if requirement.key != NODE_NAME_FIELD:
-            raise NodeSelectorError(requirement.key, f"matchFields knows only {NODE_NAME_FIELD}")
         if requirement.operator not in ("In", "NotIn") or len(requirement.values) != 1:
             raise NodeSelectorError(requirement.key, "a field needs In or NotIn and exactly one value")
 
 
 def _check_expression(requirement: NodeSelectorRequirement) -> None:
     key, operator, values = requirement.key, requirement.operator, requirement.values
+    domain, slash, name = key.rpartition("/")
+    if not _NAME.fullmatch(name) or (slash and (len(domain) > 253 or not _DOMAIN.fullmatch(domain))):
+        raise NodeSelectorError(key, "is no valid name of a label")
     if operator in ("In", "NotIn"):
         if not values:
             raise NodeSelectorError(key, f"{operator} needs at least one value")
@@ -71,6 +80,9 @@ def _check_expression(requirement: NodeSelectorRequirement) -> None:
             raise NodeSelectorError(key, f"{operator} needs exactly one integer")
     else:
         raise NodeSelectorError(key, f"unknown operator {operator!r}")
+    for value in values:
+        if value and not _NAME.fullmatch(value):
+            raise NodeSelectorError(key, f"{value!r} is no valid value of a label")
 
 
 def _label_matches(requirement: NodeSelectorRequirement, labels: Mapping[str, str]) -> bool:

@@ -60,10 +60,10 @@ def set_of(indexes: Iterable[int]) -> Devices:
 class Pool:
     """A pool and its devices; never changed once built.
 
-    problem: "" when usable, otherwise why not. complete: whether all slices are there. devices: empty for an
-    incomplete pool. ubiquitous: whether every node sees the pool. local: the devices of each node;
-    everywhere: those for all nodes; selected: those for the nodes of a selector. counters: the amount of each
-    shared counter in billionths; counter_sets and counter_names: the number of the set and the (set, counter)
+    problem: "" when usable, otherwise why not. flawed: whether names or counters are the problem. complete:
+    whether all slices are there. devices: empty for an incomplete pool. ubiquitous: whether every node sees
+    the pool. local: the devices of each node; everywhere: those for all nodes; selected: those for the nodes
+    of a selector. counters: the amount of each shared counter in billionths; counter_sets and counter_names: the number of the set and the (set, counter)
     names of each; set_spans: where the counters of a set lie; set_members: the devices that draw on it.
     drawing: all that draw on any; draws: what each device takes, as (counter number, billionths) pairs.
     shareable: devices that several claims may hold at once. conditional: devices that need binding
@@ -82,6 +82,7 @@ class Pool:
         "draws",
         "driver",
         "everywhere",
+        "flawed",
         "generation",
         "grouped",
         "key",
@@ -102,11 +103,12 @@ class Pool:
     )
 
     def __init__(
-        self, source: Sequence[ResourceSlice], features: Features, *, assume_complete: bool = False
+        self, source: Sequence[ResourceSlice], features: Features, *, as_listed: bool = False
     ) -> None:
         """The pool that all slices of one driver and pool name, of any generation, make up.
 
-        assume_complete: take the pool as complete whatever its slices announce.
+        as_listed: take the pool as complete whatever its slices announce, with the devices that would need
+        a feature that is off.
         """
         first = source[0].spec
         self.source = tuple(source)
@@ -117,8 +119,9 @@ class Pool:
         current = [item for item in source if item.spec.pool.generation == self.generation]
         self.slices = tuple(sorted(current, key=_slice_name))
         announced = current[0].spec.pool.resource_slice_count
-        self.complete = assume_complete or len(current) == announced
+        self.complete = as_listed or len(current) == announced
         self.problem = ""
+        self.flawed = False
         self.devices: tuple[Device, ...] = ()
         self.starts: tuple[int, ...] = ()
         self.names: dict[str, int] = {}
@@ -140,22 +143,23 @@ class Pool:
         self.values: dict[str, tuple[Value | None, ...]] = {}
         if not self.complete:
             self.problem = f"{len(current)} of {announced} slices of generation {self.generation} are there"
-            self._place(features, counted=False)
+            self._place([_devices_of(item, features) for item in self.slices], counted=False)
             return
-        self._collect(features)
+        usable = [_listed_by(item) if as_listed else _devices_of(item, features) for item in self.slices]
+        self._collect(usable, features)
         self._count(features)
 
-    def _collect(self, features: Features) -> None:
+    def _collect(self, usable: Sequence[tuple[Device, ...]], features: Features) -> None:
         """Number the devices and note where each can be used and what is special about it."""
         devices: list[Device] = []
         starts: list[int] = []
         names = self.names
-        for item in self.slices:
+        for listed in usable:
             starts.append(len(devices))
-            for device in _devices_of(item, features):
+            for device in listed:
                 index = len(devices)
                 if names.setdefault(device.name, index) != index:
-                    self.problem = f"device {device.name} is listed twice"
+                    self._refuse(f"device {device.name} is listed twice")
                 devices.append(device)
                 bit = 1 << index
                 if device.allow_multiple_allocations and features.consumable_capacity:
@@ -168,15 +172,18 @@ class Pool:
                         self.taints[index] = blocking
         self.devices = tuple(devices)
         self.starts = tuple(starts)
-        self._place(features)
+        self._place(usable)
 
-    def _place(self, features: Features, *, counted: bool = True) -> None:
+    def _refuse(self, flaw: str) -> None:
+        self.problem = flaw
+        self.flawed = True
+
+    def _place(self, listed: Sequence[tuple[Device, ...]], *, counted: bool = True) -> None:
         """Note which nodes see the pool and, if its devices are counted, where each can be used."""
         selected: dict[int, tuple[NodeSelector, Devices]] = {}
         index = 0
-        for item in self.slices:
+        for item, usable in zip(self.slices, listed, strict=True):
             spec = item.spec
-            usable = _devices_of(item, features)
             if spec.per_device_node_selection:
                 places = [(device.node_name, device.all_nodes, device.node_selector) for device in usable]
             elif not usable:
@@ -210,7 +217,7 @@ class Pool:
             try:
                 validate(node_selector)
             except NodeSelectorError as error:
-                self.problem = f"a node selector is not valid: {error}"
+                self.problem = self.problem or f"a node selector is not valid: {error}"
                 return
             _, known = selected.get(id(node_selector), (node_selector, 0))
             selected[id(node_selector)] = (node_selector, known | devices)
@@ -226,7 +233,7 @@ class Pool:
         for item in self.slices:
             for counter_set in item.spec.shared_counters:
                 if counter_set.name in sets:
-                    self.problem = f"counter set {counter_set.name} is defined twice"
+                    self._refuse(f"counter set {counter_set.name} is defined twice")
                     return
                 sets[counter_set.name] = len(spans)
                 start = len(amounts)
@@ -245,7 +252,7 @@ class Pool:
             taken: dict[int, int] = {}
             for consumption in device.consumes_counters:
                 if consumption.counter_set not in sets:
-                    self.problem = (
+                    self._refuse(
                         f"device {device.name} draws on counter set {consumption.counter_set}, "
                         "which is not there"
                     )
@@ -254,7 +261,7 @@ class Pool:
                 for counter_name, counter in consumption.counters.items():
                     number = numbers.get((consumption.counter_set, counter_name))
                     if number is None:
-                        self.problem = (
+                        self._refuse(
                             f"device {device.name} draws on counter {counter_name} of set "
                             f"{consumption.counter_set}, which has no such counter"
                         )
@@ -316,6 +323,11 @@ def _slice_name(item: ResourceSlice) -> str:
     return item.metadata.name
 
 
+def _listed_by(item: ResourceSlice) -> tuple[Device, ...]:
+    """The devices that a slice lists. A slice of shared counters has none."""
+    return () if item.spec.shared_counters else item.spec.devices
+
+
 def _devices_of(item: ResourceSlice, features: Features) -> tuple[Device, ...]:
     """The devices that a slice contributes.
 
@@ -323,11 +335,9 @@ def _devices_of(item: ResourceSlice, features: Features) -> tuple[Device, ...]:
     leaves node selection to its devices, nor can a device that draws on counters be used.
     """
     spec = item.spec
-    if spec.shared_counters:
-        return ()
     if not features.partitionable_devices:
         if spec.per_device_node_selection is not None:
             return ()
         if any(device.consumes_counters for device in spec.devices):
-            return tuple(device for device in spec.devices if not device.consumes_counters)
-    return spec.devices
+            return tuple(device for device in _listed_by(item) if not device.consumes_counters)
+    return _listed_by(item)

@@ -142,7 +142,7 @@ def place(devices: Iterable[tuple[Pool, int]], node_name: str) -> NodeSelector |
         if pool.devices[index].binds_to_node or pool.home(index):
             return _at_node(node_name)
         selector = pool.node_selection(index)
-        if selector is not None:
+        if selector is not None and selector.node_selector_terms:
             selectors.append(selector)
     if not selectors:
         return None

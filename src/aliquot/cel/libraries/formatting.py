@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from aliquot.cel.errors import EvaluationError
 from aliquot.cel.instants import Duration, Timestamp
 from aliquot.cel.operators import to_string
+from aliquot.cel.syntax import ListNode, MapNode, Node, children
+from aliquot.cel.typesystem import Type
 from aliquot.cel.values import WORK, TypeValue, UInt, type_name
 
-__all__ = ["format_text"]
+__all__ = ["check_template", "format_text"]
 
 _DEFAULT_PRECISION: Final = 6
 _MAX_PRECISION: Final = 1000
@@ -63,6 +65,77 @@ def _clause(template: str, at: int) -> tuple[str, int, int]:
             else "could not parse formatting clause: unexpected end of string"
         )
     return verb, precision, at + 1
+
+
+def check_template(template: str, args: Sequence[Node]) -> tuple[Node | None, str] | None:
+    """What is wrong with a literal template for arguments of these static types, if anything is.
+
+    The argument at fault, or None for the template or their number, and the message of Kubernetes.
+    """
+    at = used = 0
+    try:
+        while (mark := template.find("%", at)) >= 0:
+            if template.startswith("%%", mark):
+                at = mark + 2
+                continue
+            verb, _, at = _clause(template, mark + 1)
+            if used >= len(args):
+                return None, f"index {used} out of range"
+            wrong = _unfit(verb, args[used])
+            if wrong is not None:
+                return (
+                    wrong,
+                    f"error during formatting: {_CLAUSES[verb.lower()][1]}, was given {_named(wrong.type)}",
+                )
+            used += 1
+    except EvaluationError as error:
+        return None, str(error)
+    if used < len(args):
+        return None, f"too many arguments supplied to string.format (expected {used}, got {len(args)})"
+    return None
+
+
+def _unfit(verb: str, argument: Node) -> Node | None:
+    """The argument, or the part of it, that a clause cannot format."""
+    kind = argument.type.kind
+    if kind != "dyn" and kind not in _CLAUSES[verb.lower()][0]:
+        return argument
+    if verb == "s" and isinstance(argument, ListNode | MapNode):
+        for part in children(argument):
+            wrong = _unfit(verb, part)
+            if wrong is not None:
+                return wrong
+    return None
+
+
+def _named(kind: Type) -> str:
+    return _TYPE_NAMES.get(kind.kind, kind.name or kind.kind)
+
+
+_CLAUSES: Final = {
+    "s": (
+        frozenset(
+            "list map int uint double bool string timestamp bytes duration type null".split()  # noqa: SIM905
+        ),
+        "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, "
+        "durations, and timestamps",
+    ),
+    "d": (frozenset({"int", "uint"}), "decimal clause can only be used on integers"),
+    "f": (frozenset({"double", "string"}), "fixed-point clause can only be used on doubles"),
+    "e": (frozenset({"double", "string"}), "scientific clause can only be used on doubles"),
+    "b": (frozenset({"int", "uint", "bool"}), "only integers and bools can be formatted as binary"),
+    "x": (
+        frozenset({"int", "uint", "string", "bytes"}),
+        "only integers, byte buffers, and strings can be formatted as hex",
+    ),
+    "o": (frozenset({"int", "uint"}), "octal clause can only be used on integers"),
+}
+_TYPE_NAMES: Final = {
+    "any": "google.protobuf.Any",
+    "timestamp": "google.protobuf.Timestamp",
+    "duration": "google.protobuf.Duration",
+    "null": "null_type",
+}
 
 
 def _wrong(verb: str, wanted: str, value: Any) -> EvaluationError:

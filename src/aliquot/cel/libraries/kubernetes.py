@@ -10,9 +10,18 @@ from aliquot.cel.patterns import compile_pattern
 from aliquot.cel.quantity import Quantity, QuantityError
 from aliquot.cel.semver import Semver, SemverError
 from aliquot.cel.typesystem import struct
-from aliquot.cel.values import INT_MAX, INT_MIN
+from aliquot.cel.values import INT_MAX, INT_MIN, ComputedQuantity
 
 __all__ = ["QUANTITY", "REGEX", "SEMVER"]
+
+
+_QUANTITY_FORM: Final = (
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+)
+
+
+def _computed(amount: Quantity) -> Quantity:
+    return ComputedQuantity(amount.nano, amount.format, whole=amount.whole)
 
 
 def _compare(left: Any, right: Any) -> int:
@@ -23,7 +32,7 @@ def _quantity(text: str) -> Quantity:
     try:
         return Quantity.parse(text)
     except QuantityError as error:
-        raise EvaluationError(str(error)) from None
+        raise EvaluationError(f"{_QUANTITY_FORM}: {error}") from None
 
 
 def _is_quantity(text: str) -> bool:
@@ -35,7 +44,7 @@ def _is_quantity(text: str) -> bool:
 
 
 def _fits(quantity: Quantity) -> bool:
-    return quantity.is_integer and INT_MIN <= quantity.value() <= INT_MAX
+    return quantity.whole and INT_MIN <= quantity.value() <= INT_MAX
 
 
 def _as_integer(quantity: Quantity) -> int:
@@ -61,7 +70,6 @@ def _quantity_library() -> Library:
     library.free("quantity", "string_to_quantity", f"string -> {name}", _quantity)
     library.free("isQuantity", "is_quantity_string", "string -> bool", _is_quantity)
     # Documented as a member function, declared as a free one.
-    library.member("sign", "quantity_sign", f"{name} -> int", _sign)
     library.free("sign", "quantity_sign", f"{name} -> int", _sign)
     library.member("isGreaterThan", "quantity_is_greater_than", f"{name}, {name} -> bool", Quantity.__gt__)
     library.member("isLessThan", "quantity_is_less_than", f"{name}, {name} -> bool", Quantity.__lt__)
@@ -69,13 +77,23 @@ def _quantity_library() -> Library:
     library.member("asApproximateFloat", "quantity_get_float", f"{name} -> double", _as_float)
     library.member("asInteger", "quantity_get_int", f"{name} -> int", _as_integer)
     library.member("isInteger", "quantity_is_integer", f"{name} -> bool", _fits)
-    library.member("add", "quantity_add", f"{name}, {name} -> {name}", Quantity.__add__)
     library.member(
-        "add", "quantity_add_int", f"{name}, int -> {name}", lambda left, right: left + Quantity.of(right)
+        "add", "quantity_add", f"{name}, {name} -> {name}", lambda left, right: _computed(left + right)
     )
-    library.member("sub", "quantity_sub", f"{name}, {name} -> {name}", Quantity.__sub__)
     library.member(
-        "sub", "quantity_sub_int", f"{name}, int -> {name}", lambda left, right: left - Quantity.of(right)
+        "add",
+        "quantity_add_int",
+        f"{name}, int -> {name}",
+        lambda left, right: _computed(left + Quantity.of(right)),
+    )
+    library.member(
+        "sub", "quantity_sub", f"{name}, {name} -> {name}", lambda left, right: _computed(left - right)
+    )
+    library.member(
+        "sub",
+        "quantity_sub_int",
+        f"{name}, int -> {name}",
+        lambda left, right: _computed(left - Quantity.of(right)),
     )
     return library
 

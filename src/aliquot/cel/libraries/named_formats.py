@@ -185,11 +185,11 @@ _FORMATS: Final = {
     "dns1123SubdomainPrefix": NamedFormat("DNS1123SubdomainPrefix", 60, _prefix(_subdomain)),
     "dns1035LabelPrefix": NamedFormat("DNS1035LabelPrefix", 30, _prefix(_label_1035)),
     "labelValue": NamedFormat("LabelValue", 40, _label_value),
-    "uri": NamedFormat("URI", 1000, _uri),
-    "uuid": NamedFormat("uuid", 91, _uuid),
+    "uri": NamedFormat("URI", 1103, _uri),
+    "uuid": NamedFormat("uuid", 70, _uuid),
     "byte": NamedFormat("byte", 84, _byte),
-    "date": NamedFormat("date", 190, _date),
-    "datetime": NamedFormat("datetime", 190, _datetime),
+    "date": NamedFormat("date", 71, _date),
+    "datetime": NamedFormat("datetime", 71, _datetime),
 }
 
 

@@ -10,7 +10,7 @@ from aliquot.cel.declarations import Library
 from aliquot.cel.errors import EvaluationError
 from aliquot.cel.instants import Duration, Timestamp, zone
 from aliquot.cel.patterns import compile_pattern
-from aliquot.cel.values import NO_SUCH_OVERLOAD, equal, find
+from aliquot.cel.values import NO_SUCH_OVERLOAD, find
 
 __all__ = ["STANDARD"]
 
@@ -46,7 +46,7 @@ def _declare_operators(library: Library) -> None:
     library.dispatching("_||_", _never, free={"logical_or": "bool, bool -> bool"})
     library.dispatching("@not_strictly_false", _never, free={"not_strictly_false": "bool -> bool"})
     library.dispatching("!_", _not, free={"logical_not": "bool -> bool"})
-    library.dispatching("_==_", equal, free={"equals": "T, T -> bool"})
+    library.dispatching("_==_", op.equals, free={"equals": "T, T -> bool"})
     library.dispatching("_!=_", op.not_equal, free={"not_equals": "T, T -> bool"})
     library.dispatching("_<_", op.less, free=_comparison("less"))
     library.dispatching("_<=_", op.less_or_equal, free=_comparison("less_equals"))

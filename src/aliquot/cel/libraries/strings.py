@@ -125,7 +125,6 @@ def _library() -> Library:
     library.member("substring", "string_substring_int", "string, int -> string", _substring)
     library.member("substring", "string_substring_int_int", "string, int, int -> string", _substring)
     library.member("trim", "string_trim", "string -> string", lambda text: text.strip(_SPACE))
-    library.member("reverse", "string_reverse", "string -> string", lambda text: text[::-1])
     library.member("join", "list_join", "list<string> -> string", _join)
     library.member("join", "list_join_string", "list<string>, string -> string", _join)
     library.member("format", "string_format", "string, list<dyn> -> string", format_text)

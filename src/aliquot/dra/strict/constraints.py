@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from aliquot.dra.attributes import Value, elements, is_list
+from aliquot.dra.attributes import UNKNOWN, Value, elements, is_list
 from aliquot.dra.requests import Constraint
 
 
@@ -10,7 +10,10 @@ class Tracked(Protocol):
     """A constraint of one claim."""
 
     def add(self, request: str, alternative: str, value: Value | None) -> bool:
-        """Count a device in, unless it breaks the constraint. Devices of other requests never do."""
+        """Count a device in, unless it breaks the constraint. Devices of other requests never do.
+
+        value: of the device's attribute, None if it has none of that name.
+        """
 
     def remove(self, request: str, alternative: str) -> None:
         """Count a device out that was counted in."""
@@ -37,8 +40,8 @@ class _Match:
             self._value = value
             self._count = 1
             return True
-        # Upstream: a list passes as the first device's value and never matches after that.
-        if is_list(value) or value != self._value:
+        # Upstream: anything passes as the first device's value, but a list never matches after that.
+        if is_list(value) or value is UNKNOWN or value != self._value:
             return False
         self._count += 1
         return True
@@ -88,10 +91,14 @@ class _Distinct:
     def add(self, request: str, alternative: str, value: Value | None) -> bool:
         if not self._constraint.covers(request, alternative):
             return True
-        if value is None or (self._lists and not elements(value)[1]):
+        if value is None:
             return False
-        if self._count and not all(self._differs(value, other) for other in self._values.values()):
-            return False
+        # Upstream: the value of the first device may be anything, an empty list included.
+        if self._count:
+            if self._lists and not elements(value)[1]:
+                return False
+            if not all(self._differs(value, other) for other in self._values.values()):
+                return False
         self._values[request] = value
         self._count += 1
         return True
@@ -101,7 +108,7 @@ class _Distinct:
             kind, content = elements(value)
             other_kind, other_content = elements(other)
             return kind != other_kind or not content & other_content
-        return not is_list(value) and value != other
+        return not is_list(value) and value is not UNKNOWN and value != other
 
     def remove(self, request: str, alternative: str) -> None:
         if self._constraint.covers(request, alternative):

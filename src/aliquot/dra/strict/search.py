@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from aliquot.cel.quantity import Quantity
+from aliquot.dra.attributes import UNKNOWN, find
 from aliquot.dra.capacity import consumption
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.nodeselection import NodeSelectorError
@@ -61,7 +62,7 @@ def allocate_strictly(
     for claim, picks in zip(search.names, search.picks, strict=True):
         ambiguous = _ambiguous(picks)
         if ambiguous:
-            problem = f"the node selector of device {ambiguous} does not have exactly one term"
+            problem = f"the node selector of device {ambiguous} has more than one term"
             return Invalid(problem=problem, claim=claim)
     results = tuple(
         allocation(
@@ -86,7 +87,7 @@ def _ambiguous(picks: Sequence[Pick]) -> str:
         if device.binds_to_node or pick.pool.home(pick.number):
             return ""
         selector = pick.pool.node_selection(pick.number)
-        if selector is not None and len(selector.node_selector_terms) != 1:
+        if selector is not None and len(selector.node_selector_terms) > 1:
             return device.name
     return ""
 
@@ -126,7 +127,8 @@ class _Search:
         ]
         # Which claims of this attempt hold a device whole, by (pool, number).
         self.holding: dict[tuple[Pool, int], list[int]] = {}
-        self.sharing: dict[tuple[Pool, int], list[dict[str, int]]] = {}
+        # What shares of this attempt take of each capacity, by (pool, number).
+        self.sharing: dict[tuple[Pool, int], dict[str, int]] = {}
         # Upstream: counters are kept by the name of the pool alone, without its driver.
         self.available: dict[str, dict[tuple[str, str], int]] = {}
         self.drawn: dict[str, dict[tuple[str, str], int]] = {}
@@ -158,6 +160,7 @@ class _Search:
                 if not found:
                     served.pop()
             return found
+        too_many = 0
         for alternative in wanted.alternatives:
             self._step()
             served.append(alternative)
@@ -165,14 +168,15 @@ class _Search:
             try:
                 found = yield self._slot(claim, request, alternative, 0, 0)
             except TooManyError:
-                # Upstream: only the next alternative is a way out, not other devices chosen before.
-                if alternative is wanted.alternatives[-1]:
-                    raise
+                too_many += 1
             finally:
                 if not found:
                     served.pop()
             if found:
                 return True
+        if too_many == len(wanted.alternatives):
+            # Upstream: then other devices are not tried for the requests before.
+            raise TooManyError
         return False
 
     def _step(self) -> None:
@@ -202,7 +206,10 @@ class _Search:
         name = self.names[claim]
         for number in range(start, len(self.candidates)):
             visible, index = self.candidates[number]
-            if not alternative.demand.admin and self._in_use(visible, index):
+            if alternative.demand.admin:
+                if claim in self.holding.get((visible.pool, index), ()):
+                    continue
+            elif self._in_use(visible, index):
                 continue
             if not self.checks.selectable(name, alternative, visible, index):
                 continue
@@ -231,11 +238,7 @@ class _Search:
 
     def _shares(self, visible: VisiblePool, index: int) -> dict[str, int]:
         """What this attempt takes of a device's capacities."""
-        sums: dict[str, int] = {}
-        for amounts in self.sharing.get((visible.pool, index), ()):
-            for name, amount in amounts.items():
-                sums[name] = sums.get(name, 0) + amount
-        return sums
+        return self.sharing.get((visible.pool, index), {})
 
     def _take(
         self,
@@ -256,13 +259,13 @@ class _Search:
                 return False
         elif self._in_use(visible, index):
             return False
-        if (
-            self.features.partitionable_devices
-            and device.consumes_counters
-            and not (shareable and (device.name in visible.taken.shared or self.sharing.get(key)))
-            and not self._draw(visible, index)
-        ):
-            return False
+        if device.consumes_counters:
+            if not self.features.partitionable_devices:
+                return False
+            # Upstream: a device counts as drawn by its shares only if they take of a capacity.
+            drawn = shareable and (device.name in visible.taken.consumed or key in self.sharing)
+            if not drawn and not self._draw(visible, index):
+                return False
         # Upstream: from here on a refusal leaves the counters drawn.
         if self.features.device_taints and untolerated(
             self.fleet.taints.of(pool).get(index, ()), alternative.demand.tolerations
@@ -273,6 +276,8 @@ class _Search:
             self.blueprints[claim].constraints, self.constraints[claim], strict=True
         ):
             value = pool.attribute(constraint.attribute)[index]
+            if value is None and find(device, pool.driver, constraint.attribute) is not None:
+                value = UNKNOWN
             if tracker.add(request.name, alternative.name, value):
                 added.append(tracker)
                 continue
@@ -294,7 +299,9 @@ class _Search:
             if not self.checks.sufficient(alternative, visible, index, self._shares(visible, index)):
                 return False
             consumed = consumption(device, alternative.demand.capacity) or {}
-            self.sharing.setdefault(key, []).append({n: amount.nano for n, amount in consumed.items()})
+            sums = self.sharing.setdefault(key, {})
+            for capacity, amount in consumed.items():
+                sums[capacity] = sums.get(capacity, 0) + amount.nano
         else:
             self.holding.setdefault(key, []).append(claim)
         self.picks[claim].append(Pick(alternative, pool, index, consumed))
@@ -304,17 +311,25 @@ class _Search:
     def _give_back(self, claim: int, request: Request, alternative: Alternative) -> None:
         """Give the claim's last device back."""
         visible, index = self.last[claim].pop()
+        pick = self.picks[claim].pop()
         key = (visible.pool, index)
         for tracker in self.constraints[claim]:
             tracker.remove(request.name, alternative.name)
         if visible.pool.shareable >> index & 1:
             # Upstream: what a shareable device has drawn from counters stays drawn.
-            self.sharing[key].pop()
+            # Upstream: a device without capacities stays known as drawn, too; one of which all shares
+            # take nothing does not.
+            if pick.consumed:
+                sums = self.sharing.get(key, {})
+                for capacity, amount in pick.consumed.items():
+                    if capacity in sums:
+                        sums[capacity] -= amount.nano
+                if not any(sums.values()):
+                    self.sharing.pop(key, None)
         else:
             self.holding[key].remove(claim)
             if self.features.partitionable_devices:
                 self._count_draws(visible, index, -1)
-        self.picks[claim].pop()
 
     def _draw(self, visible: VisiblePool, index: int) -> bool:
         """Draw what a device consumes, unless that leaves any counter of the pool below zero."""

@@ -89,12 +89,12 @@ class Checks:
 
     def selectable(self, claim: str, alternative: Alternative, visible: VisiblePool, index: int) -> bool:
         """Whether selectors and, where it is the device's own, node selection choose the device."""
+        if not self.features.binding_conditions and visible.pool.conditional >> index & 1:
+            return False
         match = alternative.demand.matcher.match(visible.pool)
         if match.failed >> index & 1:
             raise AbortError(_fault(claim, alternative, match.faults[index]))
         if not match.matched >> index & 1:
-            return False
-        if not self.features.binding_conditions and visible.pool.conditional >> index & 1:
             return False
         if not visible.pool.slice_of(index).spec.per_device_node_selection:
             return True
@@ -112,8 +112,8 @@ class Checks:
             return True
         device = visible.pool.devices[index]
         taken = consumption(device, alternative.demand.capacity)
-        if taken is None or not device.allow_multiple_allocations:
-            return taken is not None
+        if taken is None:
+            return False
         before = visible.taken.consumed.get(device.name, {})
         return all(
             before.get(name, 0) + picked.get(name, 0) + amount.nano <= device.capacity[name].value.nano

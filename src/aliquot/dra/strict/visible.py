@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from aliquot.dra.features import Features
 from aliquot.dra.fleet import Fleet
-from aliquot.dra.nodeselection import selects
+from aliquot.dra.nodeselection import selects, validate
 from aliquot.dra.pools import Pool, PoolKey
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node, NodeSelector
@@ -59,6 +59,8 @@ class TakenNames:
                 self.whole.add(result.device)
                 continue
             self.shared.add(result.device)
+            if not result.consumed_capacity:
+                continue
             amounts = self.consumed.setdefault(result.device, {})
             for name, amount in result.consumed_capacity.items():
                 amounts[name] = amounts.get(name, 0) + amount.nano
@@ -76,7 +78,7 @@ def visible_pools(fleet: Fleet, usage: Usage, node: Node) -> list[VisiblePool]:
 
 
 def _conditional(pool: Pool) -> bool:
-    return any(device.binding_conditions is not None for item in pool.slices for device in item.spec.devices)
+    return any(device.binding_conditions is not None for device in pool.devices)
 
 
 def _relevant(item: ResourceSlice, node: Node, features: Features) -> bool:
@@ -102,7 +104,10 @@ def usable_on(
         return node_name == node.metadata.name
     if all_nodes:
         return True
-    return node_selector is not None and selects(node_selector, node)
+    if node_selector is None:
+        return False
+    validate(node_selector)
+    return selects(node_selector, node)
 
 
 def _judge(
@@ -122,7 +127,8 @@ def _judge(
         own = {id(item) for item in kept}
         others = [item for item in same if id(item) not in own]
     pool = _pool(fleet, key, kept)
-    invalid = bool(pool.problem) or _draws_on_unknown(kept, others, fleet.features)
+    # Upstream: a pool that is not complete is not looked at any further.
+    invalid = complete and (pool.flawed or _draws_on_unknown(kept, others, fleet.features))
     listed = pool.devices
     for item in others:
         if not item.spec.shared_counters:
@@ -135,15 +141,21 @@ def _judge(
 def _pool(fleet: Fleet, key: PoolKey, kept: Sequence[ResourceSlice]) -> Pool:
     """The pool of these slices; the fleet's own where that has the same ones."""
     own = fleet.pools[key]
+    drawing = any(device.consumes_counters for item in kept for device in item.spec.devices)
+    if drawing and not fleet.features.partitionable_devices:
+        return Pool(kept, fleet.features, as_listed=True)
     if own.complete and len(own.slices) == len(kept) and {*map(id, own.slices)} == {*map(id, kept)}:
         return own
-    return Pool(kept, fleet.features, assume_complete=True)
+    return Pool(kept, fleet.features, as_listed=True)
 
 
 def _draws_on_unknown(
     kept: Iterable[ResourceSlice], others: Iterable[ResourceSlice], features: Features
 ) -> bool:
-    """Whether a device on another node draws on a counter that the pool does not have."""
+    """Whether a device that is not for this node draws on a counter that the pool does not have.
+
+    Devices that a slice lists beside counters are for no node at all.
+    """
     if not features.partitionable_devices:
         return False
     sets: Mapping[str, frozenset[str]] = {
@@ -154,7 +166,7 @@ def _draws_on_unknown(
     return any(
         not consumption.counters.keys() <= sets.get(consumption.counter_set, frozenset())
         or consumption.counter_set not in sets
-        for item in others
+        for item in (*(each for each in kept if each.spec.shared_counters), *others)
         for device in item.spec.devices
         for consumption in device.consumes_counters
     )
