@@ -41,9 +41,9 @@ def _keeps(case: dict) -> bool:
 
 
 def _guarantees(case: dict) -> bool:
+    before, wanted = _row(case["reclaimer_queue"], "allocated"), _amounts(case["required"])
     return guarantees_quota(
-        _row(case["reclaimer_queue"], "allocated"),
-        _amounts(case["required"]),
+        [amount + more for amount, more in zip(before, wanted)],
         _row(case["reclaimer_queue"], "deserved"),
         _amounts(case["reclaimee_remaining"]),
         _row(case["reclaimee_queue"], "deserved"),

@@ -49,7 +49,8 @@ class Reclaimer:
     """Work that wants to take from other queues, and what queues held before it took anything.
 
     What queues hold is copied when this is made, so that victims may be taken and given back in the ledger
-    meanwhile; that costs the number of queues. Amounts are in the order of FairShares.resources.
+    meanwhile; that costs the number of queues. number: of its queue. wanted: what it wants, in the order of
+    FairShares.resources.
     """
 
     def __init__(
@@ -58,10 +59,10 @@ class Reclaimer:
         """queue: must be one that can be used. charge: what the work wants, in billionths."""
         self._shares = shares
         self._tree = shares.tree
-        self._number = shares.tree.numbers[queue]
+        self.number = shares.tree.numbers[queue]
         self._preemptible = preemptible
         self._resources = shares.resources
-        self._wanted = [charge.get(resource, 0) for resource in shares.resources]
+        self.wanted = [charge.get(resource, 0) for resource in shares.resources]
         self._allocated = [list(ledger.column(resource)) for resource in shares.resources]
         self._fixed = (
             [] if preemptible else [list(ledger.fixed_column(resource)) for resource in shares.resources]
@@ -73,11 +74,11 @@ class Reclaimer:
         With the work, its queue must stay within its fair share of every resource; work that cannot be
         preempted also within its quota, counting only such work.
         """
-        number = self._number
+        number = self.number
         place = over(self._plus(number), [column[number] for column in self._shares.shares])
         if place is not None:
             return Refusal(Ground.OVER_FAIR_SHARE, self._tree.names[number], self._resources[place])
-        return None if self._preemptible else self._over_quota(number)
+        return self.over_quota(number)
 
     def may_take(self, victims: Mapping[str, Sequence[Charge]]) -> Refusal | None:
         """Why this set of victims may not be taken, or None.
@@ -85,89 +86,120 @@ class Reclaimer:
         victims: by queue, what each of its victims holds, in the order in which they are taken; members that
         an elastic gang can spare one by one, the rest of a gang as one.
         """
-        remaining: dict[int, list[Amount]] = {}
-        involved: dict[int, set[int]] = {}
+        taking = self.begin()
         for queue, charges in victims.items():
-            number = self._tree.numbers.get(queue)
-            if number is None:
-                continue
-            refusal = self._take(number, charges, remaining, involved)
-            if refusal is not None:
-                return refusal
-        return self._balanced(remaining, involved)
+            for charge in charges:
+                if (refusal := taking.take(queue, charge)) is not None:
+                    return refusal
+        return taking.unbalanced()
 
-    def _take(
-        self,
-        number: int,
-        charges: Sequence[Charge],
-        remaining: dict[int, list[Amount]],
-        involved: dict[int, set[int]],
-    ) -> Refusal | None:
-        own, other = sides(self._tree, self._number, number)
-        before = self._of(own)
-        quota = self._bounds(self._shares.quotas, own)
-        other_quota = self._bounds(self._shares.quotas, other)
-        allocatable = self._bounds(self._shares.allocatable, other)
-        taken: set[int] = set()
-        for charge in charges:
-            amounts = [charge.get(resource, 0) for resource in self._resources]
-            held = remaining.get(other) or self._of(other)
-            if not (
-                keeps_fair_share(held, allocatable)
-                or guarantees_quota(before, self._wanted, quota, held, other_quota)
-            ):
-                return Refusal(Ground.VICTIM_WITHIN_SHARE, self._tree.names[other], "", self._tree.names[own])
-            taken.update(place for place, amount in enumerate(amounts) if amount > 0)
-            for step in self._tree.ways[number]:
-                left = remaining.setdefault(step, self._of(step))
-                for place, amount in enumerate(amounts):
-                    left[place] -= amount
-        for step in self._tree.ways[number]:
-            involved.setdefault(step, set()).update(taken)
-        return None
+    def begin(self) -> "Taking":
+        """Victims taken one by one, for who wants to know after each whether it goes on."""
+        return Taking(self, self._shares)
 
-    def _balanced(
-        self, remaining: Mapping[int, list[Amount]], involved: Mapping[int, set[int]]
-    ) -> Refusal | None:
-        tree = self._tree
-        mine = {place for place, amount in enumerate(self._wanted) if amount > 0}
-        for step in tree.ways[self._number]:
-            left = remaining.get(step) or self._of(step)
-            held = [amount + wanted for amount, wanted in zip(left, self._wanted)]
-            shares = self._bounds(self._shares.shares, step)
-            for sibling in tree.below[tree.parents[step]]:
-                if sibling == step or sibling not in remaining:
-                    continue
-                place = more_saturated(
-                    sorted(involved[sibling] | mine),
-                    held,
-                    shares,
-                    remaining[sibling],
-                    self._bounds(self._shares.shares, sibling),
-                    self._shares.rules.saturation,
-                )
-                if place is not None:
-                    names = tree.names
-                    return Refusal(Ground.SATURATION, names[step], self._resources[place], names[sibling])
-            if not self._preemptible and (refusal := self._over_quota(step)) is not None:
-                return refusal
-        return None
-
-    def _over_quota(self, number: int) -> Refusal | None:
-        held = [column[number] + wanted for column, wanted in zip(self._fixed, self._wanted)]
-        place = over(held, self._bounds(self._shares.quotas, number))
+    def over_quota(self, number: int) -> Refusal | None:
+        """Why a queue would hold too much of what cannot be preempted, with the work; None for other work."""
+        if self._preemptible:
+            return None
+        held = [column[number] + wanted for column, wanted in zip(self._fixed, self.wanted)]
+        place = over(held, _row(self._shares.quotas, number))
         if place is None:
             return None
         return Refusal(Ground.OVER_QUOTA, self._tree.names[number], self._resources[place])
 
-    def _of(self, number: int) -> list[Amount]:
+    def held(self, number: int) -> list[Amount]:
+        """What a queue held when this was made."""
         return [column[number] for column in self._allocated]
 
     def _plus(self, number: int) -> list[Amount]:
-        return [column[number] + wanted for column, wanted in zip(self._allocated, self._wanted)]
+        return [column[number] + wanted for column, wanted in zip(self._allocated, self.wanted)]
 
-    def _bounds(self, columns: Sequence[Sequence[Bound]], number: int) -> list[Bound]:
-        return [column[number] for column in columns]
+
+class Taking:
+    """Victims that are taken one after the other for one reclaimer, from nothing.
+
+    Taking one costs the levels of its queue; asking for the balance the levels and siblings that lost
+    something.
+    """
+
+    __slots__ = ("_involved", "_reclaimer", "_remaining", "_rights", "_shares", "_tree")
+
+    def __init__(self, reclaimer: Reclaimer, shares: FairShares) -> None:
+        self._reclaimer = reclaimer
+        self._shares = shares
+        self._tree = shares.tree
+        self._remaining: dict[int, list[Amount]] = {}
+        self._involved: dict[int, set[int]] = {}
+        self._rights: dict[int, tuple[int, int, list[Amount]]] = {}
+
+    def take(self, queue: str, charge: Charge) -> Refusal | None:
+        """Take a victim of the queue, or say why it may not be taken, and leave it. Queues that cannot be
+        used have no victims: nothing happens."""
+        tree = self._tree
+        number = tree.numbers.get(queue)
+        if number is None:
+            return None
+        own, other, after = self._sides(number)
+        remaining = self._remaining
+        held = remaining.get(other) or self._reclaimer.held(other)
+        quotas = self._shares.quotas
+        if not keeps_fair_share(held, _row(self._shares.allocatable, other)) and not guarantees_quota(
+            after, _row(quotas, own), held, _row(quotas, other)
+        ):
+            return Refusal(Ground.VICTIM_WITHIN_SHARE, tree.names[other], "", tree.names[own])
+        amounts = [charge.get(resource, 0) for resource in self._shares.resources]
+        taken = [place for place, amount in enumerate(amounts) if amount > 0]
+        for step in tree.ways[number]:
+            left = remaining.get(step)
+            if left is None:
+                left = remaining[step] = self._reclaimer.held(step)
+                self._involved[step] = set()
+            for place in taken:
+                left[place] -= amounts[place]
+            self._involved[step].update(taken)
+        return None
+
+    def unbalanced(self) -> Refusal | None:
+        """Why what was taken so far would leave a side of the reclaimer better off than one that lost
+        something, or its work that cannot be preempted above a quota; None if neither."""
+        tree, shares, reclaimer = self._tree, self._shares, self._reclaimer
+        mine = {place for place, amount in enumerate(reclaimer.wanted) if amount > 0}
+        for step in tree.ways[reclaimer.number]:
+            left = self._remaining.get(step) or reclaimer.held(step)
+            held = [amount + wanted for amount, wanted in zip(left, reclaimer.wanted)]
+            own_shares = _row(shares.shares, step)
+            for sibling in tree.below[tree.parents[step]]:
+                if sibling == step or sibling not in self._remaining:
+                    continue
+                place = more_saturated(
+                    sorted(self._involved[sibling] | mine),
+                    held,
+                    own_shares,
+                    self._remaining[sibling],
+                    _row(shares.shares, sibling),
+                    shares.rules.saturation,
+                )
+                if place is not None:
+                    return Refusal(
+                        Ground.SATURATION, tree.names[step], shares.resources[place], tree.names[sibling]
+                    )
+            if (refusal := reclaimer.over_quota(step)) is not None:
+                return refusal
+        return None
+
+    def _sides(self, number: int) -> tuple[int, int, list[Amount]]:
+        """The queues that are compared, and what the reclaimer's side would hold with the work."""
+        found = self._rights.get(number)
+        if found is None:
+            reclaimer = self._reclaimer
+            own, other = sides(self._tree, reclaimer.number, number)
+            after = [amount + wanted for amount, wanted in zip(reclaimer.held(own), reclaimer.wanted)]
+            found = self._rights[number] = (own, other, after)
+        return found
+
+
+def _row(columns: Sequence[Sequence[Bound]], number: int) -> list[Bound]:
+    return [column[number] for column in columns]
 
 
 def sides(tree: QueueTree, reclaimer: int, victim: int) -> tuple[int, int]:
@@ -196,15 +228,10 @@ def keeps_fair_share(held: Sequence[Amount], allocatable: Sequence[Bound]) -> bo
 
 
 def guarantees_quota(
-    own: Sequence[Amount],
-    wanted: Sequence[Amount],
-    own_quota: Sequence[Bound],
-    held: Sequence[Amount],
-    quota: Sequence[Bound],
+    after: Sequence[Amount], own_quota: Sequence[Bound], held: Sequence[Amount], quota: Sequence[Bound]
 ) -> bool:
-    """Whether taking guarantees a quota: with what it wants the own side stays within its quota of
-    everything, and the other, which holds `held`, has more than its quota of something."""
-    after = [amount + more for amount, more in zip(own, wanted)]
+    """Whether taking guarantees a quota: after it the own side stays within its quota of everything, and the
+    other, which holds `held`, has more than its quota of something."""
     return over(after, own_quota) is None and over(held, quota) is not None
 
 
