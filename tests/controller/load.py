@@ -174,7 +174,7 @@ class Load:
             if pod["metadata"]["uid"] in users
             or any(
                 one.get("resourceClaimName") == claim["metadata"]["name"]
-                for one in pod["spec"]["resourceClaims"]
+                for one in pod["spec"].get("resourceClaims") or ()
             )
         }
         self._delete("resourceclaims", "resource.k8s.io", claim)

@@ -1,9 +1,11 @@
 """What becomes of work whose devices are tainted, made ready late, or shared by a group: the whole flow."""
 
+import asyncio
 import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.controller.load import CLAIMS, DRIVER, Load
 from tests.controller.test_run import controller
 from tests.controller.world import Cluster, cluster, until
@@ -245,6 +247,22 @@ async def test_a_pod_is_placed_anew_when_its_devices_cannot_be_attached(tmp_path
         assert running.witness.broken == []
 
 
+def by_count(look: Looking) -> None:
+    """A class that stands for nvidia.com/gpu, and a namespace that is not managed."""
+    device_class = {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "DeviceClass",
+        "metadata": {"name": "by-count"},
+        "spec": {
+            "selectors": [{"cel": {"expression": f"device.driver == '{DRIVER}'"}}],
+            "extendedResourceName": "nvidia.com/gpu",
+        },
+    }
+    look.load.create("deviceclasses.resource.k8s.io", None, device_class)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "free"}}
+    look.load.create("namespaces", None, namespace)
+
+
 def extended_pod(look: Looking, namespace: str, name: str, count: int = 1) -> None:
     container = {"name": "main", "image": "work", "resources": {"limits": {"nvidia.com/gpu": str(count)}}}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
@@ -258,19 +276,7 @@ async def test_extended_resources_and_claims_share_the_devices_of_a_fleet(tmp_pa
         controller(running, tmp_path, "a", policy=policy),
     ):
         look = Looking(running)
-        device_class = {
-            "apiVersion": "resource.k8s.io/v1",
-            "kind": "DeviceClass",
-            "metadata": {"name": "by-count"},
-            "spec": {
-                "selectors": [{"cel": {"expression": f"device.driver == '{DRIVER}'"}}],
-                "extendedResourceName": "nvidia.com/gpu",
-            },
-        }
-        look.load.create("deviceclasses.resource.k8s.io", None, device_class)
-        look.load.create(
-            "namespaces", None, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "free"}}
-        )
+        by_count(look)
         look.job("train", 4)
         for number in range(4):
             extended_pod(look, "free", f"x{number}")
@@ -294,3 +300,40 @@ async def test_extended_resources_and_claims_share_the_devices_of_a_fleet(tmp_pa
         for pod in look.list("pods", "free"):
             assert pod["spec"]["nodeSelector"] == {"kubernetes.io/hostname": pod["spec"]["nodeName"]}
         assert running.witness.broken == []
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_device_is_given_twice_while_two_allocators_are_busy(tmp_path: Path, seed: int) -> None:
+    randomness = random.Random(seed)
+    policy = Policy(settle_seconds=1)
+    async with (
+        cluster(tmp_path, randomness) as running,
+        controller(running, tmp_path, "a", policy=policy),
+    ):
+        look = Looking(running)
+        by_count(look)
+        for number in range(150):
+            running.load.step()
+            if number % 3 == 0:
+                extended_pod(look, "free", f"x{number}", randomness.choice((1, 1, 2)))
+            if number % 9 == 5:
+                gone = randomness.choice(look.list("pods", "free"))["metadata"]["name"]
+                look.registry.delete(
+                    look.registry.resources.named("pods"), "free", gone, SYSTEM, propagation="Background"
+                )
+            await asyncio.sleep(0.05)
+            for pod in look.list("pods", "free"):
+                if (pod.get("status") or {}).get("phase") == "Running" and randomness.random() < 0.05:
+                    look.registry.delete(
+                        look.registry.resources.named("pods"),
+                        "free",
+                        pod["metadata"]["name"],
+                        SYSTEM,
+                        propagation="Background",
+                    )
+        assert running.witness.broken == []
+        ran = [
+            pod for pod in look.list("pods", "free") if (pod.get("status") or {}).get("phase") == "Running"
+        ]
+        assert ran, "no pod with extended resources ran"
