@@ -2,7 +2,8 @@
 
 A scenario of rounds also gives what it had before the rounds that must change nothing. With --check every
 stage is compared with what is expected (--strict: also with what the reference had), and the difference is
-part of the result; a summary by area goes to stderr. The exit status is 1 when a scenario failed or did not match.
+part of the result; a summary by area goes to stderr. The exit status is 1 when a scenario failed or did not
+match.
 """
 
 import argparse
