@@ -8,6 +8,7 @@ from aliquot.model.core import Namespace, Node, Pod, PriorityClass
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.topology import Topology
 from aliquot.model.workloads import Job, PodGroup, Workload
 
 Key = tuple[str, str]
@@ -36,6 +37,7 @@ class SnapshotIndex:
     pod_groups: dict[Key, PodGroup]
     workloads: dict[Key, Workload]
     priority_classes: dict[str, PriorityClass]
+    topologies: dict[str, Topology]
 
     @staticmethod
     def of(snapshot: Snapshot, previous: "SnapshotIndex | None" = None) -> "SnapshotIndex":
@@ -61,6 +63,9 @@ class SnapshotIndex:
             before.priority_classes
             if before and old and old.priority_classes is snapshot.priority_classes
             else by_name(snapshot.priority_classes),
+            before.topologies
+            if before and old and _topologies_of(old) == _topologies_of(snapshot)
+            else by_name(item for kept in reversed(_topologies_of(snapshot)) for item in kept),
         )
 
     def managed(self, namespace: str) -> bool:
@@ -75,6 +80,11 @@ class SnapshotIndex:
             return spec.priority
         found = self.priority_classes.get(spec.priority_class_name)
         return found.value if found is not None else 0
+
+
+def _topologies_of(snapshot: Snapshot) -> tuple[tuple[Topology, ...], ...]:
+    """By source; of several topologies with one name Aliquot's own counts, then Kueue's, then KAI's."""
+    return (snapshot.topologies, snapshot.kueue_topologies, snapshot.kai_topologies)
 
 
 def live(pod: Pod) -> bool:

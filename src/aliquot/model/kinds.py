@@ -12,6 +12,8 @@ import msgspec
 from aliquot.cel.quantity import Quantity, QuantityError
 from aliquot.model.core import ConfigMap, Namespace, Node, Pod, PriorityClass
 from aliquot.model.meta import KubernetesObject
+from aliquot.model.owners import OWNERS
+from aliquot.model.podgroups import POD_GROUPS
 from aliquot.model.queue import Queue
 from aliquot.model.resource import (
     DeviceClass,
@@ -20,6 +22,7 @@ from aliquot.model.resource import (
     ResourceClaimTemplate,
     ResourceSlice,
 )
+from aliquot.model.topology import TOPOLOGIES, Topology
 from aliquot.model.workloads import Job, PodGroup, Workload
 
 API_VERSIONS: Mapping[type[KubernetesObject], tuple[str, ...]] = {
@@ -37,10 +40,27 @@ API_VERSIONS: Mapping[type[KubernetesObject], tuple[str, ...]] = {
     PodGroup: ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha2"),
     Workload: ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha2", "scheduling.k8s.io/v1alpha1"),
     Queue: ("aliquot.dev/v1alpha1",),
+    **OWNERS,
+    **POD_GROUPS,
+    **TOPOLOGIES,
 }
 """Every kind with the apiVersions it is read in, the preferred first."""
 
-KINDS: Mapping[str, type[KubernetesObject]] = {kind.kind(): kind for kind in API_VERSIONS}
+KINDS: Mapping[str, type[KubernetesObject]] = {
+    kind.kind(): kind
+    for kind in API_VERSIONS
+    if kind not in POD_GROUPS and (kind is Topology or kind not in TOPOLOGIES)
+}
+"""Every kind by name. Where several API groups have a kind of that name, Kubernetes' own; see `kind_of`."""
+
+_BY_API_VERSION = {
+    (version, kind.kind()): kind for kind, versions in API_VERSIONS.items() for version in versions
+}
+
+
+def kind_of(api_version: str, kind: str) -> type[KubernetesObject] | None:
+    """The type that documents of this apiVersion and kind are read as; None if they are not read."""
+    return _BY_API_VERSION.get((api_version, kind))
 
 
 class ObjectError(Exception):
@@ -95,13 +115,14 @@ def decode(document: Mapping[str, Any]) -> KubernetesObject:
     kind_name = document.get("kind")
     metadata = document.get("metadata")
     name = str(metadata.get("name", "")) if isinstance(metadata, Mapping) else ""
-    kind = KINDS.get(kind_name) if isinstance(kind_name, str) else None
-    if kind is None:
-        raise ObjectError(str(kind_name), name, "kind", f"is none of {', '.join(sorted(KINDS))}")
     version = document.get("apiVersion")
-    if version not in API_VERSIONS[kind]:
-        wanted = " or ".join(API_VERSIONS[kind])
-        raise ObjectError(kind.kind(), name, "apiVersion", f"is {version!r}, must be {wanted}")
+    kind = kind_of(version, kind_name) if isinstance(version, str) and isinstance(kind_name, str) else None
+    if kind is None:
+        named = KINDS.get(kind_name) if isinstance(kind_name, str) else None
+        if named is None:
+            raise ObjectError(str(kind_name), name, "kind", f"is none of {', '.join(sorted(KINDS))}")
+        wanted = " or ".join(API_VERSIONS[named])
+        raise ObjectError(named.kind(), name, "apiVersion", f"is {version!r}, must be {wanted}")
     try:
         decoded: KubernetesObject = convert(document, kind)
     except msgspec.ValidationError as error:
