@@ -63,12 +63,12 @@ class Pool:
     problem: "" when usable, otherwise why not. flawed: whether names or counters are the problem. complete:
     whether all slices are there. devices: empty for an incomplete pool. ubiquitous: whether every node sees
     the pool. local: the devices of each node; everywhere: those for all nodes; selected: those for the nodes
-    of a selector. counters: the amount of each shared counter in billionths; counter_sets and counter_names: the number of the set and the (set, counter)
-    names of each; set_spans: where the counters of a set lie; set_members: the devices that draw on it.
-    drawing: all that draw on any; draws: what each device takes, as (counter number, billionths) pairs.
-    shareable: devices that several claims may hold at once. conditional: devices that need binding
-    conditions. taints: the blocking taints that the slices give, by device number. values, grouped: what
-    `attribute` and `groups` have looked up.
+    of a selector. counters: the amount of each shared counter in billionths; counter_sets and counter_names:
+    the number of the set and the (set, counter) names of each; set_spans: where the counters of a set lie;
+    set_members: the devices that draw on it. drawing: all that draw on any; draws: what each device takes, as
+    (counter number, billionths) pairs. shareable: devices that several claims may hold at once. conditional:
+    devices that need binding conditions. taints: the blocking taints that the slices give, by device number.
+    values, grouped: what `attribute` and `groups` have looked up.
     """
 
     __slots__ = (

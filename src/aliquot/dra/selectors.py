@@ -19,7 +19,7 @@ from aliquot.dra.pools import Devices, Pool
 from aliquot.model.resource import Device, DeviceAttribute
 
 MAX_REMEMBERED = 100_000
-"""Shapes remembered per list of selectors before the memory is emptied."""
+"""Shapes remembered for all lists of selectors together before the memory is emptied."""
 
 MAX_MATCHERS = 1_000
 """Lists of selectors remembered before the memory is emptied."""
@@ -51,10 +51,42 @@ class Match(NamedTuple):
     faults: dict[int, SelectorFault]
 
 
+class ShapeMemory:
+    """Results by shape of all lists of selectors, bounded as a whole."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._in_use: list[dict[Hashable, bool | SelectorFault]] = []
+
+    def remember(
+        self,
+        results: dict[Hashable, bool | SelectorFault],
+        shape: Hashable,
+        result: bool | SelectorFault,
+    ) -> None:
+        """Add to the results of one list of selectors; at the bound, empty those of all lists before."""
+        if self.count >= MAX_REMEMBERED:
+            for each in self._in_use:
+                each.clear()
+            self._in_use.clear()
+            self.count = 0
+        if not results:
+            self._in_use.append(results)
+        results[shape] = result
+        self.count += 1
+
+
 class Matcher:
     """Class selectors and then request selectors, ANDed with short-circuit."""
 
-    def __init__(self, environment: Environment, of_class: Expressions, of_request: Expressions) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        of_class: Expressions,
+        of_request: Expressions,
+        memory: ShapeMemory,
+    ) -> None:
+        self._memory = memory
         self.fault: SelectorFault | None = None
         """The first selector that does not compile."""
         self._programs: list[tuple[Program | SelectorFault, bool, int]] = []
@@ -112,9 +144,7 @@ class Matcher:
             if result is None:
                 result = self._test(driver, device)
                 if shape is not None:
-                    if len(by_shape) >= MAX_REMEMBERED:
-                        by_shape.clear()
-                    by_shape[shape] = result
+                    self._memory.remember(by_shape, shape, result)
             if result is True:
                 matched |= 1 << index
             elif result is not False:
@@ -163,6 +193,7 @@ class Matchers:
             list_attributes=features.list_attributes,
         )
         self._known: dict[tuple[Expressions, Expressions], Matcher] = {}
+        self.shapes = ShapeMemory()
 
     def of(self, of_class: Expressions, of_request: Expressions) -> Matcher:
         matcher = self._known.get((of_class, of_request))
@@ -170,7 +201,9 @@ class Matchers:
             results = sum(matcher.remembered for matcher in self._known.values())
             if len(self._known) >= MAX_MATCHERS or results > MAX_RESULTS:
                 self._known.clear()
-            matcher = self._known[of_class, of_request] = Matcher(self._environment, of_class, of_request)
+            matcher = self._known[of_class, of_request] = Matcher(
+                self._environment, of_class, of_request, self.shapes
+            )
         return matcher
 
     def forget(self, pool: Pool) -> None:
