@@ -12,6 +12,8 @@ import msgspec
 from aliquot.cel.quantity import Quantity, QuantityError
 from aliquot.model.core import ConfigMap, Namespace, Node, Pod, PriorityClass
 from aliquot.model.meta import KubernetesObject
+from aliquot.model.owners import OWNERS
+from aliquot.model.podgroups import POD_GROUPS
 from aliquot.model.queue import Queue
 from aliquot.model.resource import (
     DeviceClass,
@@ -38,12 +40,16 @@ API_VERSIONS: Mapping[type[KubernetesObject], tuple[str, ...]] = {
     PodGroup: ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha2"),
     Workload: ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha2", "scheduling.k8s.io/v1alpha1"),
     Queue: ("aliquot.dev/v1alpha1",),
+    **OWNERS,
+    **POD_GROUPS,
     **TOPOLOGIES,
 }
 """Every kind with the apiVersions it is read in, the preferred first."""
 
 KINDS: Mapping[str, type[KubernetesObject]] = {
-    kind.kind(): kind for kind in API_VERSIONS if kind is Topology or kind not in TOPOLOGIES
+    kind.kind(): kind
+    for kind in API_VERSIONS
+    if kind not in POD_GROUPS and (kind is Topology or kind not in TOPOLOGIES)
 }
 """Every kind by name. Where several API groups have a kind of that name, Kubernetes' own; see `kind_of`."""
 

@@ -8,6 +8,27 @@ import msgspec
 from aliquot.model.core import DRIVERS_CONFIG_MAP, ConfigMap, Namespace, Node, Pod, PriorityClass
 from aliquot.model.kinds import encode
 from aliquot.model.meta import KubernetesObject
+from aliquot.model.owners import (
+    Deployment,
+    InferenceService,
+    JAXJob,
+    JobSet,
+    LeaderWorkerSet,
+    MPIJob,
+    PaddleJob,
+    PyTorchJob,
+    RayCluster,
+    RayJob,
+    RayService,
+    ReplicaSet,
+    SeldonDeployment,
+    SparkApplication,
+    StatefulSet,
+    TFJob,
+    TrainJob,
+    XGBoostJob,
+)
+from aliquot.model.podgroups import CoschedulingPodGroup, KaiPodGroup, VolcanoPodGroup
 from aliquot.model.queue import Queue
 from aliquot.model.resource import (
     DeviceClass,
@@ -42,6 +63,27 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     jobs: tuple[Job, ...] = ()
     workloads: tuple[Workload, ...] = ()
     pod_groups: tuple[PodGroup, ...] = ()
+    deployments: tuple[Deployment, ...] = ()
+    replica_sets: tuple[ReplicaSet, ...] = ()
+    stateful_sets: tuple[StatefulSet, ...] = ()
+    job_sets: tuple[JobSet, ...] = ()
+    leader_worker_sets: tuple[LeaderWorkerSet, ...] = ()
+    ray_clusters: tuple[RayCluster, ...] = ()
+    ray_jobs: tuple[RayJob, ...] = ()
+    ray_services: tuple[RayService, ...] = ()
+    pytorch_jobs: tuple[PyTorchJob, ...] = ()
+    tf_jobs: tuple[TFJob, ...] = ()
+    xgboost_jobs: tuple[XGBoostJob, ...] = ()
+    jax_jobs: tuple[JAXJob, ...] = ()
+    paddle_jobs: tuple[PaddleJob, ...] = ()
+    mpi_jobs: tuple[MPIJob, ...] = ()
+    train_jobs: tuple[TrainJob, ...] = ()
+    spark_applications: tuple[SparkApplication, ...] = ()
+    inference_services: tuple[InferenceService, ...] = ()
+    seldon_deployments: tuple[SeldonDeployment, ...] = ()
+    kai_pod_groups: tuple[KaiPodGroup, ...] = ()
+    volcano_pod_groups: tuple[VolcanoPodGroup, ...] = ()
+    coscheduling_pod_groups: tuple[CoschedulingPodGroup, ...] = ()
     queues: tuple[Queue, ...] = ()
     topologies: tuple[Topology, ...] = ()
     kueue_topologies: tuple[KueueTopology, ...] = ()
@@ -93,6 +135,27 @@ FIELDS: dict[type[KubernetesObject], str] = {
     Job: "jobs",
     Workload: "workloads",
     PodGroup: "pod_groups",
+    Deployment: "deployments",
+    ReplicaSet: "replica_sets",
+    StatefulSet: "stateful_sets",
+    JobSet: "job_sets",
+    LeaderWorkerSet: "leader_worker_sets",
+    RayCluster: "ray_clusters",
+    RayJob: "ray_jobs",
+    RayService: "ray_services",
+    PyTorchJob: "pytorch_jobs",
+    TFJob: "tf_jobs",
+    XGBoostJob: "xgboost_jobs",
+    JAXJob: "jax_jobs",
+    PaddleJob: "paddle_jobs",
+    MPIJob: "mpi_jobs",
+    TrainJob: "train_jobs",
+    SparkApplication: "spark_applications",
+    InferenceService: "inference_services",
+    SeldonDeployment: "seldon_deployments",
+    KaiPodGroup: "kai_pod_groups",
+    VolcanoPodGroup: "volcano_pod_groups",
+    CoschedulingPodGroup: "coscheduling_pod_groups",
     Queue: "queues",
     Topology: "topologies",
     KueueTopology: "kueue_topologies",
