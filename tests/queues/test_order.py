@@ -264,6 +264,21 @@ def test_victims_are_taken_from_the_queue_that_is_most_over_as_if_those_taken_we
     assert popped(order)[:5] == ["a0", "a1", "b0", "a2", "b1"]
 
 
+def test_one_standing_serves_many_orders():
+    ledger = two()
+    shares = fair_shares(ledger.tree, TOTAL, ledger, ShareRules())
+    standing = Standing(shares, ledger, reverse=True)
+    for holder in ("a", "b"):
+        mark = ledger.mark()
+        ledger.add(holder, gpus(3))
+        order = VictimOrder[str](shares, ledger, standing=standing)
+        for name in ("a", "b"):
+            order.push(name, name, gpus(1), 0)
+        assert order.pop() == holder
+        order.close()
+        ledger.undo(mark)
+
+
 def test_an_order_that_is_closed_follows_the_ledger_no_more():
     ledger = two()
     order = order_of(ledger)

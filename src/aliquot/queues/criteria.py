@@ -62,12 +62,8 @@ class Standing:
         self._chosen = _chooser(self.order)
         self._sign = sign = -1 if reverse else 1
         tree = shares.tree
-        self._rows = tuple(
-            tuple(
-                self._row(place, resource, number, ledger) for place, resource in enumerate(shares.resources)
-            )
-            for number in range(len(tree.names))
-        )
+        self._columns = [ledger.column(resource) for resource in shares.resources]
+        self._rows: list[tuple[_Row, ...] | None] = [None] * len(tree.names)
         self._priorities = [-priority * sign for priority in tree.priorities]
         self._ages = [age * sign for age in tree.ages]
         self._shares_of = [
@@ -85,7 +81,10 @@ class Standing:
         dominant_after: Amount | float = 0.0
         dominant: Amount | float = 0.0
         reverse = self._reverse
-        for (column, share, quota, none, scale), wanted in zip(self._rows[number], work):
+        rows = self._rows[number]
+        if rows is None:
+            rows = self._rows[number] = self._rows_of(number)
+        for (column, share, quota, none, scale), wanted in zip(rows, work):
             held = column[number]
             after = held + wanted
             if held <= share:
@@ -122,18 +121,22 @@ class Standing:
             )
         return values if self._chosen is None else self._chosen(values)
 
-    def _row(self, place: int, resource: str, number: int, ledger: Ledger) -> _Row:
-        shares = self._shares
-        quota, allocatable = shares.quotas[place][number], shares.allocatable[place][number]
-        scale = shares.total[resource] if allocatable == NO_BOUND else finite(allocatable)
-        penalty = max(1, shares.rules.steps.get(resource, UNIT) // NO_SHARE_FACTOR)
-        return (
-            ledger.column(resource),
-            shares.shares[place][number],
-            _ENDLESS if quota == NO_BOUND else finite(quota),
-            allocatable == 0,
-            scale or penalty,
-        )
+    def _rows_of(self, number: int) -> tuple[_Row, ...]:
+        shares, steps = self._shares, self._shares.rules.steps
+        found = []
+        for place, resource in enumerate(shares.resources):
+            quota, allocatable = shares.quotas[place][number], shares.allocatable[place][number]
+            scale = shares.total[resource] if allocatable == NO_BOUND else finite(allocatable)
+            found.append(
+                (
+                    self._columns[place],
+                    shares.shares[place][number],
+                    _ENDLESS if quota == NO_BOUND else finite(quota),
+                    allocatable == 0,
+                    scale or max(1, steps.get(resource, UNIT) // NO_SHARE_FACTOR),
+                )
+            )
+        return tuple(found)
 
 
 def _chooser(order: Sequence[str]) -> Callable[[Key], Key] | None:

@@ -33,11 +33,17 @@ class _Order(Generic[T]):
     """
 
     def __init__(
-        self, shares: FairShares, ledger: Ledger, order: Sequence[str] | None, *, reverse: bool
+        self,
+        shares: FairShares,
+        ledger: Ledger,
+        order: Sequence[str] | None,
+        standing: Standing | None,
+        *,
+        reverse: bool,
     ) -> None:
         tree = shares.tree
         self._tree = tree
-        self._standing = Standing(shares, ledger, order, reverse=reverse)
+        self._standing = Standing(shares, ledger, order, reverse=reverse) if standing is None else standing
         self._leaves_only = shares.rules.leaves_only
         self._size = size = len(tree.names)
         self._parents = [*tree.parents, *range(size)]
@@ -135,9 +141,7 @@ class _Order(Generic[T]):
             self._dirty.update(self._changed)
             self._changed.clear()
         if self._dirty:
-            for place in self._dirty:
-                self._refresh(place)
-            self._dirty.clear()
+            self._settle()
         place = TOP
         while (heap := self._heaps.get(place)) is not None:
             top = self._top(heap)
@@ -156,19 +160,30 @@ class _Order(Generic[T]):
             heappop(heap)
         return None
 
-    def _refresh(self, place: int) -> None:
-        """Sort a queue anew, and those above it."""
-        best = self._best_of(place)
-        while True:
-            self._sort(place, best)
-            above = self._parents[place]
-            if above == TOP:
-                return
-            own = above + self._size
-            if own != place and own in self._items:
+    def _settle(self) -> None:
+        """Sort anew what changed and what is above it, from below: numbers grow downwards."""
+        if len(self._dirty) == 1:
+            self._climb(self._dirty.pop())
+            return
+        affected: set[int] = set()
+        for place in self._dirty:
+            while place != TOP and place not in affected:
+                affected.add(place)
+                if place + self._size in self._items:
+                    affected.add(place + self._size)
+                place = self._parents[place]
+        self._dirty.clear()
+        for place in sorted(affected, reverse=True):
+            self._sort(place, self._best_of(place))
+
+    def _climb(self, place: int) -> None:
+        """Sort anew one place and those above it."""
+        while place != TOP:
+            own = place + self._size
+            if own in self._items:
                 self._sort(own, self._best_of(own))
-            best = self._best_of(above)
-            place = above
+            self._sort(place, self._best_of(place))
+            place = self._parents[place]
 
     def _best_of(self, place: int) -> Work | None:
         """The next work below a place, None if there is none."""
@@ -204,9 +219,17 @@ class WorkOrder(_Order[T]):
     the queues of each.
     """
 
-    def __init__(self, shares: FairShares, ledger: Ledger, order: Sequence[str] | None = None) -> None:
-        """order: the criteria; those of the rules if None. Raises ValueError for one that does not exist."""
-        super().__init__(shares, ledger, order, reverse=False)
+    def __init__(
+        self,
+        shares: FairShares,
+        ledger: Ledger,
+        order: Sequence[str] | None = None,
+        standing: Standing | None = None,
+    ) -> None:
+        """order: the criteria; those of the rules if None. standing: made before of the same shares and
+        ledger, instead of `order`; it can serve many. Raises ValueError for a criterion that does
+        not exist."""
+        super().__init__(shares, ledger, order, standing, reverse=False)
 
     def _popped(self, place: int, work: Work) -> None:
         pass
@@ -223,9 +246,17 @@ class VictimOrder(_Order[T]):
     key says which work of a queue goes first: give up the least important with the smallest key.
     """
 
-    def __init__(self, shares: FairShares, ledger: Ledger, order: Sequence[str] | None = None) -> None:
-        """order: the criteria; those of the rules if None. Raises ValueError for one that does not exist."""
-        super().__init__(shares, ledger, order, reverse=True)
+    def __init__(
+        self,
+        shares: FairShares,
+        ledger: Ledger,
+        order: Sequence[str] | None = None,
+        standing: Standing | None = None,
+    ) -> None:
+        """order: the criteria; those of the rules if None. standing: made before of the same shares and
+        ledger, with reverse, instead of `order`; it can serve many. Raises ValueError for a criterion that
+        does not exist."""
+        super().__init__(shares, ledger, order, standing, reverse=True)
         self._taken: dict[int, list[Amount]] = {}
 
     def _popped(self, place: int, work: Work) -> None:
