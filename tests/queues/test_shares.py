@@ -73,6 +73,23 @@ def test_a_queue_without_a_bound_on_its_quota_may_hold_what_its_limit_allows():
     assert shares.of("capped", "gpu", ledger).allocatable == 2 * UNIT
 
 
+def test_work_right_in_a_queue_claims_a_part_beside_the_queues_below_it():
+    tree = QueueTree.of(
+        [
+            queue("org", quota={"gpu": "8"}),
+            queue("red", "org", quota={"gpu": "2"}),
+            queue("o", quota={"gpu": "0"}),
+        ]
+    )
+    ledger = Ledger(tree)
+    ledger.wait("org", gpus(7))
+    ledger.wait("red", gpus(9))
+
+    # org's own work has the 6 that red's quota leaves of org's.
+    assert fair_shares(tree, TOTAL, ledger, ShareRules()).share("red", "gpu") == 2 * UNIT
+    assert fair_shares(tree, TOTAL, ledger, ShareRules(leaves_only=True)).share("red", "gpu") == 8 * UNIT
+
+
 def test_resources_that_nobody_has_terms_for_take_no_part_but_accelerators_do():
     ledger = Ledger(QueueTree.of([queue("a"), queue("b", quota={"a100.example": "4"})]))
     shares = fair_shares(ledger.tree, TOTAL, ledger, ShareRules())

@@ -33,7 +33,8 @@ class ShareRules:
     rounding down leaves over is given in whole steps even to a queue that asks for less than a step more.
     usage_weight: k, how much past use lowers a queue's part of what is over. saturation: after taking from a
     sibling, own saturation times this must stay below that of the sibling. order: criteria, the first that
-    differs decides. leaves_only: work may only be in queues without queues below them. runtime_method: which
+    differs decides. leaves_only: work may only be in queues without queues below them; otherwise what is
+    right in such a queue counts as one more queue beside those below. runtime_method: which
     queue's reclaim_min_runtime protects, "lca" (that of the victim's ancestor just below the lowest ancestor
     in common) or "queue" (the victim's own); both go upwards from there to the first that sets one.
     preempt_min_runtime, reclaim_min_runtime: seconds where no queue sets one.
@@ -45,7 +46,7 @@ class ShareRules:
     usage_weight: Fraction = Fraction(1)
     saturation: Fraction = Fraction(1)
     order: tuple[str, ...] = CRITERIA
-    leaves_only: bool = True
+    leaves_only: bool = False
     runtime_method: str = "lca"
     preempt_min_runtime: int = 0
     reclaim_min_runtime: int = 0
@@ -60,5 +61,6 @@ KAI = ShareRules(
     resources=(GPU, CPU, MEMORY),
     steps={GPU: UNIT, CPU: UNIT // 1000, MEMORY: UNIT},
     whole_rests=True,
+    leaves_only=True,
 )
 """As KAI-Scheduler v0.13 shares: whole GPUs, thousandths of a core, bytes."""

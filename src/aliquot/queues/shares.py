@@ -4,7 +4,7 @@ The tops divide what the cluster has; the queues below each divide what it got. 
 something that enters has changed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -185,7 +185,7 @@ def fair_shares(
                 continue
             if above != TOP:
                 column.totals[above] = column.shares[above]
-            claimants = tuple(
+            claimants = [
                 Claimant(
                     column.quotas[number],
                     column.limits[number],
@@ -196,8 +196,10 @@ def fair_shares(
                     tree.ages[number],
                 )
                 for number in siblings
-            )
-            known = before is not None and before.claimants.get(above) == claimants
+            ]
+            if above != TOP and not rules.leaves_only:
+                claimants.extend(_own_work(tree, column, above, allocated[above] + pending[above], claimants))
+            known = before is not None and before.claimants.get(above) == tuple(claimants)
             if known and before is not None and before.totals.get(above) == column.totals[above]:
                 continue
             divided += 1
@@ -208,7 +210,7 @@ def fair_shares(
                 rules.usage_weight,
                 rules.whole_rests,
             )
-            column.claimants[above] = claimants
+            column.claimants[above] = tuple(claimants)
             column.divisions[above] = division
             for number, share in zip(siblings, division.shares):
                 column.shares[number] = share
@@ -218,6 +220,19 @@ def fair_shares(
     found = FairShares(tree, total, rules, columns)
     found.divided = divided
     return found
+
+
+def _own_work(
+    tree: QueueTree, column: _Column, number: int, requested: Amount, below: Sequence[Claimant]
+) -> Iterable[Claimant]:
+    """Work right in a queue that has queues below it claims a part beside them: as one more queue there, with
+    what they leave of the quota, the weight 1 and the queue's own priority."""
+    own = exact(requested - sum(claimant.requested for claimant in below))
+    if own > 0:
+        quota: Bound = column.quotas[number]
+        for claimant in below:
+            quota = max(0, quota - claimant.quota) if claimant.quota != NO_BOUND else 0
+        yield Claimant(quota, NO_BOUND, 1, tree.priorities[number], own, 0, -1)
 
 
 def allocatable_share(quota: Bound, limit: Bound, share: Amount) -> Bound:
