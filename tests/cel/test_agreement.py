@@ -125,3 +125,18 @@ def test_a_selector_is_refused_as_in_kubernetes(text, message):
 
 def test_lists_for_format_may_mix_types_at_any_depth():
     assert ENVIRONMENT.compile("'%s %s'.format([['a', 1], {'b': 1, 'c': []}]) != ''").matches(GPU)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'aaaaaaaaaaaaaaaaaaaaaaaa!'.startsWith('')",
+        "string(dyn(double(-9223372036854775808))).matches(r'^(([a-z])+.)+[A-Z]([a-z])+$')",
+        "dyn(lists.range(1000)).max() != device",
+        "format.uri().validate('a').hasValue()",
+        "strings.quote('a' + string(dyn(1))).matches('1')",
+    ],
+)
+def test_no_evaluation_costs_more_than_the_ceiling(text):
+    program = ENVIRONMENT.compile(text)
+    assert program.measure({"device": GPU})[1] <= program.ceiling

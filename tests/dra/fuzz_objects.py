@@ -177,10 +177,12 @@ def classes(random: Random) -> list[Json]:
 def wanted(random: Random) -> Json:
     found: Json = {"deviceClassName": random.choices(["any", "gpu", "none"], weights=[80, 20, 1])[0]}
     found["selectors"] = selectors(random)
-    if random.random() < 0.2:
-        found["allocationMode"] = random.choices(["All", "ExactCount", "Some"], weights=[20, 19, 1])[0]
-    if random.random() < 0.6:
-        found["count"] = random.choices([1, 2, 3, 8, 33, 0, -1], weights=[40, 30, 10, 4, 1, 1, 1])[0]
+    # Cases have no API defaults: without a mode a request is refused, without a count it is for nothing.
+    mode = random.choices(["ExactCount", "All", "Some", ""], weights=[85, 10, 1, 1])[0]
+    if mode:
+        found["allocationMode"] = mode
+    if random.random() < 0.98:
+        found["count"] = random.choices([1, 2, 3, 8, 33, 0, -1], weights=[70, 30, 10, 4, 1, 1, 1])[0]
     if random.random() < 0.15:
         found["capacity"] = {"requests": {random.choice(["m", "n"]): random.choice(AMOUNTS)}}
     if random.random() < 0.2:

@@ -194,3 +194,11 @@ def test_a_device_that_is_no_longer_shareable_keeps_what_shares_take():
     assert isinstance(outcome(slices, two, held=held), Unallocatable)
     one = [claim(exactly(capacity={"requests": {"size": "1"}}))]
     assert names(outcome(slices, one, held=held)) == [["a"]]
+
+
+def test_a_request_for_all_counts_for_nothing_where_the_size_of_a_claim_is_foreseen():
+    few = {"name": "r", "firstAvailable": [alternative("all", allocationMode="All", cls="other")]}
+    wanted = [claim(few, exactly("many", count=32))]
+    slices = [slice_of([f"d{number}" for number in range(40)])]
+    for mode in ("strict", "best"):
+        assert isinstance(outcome(slices, wanted, mode=mode), Unallocatable)

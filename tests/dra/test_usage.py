@@ -30,6 +30,7 @@ HOLDINGS = [
     allocation("gpu-1-quarter-0", {"device": "gpu-1-quarter-1", "adminAccess": True}),
     allocation({"device": "small", "pool": "node-2"}, share(3, 1)),
     allocation(share(4, 2), share(0, 3)),
+    allocation(share(-4, 4)),
     allocation({"device": "gone", "pool": "elsewhere"}),
     allocation(),
 ]

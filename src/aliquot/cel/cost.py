@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from aliquot.cel.call_costs import price
-from aliquot.cel.metering import ALLOCATING, LIST_COST, MAP_COST, STRUCT_COST
+from aliquot.cel.libraries.named_formats import LONGEST_PATTERN
+from aliquot.cel.metering import (
+    ALLOCATING,
+    LIST_COST,
+    MAP_COST,
+    REGEX_FACTOR,
+    STRING_FACTOR,
+    STRUCT_COST,
+)
 from aliquot.cel.sizes import NOTHING, ONE, UNBOUNDED, UNKNOWN, Operand, Path, Range, SizeOf, fixed
 from aliquot.cel.syntax import (
     Call,
@@ -200,6 +208,9 @@ class _Estimator:
                 self._paths[node] = (*self._path(node.args[0]), step)
             if result is None:
                 result = self._size(node)
+        if self._strict:
+            extra, result = _unpriced(node, target, arguments, result)
+            total += extra
         if result is not None:
             self._sizes[node] = result
         if self._strict and node.function in ALLOCATING:
@@ -264,8 +275,29 @@ class _Estimator:
         return total + count * each
 
 
-_WALKING: Final = frozenset({"indexOf", "lastIndexOf", "includes"})
+_WALKING: Final = frozenset({"indexOf", "lastIndexOf", "includes", "isSorted", "sum", "max", "min"})
 """Functions that are charged for all that is in their target's elements, at any depth."""
+
+
+def _unpriced(
+    node: Call, target: Operand | None, arguments: list[Operand], result: Range | None
+) -> tuple[Range, Range | None]:
+    """What Kubernetes' estimate leaves out of a call: cost to add, and the size that the result can have."""
+    extra = NOTHING
+    name = node.function
+    if name in ("startsWith", "endsWith") and target is not None:
+        # It goes by the text searched for, evaluation by the text searched.
+        extra = target.size.scaled(STRING_FACTOR)
+    elif name == "validate" and arguments:
+        longest = fixed(LONGEST_PATTERN).scaled(REGEX_FACTOR)
+        extra = (arguments[0].size + ONE).scaled(STRING_FACTOR) * longest
+    elif name == "strings.quote" and arguments:
+        # It wraps around for texts of unknown size.
+        result = arguments[0].size * fixed(2) + fixed(2)
+    elif name in ("string", "bytes") and len(node.overloads) > 1:
+        # Of what is only known to be dynamic it takes the size for that of a number.
+        result = UNKNOWN
+    return extra, result
 
 
 def _is_flat(kind: Type) -> bool:

@@ -88,11 +88,8 @@ class Blueprint:
 
     @property
     def least(self) -> int:
-        """How many devices the claim needs at least, requests for All counted as one."""
-        return sum(
-            min(1 if each.count is None else each.count for each in request.alternatives)
-            for request in self.requests
-        )
+        """How many devices the claim needs at least; requests for All are counted as none."""
+        return sum(min(each.count or 0 for each in request.alternatives) for request in self.requests)
 
 
 class RefusedError(Exception):

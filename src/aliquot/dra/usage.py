@@ -58,10 +58,7 @@ class PoolUsage:
             self.taken |= bit
         else:
             self.shared |= bit
-            for name, amount in result.consumed_capacity.items():
-                if amount.nano:
-                    amounts = self.consumed.setdefault(index, {})
-                    amounts[name] = amounts.get(name, 0) + amount.nano
+            self._consume(index, result, 1)
         if fresh and self.pool.drawing & bit:
             self._draw(index, -1)
 
@@ -74,18 +71,23 @@ class PoolUsage:
         if not any(share is not None for _, share in holders):
             self.shared &= ~bit
         if result.share_id is not None:
-            for name, amount in result.consumed_capacity.items():
-                if amount.nano:
-                    amounts = self.consumed[index]
-                    amounts[name] -= amount.nano
-                    if not amounts[name]:
-                        del amounts[name]
-                    if not amounts:
-                        del self.consumed[index]
+            self._consume(index, result, -1)
         if not holders:
             self.holders.pop(index, None)
             if self.pool.drawing & bit:
                 self._draw(index, 1)
+
+    def _consume(self, index: int, result: DeviceRequestAllocationResult, sign: int) -> None:
+        """Add what a share takes, or take it off again; what comes to nothing is left out."""
+        amounts = self.consumed.setdefault(index, {})
+        for name, amount in result.consumed_capacity.items():
+            left = amounts.get(name, 0) + sign * amount.nano
+            if left:
+                amounts[name] = left
+            else:
+                amounts.pop(name, None)
+        if not amounts:
+            del self.consumed[index]
 
     def _draw(self, index: int, sign: int) -> None:
         pool, remaining = self.pool, self.remaining

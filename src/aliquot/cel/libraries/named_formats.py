@@ -17,7 +17,7 @@ from aliquot.cel.patterns import compile_pattern
 from aliquot.cel.typesystem import struct
 from aliquot.cel.values import NONE, ExtensionValue, Optional
 
-__all__ = ["FORMATS", "NamedFormat"]
+__all__ = ["FORMATS", "LONGEST_PATTERN", "NamedFormat"]
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN: Final = _LABEL + r"(\." + _LABEL + ")*"
@@ -191,6 +191,10 @@ _FORMATS: Final = {
     "date": NamedFormat("date", 71, _date),
     "datetime": NamedFormat("datetime", 71, _datetime),
 }
+
+
+LONGEST_PATTERN: Final = max(each.regex_size for each in _FORMATS.values())
+"""Characters of the longest pattern that a format is said to have."""
 
 
 def _validate(wanted: NamedFormat, text: str) -> Optional:
