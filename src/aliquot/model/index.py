@@ -6,8 +6,10 @@ from typing import TypeVar
 
 from aliquot.model.core import Namespace, Node, Pod, PriorityClass
 from aliquot.model.meta import KubernetesObject
+from aliquot.model.owners import OWNERS
+from aliquot.model.podgroups import POD_GROUPS
 from aliquot.model.resource import ResourceClaim
-from aliquot.model.snapshot import Snapshot
+from aliquot.model.snapshot import FIELDS, Snapshot
 from aliquot.model.topology import Topology
 from aliquot.model.workloads import Job, PodGroup, Workload
 
@@ -15,6 +17,14 @@ Key = tuple[str, str]
 """(namespace, name)."""
 
 T = TypeVar("T", bound=KubernetesObject)
+
+OwnerIndex = dict[str, dict[Key, KubernetesObject]]
+"""Objects that say how pods belong together: by the name of their type, then by key."""
+
+_OWNER_KINDS: tuple[type[KubernetesObject], ...] = (Job, PodGroup, Workload, *OWNERS, *POD_GROUPS)
+
+OWNER_FIELDS: dict[str, str] = {kind.__name__: FIELDS[kind] for kind in _OWNER_KINDS}
+"""The fields of a Snapshot that hold such objects, by the name of the type."""
 
 
 def by_key(items: Iterable[T]) -> dict[Key, T]:
@@ -38,6 +48,7 @@ class SnapshotIndex:
     workloads: dict[Key, Workload]
     priority_classes: dict[str, PriorityClass]
     topologies: dict[str, Topology]
+    owners: OwnerIndex
 
     @staticmethod
     def of(snapshot: Snapshot, previous: "SnapshotIndex | None" = None) -> "SnapshotIndex":
@@ -66,6 +77,7 @@ class SnapshotIndex:
             before.topologies
             if before and old and _topologies_of(old) == _topologies_of(snapshot)
             else by_name(item for kept in reversed(_topologies_of(snapshot)) for item in kept),
+            _owners_of(snapshot, previous),
         )
 
     def managed(self, namespace: str) -> bool:
@@ -80,6 +92,17 @@ class SnapshotIndex:
             return spec.priority
         found = self.priority_classes.get(spec.priority_class_name)
         return found.value if found is not None else 0
+
+
+def _owners_of(snapshot: Snapshot, previous: "SnapshotIndex | None") -> OwnerIndex:
+    found: OwnerIndex = {}
+    for kind, field_name in OWNER_FIELDS.items():
+        items: tuple[KubernetesObject, ...] = getattr(snapshot, field_name)
+        if previous is not None and getattr(previous.snapshot, field_name) is items:
+            found[kind] = previous.owners[kind]
+        else:
+            found[kind] = by_key(items)
+    return found
 
 
 def _topologies_of(snapshot: Snapshot) -> tuple[tuple[Topology, ...], ...]:

@@ -191,8 +191,12 @@ class ElasticPolicy(Record, frozen=True):
 
 
 class TrainingJobSpec(Record, frozen=True):
-    """The replica specs of the one role map that the kind has, by role name (Master, Worker, PS ...)."""
+    """The replica specs of the one role map that the kind has, by role name (Master, Worker, PS ...).
 
+    launcher_creation_policy: of MPIJobs, AtStartup (the default) or WaitForWorkersReady.
+    """
+
+    launcher_creation_policy: str = ""
     run_policy: RunPolicy = RunPolicy()
     elastic_policy: ElasticPolicy | None = None
     pytorch_replica_specs: dict[str, ReplicaSpec] = msgspec.field(
@@ -249,7 +253,7 @@ class MPIJob(TrainingJob, frozen=True, tag_field="kind", tag="MPIJob"):
 
 
 class TrainJob(KubernetesObject, frozen=True, tag_field="kind", tag="TrainJob"):
-    """Kubeflow Trainer (trainer.kubeflow.org/v1alpha1): makes a JobSet, which says how many pods there are."""
+    """Kubeflow Trainer (trainer.kubeflow.org/v1alpha1): makes a JobSet, which says how many pods it has."""
 
 
 OWNERS: dict[type[KubernetesObject], tuple[str, ...]] = {

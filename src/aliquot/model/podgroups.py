@@ -1,4 +1,4 @@
-"""Pod groups of other schedulers, which people who come from them have: KAI's, Volcano's, the scheduler plugins'.
+"""Pod groups of other schedulers, which people who come from there have.
 
 Sources: scheduling.run.ai/v2alpha2 (KAI-Scheduler), scheduling.volcano.sh/v1beta1 (Volcano) and
 scheduling.x-k8s.io/v1alpha1 (kubernetes-sigs/scheduler-plugins, coscheduling).

@@ -40,12 +40,25 @@ class SchedulingPolicy(Record, frozen=True):
     gang: GangSchedulingPolicy | None = None
 
 
+class TopologyKey(Record, frozen=True):
+    """A node label: the pods of the group must be on nodes with one value of it."""
+
+    key: str = ""
+
+
+class SchedulingConstraints(Record, frozen=True):
+    """v1alpha2 and later (KEP-5732)."""
+
+    topology: tuple[TopologyKey, ...] = ()
+
+
 class PodGroupTemplate(Record, frozen=True):
     """An entry of a Workload; v1alpha1 calls the policy `policy`, later versions `schedulingPolicy`."""
 
     name: str = ""
     policy: SchedulingPolicy | None = None
     scheduling_policy: SchedulingPolicy | None = None
+    scheduling_constraints: SchedulingConstraints | None = None
 
     @property
     def effective_policy(self) -> SchedulingPolicy | None:
@@ -71,6 +84,7 @@ class PodGroupResourceClaim(Record, frozen=True):
 
 class PodGroupSpec(Record, frozen=True):
     scheduling_policy: SchedulingPolicy | None = None
+    scheduling_constraints: SchedulingConstraints | None = None
     resource_claims: tuple[PodGroupResourceClaim, ...] = ()
     priority: int | None = None
     priority_class_name: str = ""

@@ -1,38 +1,64 @@
 """Gangs: the pods that must be placed together or not at all. A pod on its own is a gang of one.
 
-Sources of a gang, the first that applies: the PodGroup that spec.schedulingGroup names (scheduling.k8s.io
-v1alpha2 and later); the pod group of the Workload that spec.workloadRef names (v1alpha1); the annotations
-`aliquot.dev/gang` and `aliquot.dev/gang-size`; the Job that controls the pod. A Job's pods that may run at a
-time start together; `aliquot.dev/gang-size` on its pods sets another number (1: each on its own).
+What makes pods a gang is told in `aliquot.workloads.membership`, how much of it must start together by its
+source (`aliquot.workloads.sources`) and by settings (`aliquot.workloads.labels`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
-from aliquot.model.core import QUEUE_LABELS, Pod
+import msgspec
+
+from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.meta import KubernetesObject, ObjectRef
+from aliquot.model.owners import TrainingJob
+from aliquot.model.podgroups import KaiPodGroup, VolcanoPodGroup
 from aliquot.model.verdicts import Fact
-from aliquot.model.workloads import Job, SchedulingPolicy
+from aliquot.model.workloads import PodGroup
 from aliquot.queues.tree import QueueTree
+from aliquot.workloads import labels, settings
+from aliquot.workloads.lookup import Lookup
+from aliquot.workloads.membership import SOURCES, membership
+from aliquot.workloads.queue_names import queue_name
+from aliquot.workloads.settings import NO_COST, RestartCost
+from aliquot.workloads.sources.source import Group, GroupKey, Member, Shape
+from aliquot.workloads.subgroups import ALONE, SubGroup
+from aliquot.workloads.trees import finished_shape
 
-GANG_ANNOTATION = "aliquot.dev/gang"
-GANG_SIZE_ANNOTATION = "aliquot.dev/gang-size"
-
-GroupKey = tuple[str, ...]
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+GANG_ANNOTATION = labels.GANG
+GANG_SIZE_ANNOTATION = labels.GANG_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class Gang:
+class GangRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy says about gangs.
+
+    default_queue: the queue of workloads that name none. preemptible_below: work of this priority or more is
+    not preemptible unless it says so; None: only what says so is not. by_member_priority, leaders_first:
+    whether the order of members heeds their own priorities and who leads.
+    """
+
+    default_queue: str = ""
+    preemptible_below: int | None = None
+    by_member_priority: bool = True
+    leaders_first: bool = True
+
+
+class Gang(msgspec.Struct, frozen=True, kw_only=True):
     """Pods that are decided together.
 
-    ref: the object that stands for them. members: its live pods, by name. minimum: how many of them must be
-    placed at once; those beyond are placed one by one. created: when the workload came (its owner's time, so
-    that a replaced pod keeps its place). queue: the name of its queue, that of its first pod by name,
-    ended ones included; "" outside queues (namespace not managed).
-    problem: why its size cannot be known, as a fact, or None.
+    ref: the object that stands for them. members: its live pods, in the order in which they are to be placed.
+    minimum: how many of them must be placed at once; those beyond are placed one by one. created: when the
+    workload came (its owner's time, so that a replaced pod keeps its place). queue: the name of its queue,
+    that of its first pod by name, ended ones included; "" outside queues (namespace not managed). problem:
+    why its size cannot be known, as a fact, or None.
+
+    root: its subgroups; a gang without parts is a single leaf "". leaf_of: the leaf of each member, by
+    (namespace, name) of the pod. maximum: how many members run at most, None for any number. preemptible:
+    others may take its place. started: when it last came to have its minimum on nodes, None while it has
+    nothing there. stale_since: since when it was seen to run with less than that, None if that was never
+    noted. cost: what is lost when it starts again. staleness_grace_seconds, preemption_delay_seconds: its own
+    bounds, None where the policy's apply; a negative grace means for ever.
     """
 
     ref: ObjectRef
@@ -42,6 +68,15 @@ class Gang:
     priority: int
     queue: str
     problem: Fact | None = None
+    root: SubGroup = ALONE
+    leaf_of: Mapping[Key, str] = {}
+    maximum: int | None = None
+    preemptible: bool = True
+    started: datetime | None = None
+    stale_since: datetime | None = None
+    cost: RestartCost = NO_COST
+    staleness_grace_seconds: int | None = None
+    preemption_delay_seconds: int | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -50,98 +85,146 @@ class Gang:
 
 def group_key(pod: Pod, index: SnapshotIndex) -> GroupKey:
     """What the pod is grouped by; pods with equal keys form one gang."""
-    meta, spec = pod.metadata, pod.spec
-    if spec.scheduling_group is not None and spec.scheduling_group.pod_group_name:
-        name = spec.scheduling_group.pod_group_name
-        found = index.pod_groups.get((meta.namespace, name))
-        if found is None or _is_gang(found.spec.scheduling_policy):
-            return ("PodGroup", meta.namespace, name)
-        return ("Pod", meta.namespace, meta.name)
-    if spec.workload_ref is not None and spec.workload_ref.name:
-        reference = spec.workload_ref
-        policy = _workload_policy(index, meta.namespace, reference.name, reference.pod_group)
-        if policy is None or _is_gang(policy):
-            replica = reference.pod_group_replica_key
-            return ("Workload", meta.namespace, reference.name, reference.pod_group, replica)
-        return ("Pod", meta.namespace, meta.name)
-    annotated = meta.annotations.get(GANG_ANNOTATION)
-    if annotated:
-        return ("Gang", meta.namespace, annotated)
-    owner = meta.controller
-    if owner is not None and owner.kind == "Job" and (meta.namespace, owner.name) in index.jobs:
-        return ("Job", meta.namespace, owner.name)
-    return ("Pod", meta.namespace, meta.name)
-
-
-def _is_gang(policy: SchedulingPolicy | None) -> bool:
-    return policy is not None and policy.gang is not None
-
-
-def _workload_policy(index: SnapshotIndex, namespace: str, name: str, group: str) -> SchedulingPolicy | None:
-    found = index.workloads.get((namespace, name))
-    if found is None:
-        return None
-    for template in (*found.spec.pod_groups, *found.spec.pod_group_templates):
-        if template.name == group:
-            return template.effective_policy or SchedulingPolicy()
-    return None
+    return membership(pod, Lookup(index)).key
 
 
 def gangs(
-    index: SnapshotIndex, tree: QueueTree, keys: Mapping[GroupKey, Iterable[Pod]], default_queue: str
+    index: SnapshotIndex,
+    tree: QueueTree,
+    keys: Mapping[GroupKey, Iterable[Pod]],
+    default_queue: str,
+    rules: GangRules | None = None,
 ) -> list[Gang]:
     """The gangs of pods grouped by `group_key`. Pods that ended or are being deleted are not members."""
-    return [_gang(index, tree, key, tuple(pods), default_queue) for key, pods in keys.items()]
+    rules = msgspec.structs.replace(rules or GangRules(), default_queue=default_queue)
+    lookup = Lookup(index)
+    return [
+        gang_of(key, [Member(pod, membership(pod, lookup)) for pod in pods], lookup, tree, rules)
+        for key, pods in keys.items()
+    ]
 
 
-def _gang(
-    index: SnapshotIndex, tree: QueueTree, key: GroupKey, pods: tuple[Pod, ...], default_queue: str
-) -> Gang:
-    named = sorted(pods, key=lambda pod: pod.metadata.name)
-    members = tuple(pod for pod in named if live(pod))
-    owner, ref = _owner(index, key, pods)
-    minimum, problem = _minimum(index, key, pods, owner)
+def gang_of(key: GroupKey, members: list[Member], lookup: Lookup, tree: QueueTree, rules: GangRules) -> Gang:
+    """The gang of all pods with this key, those that ended included."""
+    if len(members) > 1:
+        members.sort(key=_name)
+    source = SOURCES[key[0]]
+    standing = source.owner(key, lookup)
+    chain = lookup.chain(members[0].pod)
+    owners = chain if standing is None or standing in chain else (standing, *chain)
+    said = settings.gather(members, owners, labels.SETTINGS)
+    group = Group(key, members, owners, lookup, said)
+    shape, placed = _shape(group)
+    leaf_of = {member.pod.key: member.membership.leaf for member in placed if live(member.pod)}
+    minimum = max(1, shape.root.least)
+    if len(placed) > 1:
+        by_priority, leaders_first = rules.by_member_priority, rules.leaders_first
+        placed = sorted(placed, key=lambda item: settings.task_order(item, by_priority, leaders_first))
+    alive = tuple([member.pod for member in placed if live(member.pod)])
+    priority = _priority(lookup.index, members, owners, said)
+    started, stale_since = _times(alive, minimum, standing, said)
+    grace, delay = _bounds(standing, said)
     return Gang(
-        ref=ref,
-        members=members,
+        ref=_ref(key, standing, members[0].pod),
+        members=alive,
         minimum=minimum,
-        created=_created(owner, pods),
-        priority=_priority(index, key, pods),
-        queue=queue_of(index, tree, named[0], owner, default_queue),
-        problem=problem,
+        created=_created(standing, members),
+        priority=priority,
+        queue=queue_name(lookup.index, tree, members[0].pod, owners, rules.default_queue),
+        problem=shape.problem,
+        root=shape.root,
+        leaf_of=leaf_of,
+        maximum=shape.maximum,
+        preemptible=settings.preemptible(said, owners, priority, rules.preemptible_below),
+        started=started,
+        stale_since=stale_since,
+        cost=settings.restart_cost(said) if said else NO_COST,
+        staleness_grace_seconds=grace,
+        preemption_delay_seconds=delay,
     )
 
 
-def _owner(
-    index: SnapshotIndex, key: GroupKey, pods: tuple[Pod, ...]
-) -> tuple[KubernetesObject | None, ObjectRef]:
-    kind, namespace, name = key[0], key[1], key[2]
-    owner: KubernetesObject | None
-    match kind:
-        case "PodGroup":
-            owner = index.pod_groups.get((namespace, name))
-        case "Workload":
-            owner = index.workloads.get((namespace, name))
-            shown = "/".join(part for part in key[2:] if part)
-            uid = owner.metadata.uid if owner is not None else ""
-            return owner, ObjectRef(kind=kind, namespace=namespace, name=shown, uid=uid)
-        case "Job":
-            owner = index.jobs.get((namespace, name))
-        case "Pod":
-            return None, pods[0].ref
-        case _:
-            owner = None
-    if owner is not None:
-        return owner, owner.ref
-    return None, ObjectRef(kind=kind, namespace=namespace, name=name)
+def _name(member: Member) -> str:
+    return member.pod.metadata.name
+
+
+def _shape(group: Group) -> tuple[Shape, Sequence[Member]]:
+    if group.key[0] == "Pod" and not group.settings:
+        root = ALONE
+        annotations = group.members[0].pod.metadata.annotations
+        if not annotations or labels.SUBGROUP_SETTINGS.isdisjoint(annotations):
+            return Shape(root), group.members
+    return finished_shape(group, SOURCES[group.key[0]].shape(group))
+
+
+def _ref(key: GroupKey, standing: KubernetesObject | None, first: Pod) -> ObjectRef:
+    if key[0] == "Pod":
+        return first.ref
+    uid = standing.metadata.uid if standing is not None else ""
+    return ObjectRef(kind=key[0], namespace=key[1], name=SOURCES[key[0]].shown(key), uid=uid)
+
+
+def _created(standing: KubernetesObject | None, members: Sequence[Member]) -> datetime:
+    if standing is not None and standing.metadata.creation_timestamp is not None:
+        return standing.metadata.creation_timestamp
+    return min(member.pod.metadata.creation_timestamp or settings.LONG_AGO for member in members)
+
+
+def _priority(
+    index: SnapshotIndex,
+    members: Sequence[Member],
+    owners: Sequence[KubernetesObject],
+    said: Mapping[str, str],
+) -> int:
+    """What a pod group says, else the class that a label names, else the highest among the pods."""
+    named = []
+    for owner in owners:
+        if isinstance(owner, PodGroup) and owner.spec.priority is not None:
+            return owner.spec.priority
+        if isinstance(owner, (PodGroup, KaiPodGroup, VolcanoPodGroup)):
+            named.append(owner.spec.priority_class_name)
+        elif isinstance(owner, TrainingJob) and owner.spec.run_policy.scheduling_policy is not None:
+            named.append(owner.spec.run_policy.scheduling_policy.priority_class)
+    if said:
+        named += [said.get(labels.KAI_PRIORITY_CLASS, ""), said.get(labels.RAY_PRIORITY_CLASS, "")]
+    for name in named:
+        if name in index.priority_classes:
+            return index.priority_classes[name].value
+    return max([index.priority(member.pod) for member in members])
+
+
+def _times(
+    alive: Sequence[Pod], minimum: int, standing: KubernetesObject | None, said: Mapping[str, str]
+) -> tuple[datetime | None, datetime | None]:
+    started = settings.started(alive, minimum)
+    stale = settings.moment(said.get(labels.STALE_SINCE)) if said else None
+    if isinstance(standing, KaiPodGroup):
+        annotations = standing.metadata.annotations
+        stale = stale or settings.moment(annotations.get(labels.KAI_STALE_SINCE))
+        if started is not None:
+            started = settings.moment(annotations.get(labels.KAI_STARTED)) or started
+    return started, stale
+
+
+def _bounds(standing: KubernetesObject | None, said: Mapping[str, str]) -> tuple[int | None, int | None]:
+    """How long it may be stale, and how long it waits before it takes places from others, in seconds."""
+    if not said and standing is None:
+        return None, None
+    grace = said.get(labels.STALENESS_GRACE, said.get(labels.KAI_STALENESS_GRACE))
+    delay = said.get(labels.PREEMPTION_DELAY, said.get(labels.KAI_PREEMPTION_DELAY))
+    if isinstance(standing, KaiPodGroup):
+        grace = grace or standing.spec.staleness_grace_period
+        delay = delay or standing.spec.preemption_delay
+    return settings.seconds(grace), settings.seconds(delay)
 
 
 def queues_of_gangs(index: SnapshotIndex, tree: QueueTree, default_queue: str) -> Callable[[Pod], str]:
     """A function from any pod of the snapshot to the queue of its gang."""
+    lookup = Lookup(index)
     first: dict[GroupKey, Pod] = {}
     keys: dict[Key, GroupKey] = {}
     for pod in index.snapshot.pods:
-        key = group_key(pod, index)
+        key = membership(pod, lookup).key
         if key[0] != "Pod":
             keys[pod.key] = key
             known = first.get(key)
@@ -152,110 +235,13 @@ def queues_of_gangs(index: SnapshotIndex, tree: QueueTree, default_queue: str) -
     def queue(pod: Pod) -> str:
         key = keys.get(pod.key)
         if key is None:
-            return queue_of(index, tree, pod, None, default_queue)
+            return queue_name(index, tree, pod, lookup.chain(pod), default_queue)
         known = found.get(key)
         if known is None:
-            owner = _owner(index, key, (pod,))[0]
-            known = found[key] = queue_of(index, tree, first[key], owner, default_queue)
+            standing = SOURCES[key[0]].owner(key, lookup)
+            chain = lookup.chain(first[key])
+            owners = chain if standing is None or standing in chain else (standing, *chain)
+            known = found[key] = queue_name(index, tree, first[key], owners, default_queue)
         return known
 
     return queue
-
-
-def _minimum(
-    index: SnapshotIndex, key: GroupKey, pods: tuple[Pod, ...], owner: KubernetesObject | None
-) -> tuple[int, Fact | None]:
-    """How many live members must be placed together. Members that succeeded have played their part."""
-    kind = key[0]
-    succeeded = sum(1 for pod in pods if pod.status.phase == "Succeeded")
-    if kind == "Pod":
-        return 1, None
-    if kind == "Job":
-        size = _annotated_size(pods)
-        if isinstance(size, Fact):
-            return 1, size
-        assert isinstance(owner, Job)
-        return _job_size(owner, succeeded) if size is None else size, None
-    if kind == "Gang":
-        size = _annotated_size(pods)
-        if isinstance(size, Fact):
-            return 1, size
-        if size is None:
-            return 1, Fact(test="gangSize", subject=GANG_SIZE_ANNOTATION, wanted="a whole number from 1")
-        return max(1, size - succeeded), None
-    namespace, name = key[1], key[2]
-    policy = None
-    if kind == "PodGroup":
-        group = index.pod_groups.get((namespace, name))
-        policy = group.spec.scheduling_policy if group is not None else None
-    else:
-        policy = _workload_policy(index, namespace, name, key[3])
-    if policy is None or policy.gang is None:
-        return 1, Fact(test="owner", subject=f"{kind.lower()}/{namespace}/{'/'.join(key[2:4])}")
-    return max(1, policy.gang.min_count - succeeded), None
-
-
-def _annotated_size(pods: tuple[Pod, ...]) -> int | Fact | None:
-    for pod in pods:
-        text = pod.metadata.annotations.get(GANG_SIZE_ANNOTATION)
-        if text is None:
-            continue
-        if text.isascii() and text.isdigit() and 0 < int(text) <= 100_000:
-            return int(text)
-        return Fact(
-            test="gangSize",
-            subject=GANG_SIZE_ANNOTATION,
-            wanted="a whole number from 1 to 100000",
-            available=text[:64],
-        )
-    return None
-
-
-def _job_size(job: Job, succeeded: int) -> int:
-    size = job.spec.parallelism
-    if job.spec.completions is not None:
-        size = min(size, job.spec.completions - max(succeeded, job.status.succeeded))
-    return max(1, size)
-
-
-def _created(owner: KubernetesObject | None, pods: tuple[Pod, ...]) -> datetime:
-    if owner is not None and owner.metadata.creation_timestamp is not None:
-        return owner.metadata.creation_timestamp
-    return min((pod.metadata.creation_timestamp or _LONG_AGO for pod in pods), default=_LONG_AGO)
-
-
-def _priority(index: SnapshotIndex, key: GroupKey, pods: tuple[Pod, ...]) -> int:
-    if key[0] == "PodGroup":
-        group = index.pod_groups.get((key[1], key[2]))
-        if group is not None and group.spec.priority is not None:
-            return group.spec.priority
-        if group is not None and group.spec.priority_class_name in index.priority_classes:
-            return index.priority_classes[group.spec.priority_class_name].value
-    return max(index.priority(pod) for pod in pods)
-
-
-def queue_of(
-    index: SnapshotIndex, tree: QueueTree, pod: Pod, owner: KubernetesObject | None, default_queue: str
-) -> str:
-    """The queue of a pod: by label on itself, its owner, its namespace, else the default; "" outside queues.
-
-    A default queue that does not exist stands for no queue at all.
-    """
-    meta = pod.metadata
-    namespace = index.namespaces.get(meta.namespace)
-    if namespace is None or not namespace.managed:
-        return ""
-    places = [meta.labels]
-    if owner is not None:
-        places.append(owner.metadata.labels)
-    elif meta.controller is not None and meta.controller.kind == "Job":
-        job = index.jobs.get((meta.namespace, meta.controller.name))
-        if job is not None:
-            places.append(job.metadata.labels)
-    places.append(namespace.metadata.labels)
-    for labels in places:
-        for label in QUEUE_LABELS:
-            named = labels.get(label)
-            if named:
-                return named
-    return default_queue if default_queue in tree.queues else ""
