@@ -24,7 +24,7 @@ def fleet(tmp_path: Path) -> str:
 
 
 def claim(name: str, count: int = 1, selector: str = "", cls: str = GPU) -> dict[str, Any]:
-    exactly: dict[str, Any] = {"deviceClassName": cls, "count": count}
+    exactly: dict[str, Any] = {"deviceClassName": cls, "allocationMode": "ExactCount", "count": count}
     if selector:
         exactly["selectors"] = [{"cel": {"expression": selector}}]
     return {
@@ -248,6 +248,7 @@ def test_a_selector_that_matches_nothing_or_fails_ends_with_1(fleet: str, capsys
         ('device.driver == "a" &&\n  device.drivr == "a"', "line 2, column 9", ".drivr"),
         (LONG + "nonsense", f"line 1, column {len(LONG) + 1}", "nonsense"),
         ("1", "line 1, column 1", "1"),
+        ("true || int('x') == 1", "line 1, column 12", "("),
     ],
 )
 def test_compile_errors_have_a_caret_under_the_place(
@@ -263,9 +264,36 @@ def test_compile_errors_have_a_caret_under_the_place(
     assert max(map(len, lines)) <= 80
 
 
+def test_a_caret_stands_under_the_place_after_wide_characters_too(fleet: str, capsys: Capsys) -> None:
+    result = aliquot(capsys, "dra", "match", "device.driver == '日本語' && nonsense", "-f", fleet)
+    line, caret = result.err.splitlines()[-2:]
+
+    # Each of the three characters takes two columns.
+    assert caret.index("^") == line.index("nonsense") + 3
+
+
+def test_a_selector_that_fails_on_one_device_names_it_within_80_columns(
+    tmp_path: Path, capsys: Capsys
+) -> None:
+    devices = [{"name": "gpu-0", "attributes": {"size": {"int": 1}}}, {"name": "gpu-1"}]
+    pool = {"name": "n", "generation": 1, "resourceSliceCount": 1}
+    spec = {"driver": GPU, "nodeName": "n", "pool": pool, "devices": devices}
+    head = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice", "metadata": {"name": "s"}}
+    file = tmp_path / "slice.json"
+    file.write_text(json.dumps({**head, "spec": spec}))
+    text = f"quantity(device.attributes['{GPU}'].size == 1 ? '1' : 'one').isInteger()"
+    result = aliquot(capsys, "dra", "match", text, str(file))
+    wordy = aliquot(capsys, "dra", "match", "quantity('one').isInteger()", str(file))
+
+    assert f"cannot be evaluated on one device, {GPU}/n/gpu-1:\n  no such key: size\n" in result.out
+    assert "  quantities must match the regular expression\n" in wordy.out
+    assert max(map(len, (result.out + wordy.out).splitlines())) <= 80
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["match", " ", "-f", "FLEET"], "give an EXPRESSION"),
         (["allocate"], "give files"),
         (["allocate", "/nonexistent.yaml"], "cannot be read"),
         (["allocate", "FLEET", "--node", "moon"], "they have plain-0, plain-1, split-0"),

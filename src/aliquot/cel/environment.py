@@ -23,7 +23,7 @@ from aliquot.cel.closures import Closure
 from aliquot.cel.compiler import CONVERSIONS, Compiler
 from aliquot.cel.cost import static_cost
 from aliquot.cel.declarations import Library, merge
-from aliquot.cel.errors import CompileError, EvaluationError, Issue
+from aliquot.cel.errors import CompileError, EvaluationError, Issue, Position
 from aliquot.cel.libraries.authorization import AUTHORIZATION, Authorizer, ResourceCheck
 from aliquot.cel.libraries.kubernetes import QUANTITY, REGEX, SEMVER
 from aliquot.cel.libraries.lists import INCLUDES, LISTS, LISTS_OF_GO, SETS
@@ -166,8 +166,9 @@ class Environment:
             try:
                 build(False)
             except EvaluationError as error:
-                message = f"program instantiation failed: {error}"
-                raise CompileError((Issue(1, 1, message),), message) from None
+                message = f"program instantiation failed: {error.message}"
+                place = error.position or Position(1, 1)
+                raise CompileError((Issue(place.line, place.column, message),), message) from None
         return Program(
             text,
             output=output,

@@ -26,6 +26,8 @@ def dra() -> None:
     """Try Dynamic Resource Allocation on files; no cluster is asked or changed."""
 
 
+_NO_EXPRESSION = "give an EXPRESSION, such as 'device.driver == \"gpu.nvidia.com\"'"
+
 _FILES = click.option(
     "-f",
     "--filename",
@@ -77,8 +79,9 @@ def allocate_command(
     mode best, by name in mode strict. Without Nodes in FILES, the names in the slices stand for them.
 
     Files may instead be recorded cases: objects with name, features, node, claimsToAllocate, deviceClasses,
-    resourceSlices and allocatedState. Each gives one line of JSON with name, outcome (allocated,
-    unallocatable, error), results and error.
+    resourceSlices and allocatedState. Nothing is filled in as the API server would: requests say
+    allocationMode and count. Each gives one line of JSON with name, outcome (allocated, unallocatable,
+    error), results and error.
     """
     names = _names((*files, *more))
     version = kubernetes_version(kubernetes)
@@ -173,6 +176,8 @@ def match_command(arguments: tuple[str, ...], files: tuple[str, ...], kubernetes
         raise Failure("give files with devices: -f slices.yaml, or -f fleet.yaml")
     if len(expressions) > 1:
         raise Failure("give one EXPRESSION in quotes; files end in .yaml, .yml, .json or follow -f")
+    if expressions and not expressions[0].strip():
+        raise Failure(_NO_EXPRESSION)
     version = kubernetes_version(kubernetes)
     try:
         if not expressions:
@@ -185,7 +190,7 @@ def match_command(arguments: tuple[str, ...], files: tuple[str, ...], kubernetes
 def _match_cases(names: Sequence[str], version: KubernetesVersion) -> int:
     cases = dra_input.cases(names, is_selector_case, SelectorCase.of, version)
     if not cases:
-        raise Failure("give an EXPRESSION, such as 'device.driver == \"gpu.nvidia.com\"'")
+        raise Failure(_NO_EXPRESSION)
     for case in cases:
         click.echo(json.dumps(case.result()))
     return 0
@@ -227,8 +232,9 @@ def _summary(expression: str, estimate: int, found: dra_matching.Matches) -> lis
     if estimate > DEFAULT_COST_LIMIT:
         lines.append(f"          the API server refuses it: the limit is {DEFAULT_COST_LIMIT}")
     for trouble in found.troubles:
-        lines += ["", f"cannot be evaluated on {trouble.count} devices, such as {trouble.example}:"]
-        lines.append(f"  {trouble.message}")
+        which = f"{trouble.count} devices, such as" if trouble.count > 1 else "one device,"
+        lines += ["", f"cannot be evaluated on {which} {trouble.example}:"]
+        lines += dra_report.wrapped(trouble.message, 2)
         if trouble.position is not None:
             lines += dra_report.excerpt(expression, trouble.position)
     return lines

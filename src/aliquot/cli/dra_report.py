@@ -1,6 +1,7 @@
 """Attempts to allocate and matches of a selector as tables, documents and paragraphs for people."""
 
 import textwrap
+import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -124,32 +125,32 @@ def paragraphs(attempt: Attempt) -> Iterator[str]:
         return
     if isinstance(outcome, Invalid):
         path = f"{outcome.path}: " if outcome.path else ""
-        yield from _wrapped(f"{subject}: {path}{outcome.problem}")
+        yield from wrapped(f"{subject}: {path}{outcome.problem}")
         return
     if isinstance(outcome, BudgetExceeded):
-        yield from _wrapped(f"{subject}: {_stopped(outcome)}")
+        yield from wrapped(f"{subject}: {_stopped(outcome)}")
         return
     where = f"none of {attempt.nodes} nodes serves it" if attempt.nodes != 1 else "the node does not serve it"
-    yield from _wrapped(f"{subject}: {where}")
+    yield from wrapped(f"{subject}: {where}")
     if attempt.other:
-        yield from _wrapped(f"mode best would serve it on {attempt.other}", 2)
+        yield from wrapped(f"mode best would serve it on {attempt.other}", 2)
         return
     pools = [fall.detail for fall in outcome.falls if fall.test == "pool"]
     for detail in pools[:MOST_POOLS]:
-        yield from _wrapped(f"unusable pool {detail}", 2)
+        yield from wrapped(f"unusable pool {detail}", 2)
     if len(pools) > MOST_POOLS:
         yield f"  {len(pools) - MOST_POOLS} more pools are unusable"
     most = "at most " if attempt.nodes != 1 else ""
     for need in outcome.needs:
-        yield from _wrapped(
+        yield from wrapped(
             f"{need.subject}: wants {need.wanted or 'all'}, {most}{need.free} free on a node", 2
         )
         for fall in outcome.falls:
             if fall.subject == need.subject:
-                yield from _wrapped(_told(fall), 4)
+                yield from wrapped(_told(fall), 4)
     for fall in outcome.falls:
         if fall.test != "pool" and fall.subject not in {need.subject for need in outcome.needs}:
-            yield from _wrapped(_told(fall), 2)
+            yield from wrapped(_told(fall), 2)
 
 
 def _stopped(outcome: BudgetExceeded) -> str:
@@ -160,7 +161,8 @@ def _told(fall: Fall) -> str:
     return _SENTENCES.get(fall.test, "{count} fell: {detail}").format(count=fall.count, detail=fall.detail)
 
 
-def _wrapped(text: str, indent: int = 0) -> list[str]:
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """The text in lines of at most 80 characters, all but the first indented by two more."""
     return textwrap.wrap(
         " ".join(text.split()),
         WIDTH,
@@ -173,9 +175,9 @@ def _wrapped(text: str, indent: int = 0) -> list[str]:
 def compile_failure(error: CompileError, expression: str) -> str:
     """The faults of an expression, each with the line that it is in and a caret under the place."""
     summary = f": {error.summary}" if error.summary and not error.issues else ""
-    lines = _wrapped(f"the expression does not compile{summary}")
+    lines = wrapped(f"the expression does not compile{summary}")
     for issue in error.issues:
-        lines += _wrapped(f"line {issue.line}, column {issue.column}: {issue.message}", 2)
+        lines += wrapped(f"line {issue.line}, column {issue.column}: {issue.message}", 2)
         lines += excerpt(expression, Position(issue.line, issue.column))
     return "\n".join(lines)
 
@@ -188,10 +190,21 @@ def excerpt(expression: str, position: Position) -> list[str]:
     line = "".join(character if character.isprintable() else " " for character in lines[position.line - 1])
     column = min(position.column - 1, len(line))
     room = WIDTH - 4
+    if cells(line) != len(line):
+        # So that wide characters fit, too.
+        room //= 2
     start = 0 if column < room - 6 else column - room // 2
     shown = line[start : start + room]
     if start:
         shown = "..." + shown[3:]
     if start + room < len(line):
         shown = shown[:-3] + "..."
-    return [f"    {shown}", f"    {' ' * (column - start)}^"]
+    return [f"    {shown}", f"    {' ' * cells(shown[: column - start])}^"]
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal a text takes: two for a wide character, none for an accent on one."""
+    return sum(
+        0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF")
+        for each in text
+    )
