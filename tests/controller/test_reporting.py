@@ -204,8 +204,9 @@ async def queue(client: Client, name: str, parent: str = "") -> None:
 async def test_queues_say_what_is_used_and_whether_they_are_ready(
     client: Client, faulty: Client, proxy: FaultyProxy
 ) -> None:
-    (crd,) = [one for one in manifests.load() if one["kind"] == "CustomResourceDefinition"]
-    await client.create(CRDS, crd)
+    for one in manifests.load():
+        if one["kind"] == "CustomResourceDefinition":
+            await client.create(CRDS, one)
     await queue(client, "default")
     await queue(client, "lost", parent="gone")
     managed = {"metadata": {"labels": {"aliquot.dev/managed": "true"}}}

@@ -4,7 +4,7 @@ import itertools
 import random
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.scheduling.builders import (
@@ -143,7 +143,7 @@ def test_what_was_decided_before_does_not_matter(snapshots, policy):
         assert decide(later, policy, NOW, memory=memory) == decide(later, policy, NOW)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 @given(clusters())
 def test_a_plan_leaves_nothing_behind_that_fits(snapshot):
     # A claim that several pods share may be got by a later one, which lets an earlier one in next time; and

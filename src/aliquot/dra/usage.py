@@ -175,6 +175,31 @@ class Usage:
                         if (result.driver, result.pool) == key and not result.admin_access:
                             self._change(key, claim, result, taking=True)
 
+    def twin(self) -> "Usage":
+        """A usage in the same state that goes its own way from here."""
+        twin = Usage(self.fleet)
+        twin._take_over(self)
+        return twin
+
+    def is_free(self, allocation: AllocationResult) -> bool:
+        """Whether all that an allocation takes is free to be taken."""
+        for result in allocation.devices.results:
+            pool = self.fleet.pools.get((result.driver, result.pool))
+            index = None if pool is None else pool.names.get(result.device)
+            if result.admin_access or pool is None or index is None:
+                continue
+            usage, bit = self.of_pool(pool), 1 << index
+            if usage.taken & bit or (result.share_id is None and usage.shared & bit):
+                return False
+            if usage.blocked & bit and not usage.shared & bit:
+                return False
+            consumed = usage.consumed.get(index, {})
+            for name, amount in result.consumed_capacity.items() if result.share_id is not None else ():
+                capacity = pool.devices[index].capacity.get(name)
+                if capacity is not None and consumed.get(name, 0) + amount.nano > capacity.value.nano:
+                    return False
+        return True
+
     def of_pool(self, pool: Pool) -> PoolUsage:
         """What is taken of a pool. Not to be changed."""
         found = self._pools.get(pool.key)

@@ -6,12 +6,17 @@ from fractions import Fraction
 
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.shares import share_of_result
+from aliquot.fractions.charges import device_charge
+from aliquot.fractions.devices import NONE, node_devices
+from aliquot.fractions.requests import GpuRequest, gpu_request
 from aliquot.inventory.owners import Owners
 from aliquot.inventory.workloads import Status, WorkloadTable
+from aliquot.model.core import Node, Pod
 from aliquot.model.index import SnapshotIndex, live
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, exact
 from aliquot.queues.ledger import Ledger
-from aliquot.queues.tree import GPU, UNIT, Amount, QueueTree, exact
+from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.holdings import class_counts, pod_charge
 from aliquot.scheduling.requests import pod_requests
 
@@ -106,7 +111,7 @@ def queue_usage(
     for group in owners.groups:
         for pod in group.pods:
             if pod.spec.node_name and live(pod):
-                add(group.gang.queue, pod_charge(pod_requests(pod.spec), index.nodes.get(pod.spec.node_name)))
+                add(group.gang.queue, _charge(pod, index.nodes.get(pod.spec.node_name)))
     return usage, outside
 
 
@@ -184,3 +189,11 @@ def _gpu_first(resource: str) -> tuple[bool, str]:
 def fraction_of(used: Amount, whole: int | None) -> Fraction | None:
     """used / whole, None where there is no whole to compare with."""
     return Fraction(used) / whole if whole else None
+
+
+def _charge(pod: Pod, node: Node | None) -> Charge:
+    """What a pod takes of its node besides claims."""
+    request = gpu_request(pod)
+    devices = NONE if node is None else node_devices(node)
+    gpus = device_charge(request, devices) if isinstance(request, GpuRequest) else 0
+    return pod_charge(pod_requests(pod.spec), gpus)

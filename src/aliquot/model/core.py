@@ -207,6 +207,7 @@ class ExtendedResourceClaimStatus(Record, frozen=True):
 class PodStatus(Record, frozen=True):
     """phase: Pending, Running, Succeeded, Failed or Unknown."""
 
+    nominated_node_name: str = ""
     phase: str = "Pending"
     conditions: tuple[Condition, ...] = ()
     resource_claim_statuses: tuple[PodResourceClaimStatus, ...] = ()

@@ -8,7 +8,6 @@ import enum
 
 import msgspec
 
-
 PLACED = "aliquot.dev/Placed"
 """Condition type of pods: True with the reason Placed, or False with the reason of the verdict."""
 
@@ -58,6 +57,22 @@ class Reason(enum.StrEnum):
     """A device that the pod was given could not be made ready on its node, or not in time."""
     NODE_SETTLING = "NodeSettling"
     """The scheduler allocates devices on the pod's node for another pod; this one goes next."""
+    OVER_QUOTA = "OverQuota"
+    """Work that cannot be preempted would exceed the quota of its queue, or of one above."""
+    TOPOLOGY_NOT_MET = "TopologyNotMet"
+    """No domain of the level that must hold the workload has room for it, or the level is not known."""
+    FRACTION_REFUSED = "FractionRefused"
+    """No node gives parts of its devices in the way that the pod asks for."""
+    ROOM_PROMISED = "RoomPromised"
+    """It has a place, and starts there when the pods that are leaving are gone."""
+    RECLAIMED = "Reclaimed"
+    """The pod leaves for work of a queue that is entitled to what it holds."""
+    PREEMPTED = "Preempted"
+    """The pod leaves for work of higher priority in its queue."""
+    CONSOLIDATED = "Consolidated"
+    """The pod is moved, so that work fits that otherwise would not."""
+    GANG_BROKEN = "GangBroken"
+    """The gang has run for too long with fewer pods than it needs."""
     DEVICE_HELD_TWICE = "DeviceHeldTwice"
     """The devices that the scheduler chose for the pod are another claim's already."""
 

@@ -110,6 +110,11 @@ def tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:
     return False
 
 
+def is_ready(node: Node) -> bool:
+    """Whether the node is in working order, as far as it says."""
+    return all(item.status == "True" for item in node.status.conditions if item.type == "Ready")
+
+
 def node_fall(spec: PodSpec, node: Node) -> tuple[str, str] | None:
     """The first test of labels and taints at which the node refuses the pod, with its subject; None if none.
 

@@ -1,20 +1,23 @@
 """Asking the device allocator for one node, and what an answer means for a decision."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 
 from aliquot.dra.allocator import allocate
 from aliquot.dra.candidates import NodeIndex
+from aliquot.dra.demand import Demand
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.outcome import Allocated, BudgetExceeded, Invalid, Unallocatable
+from aliquot.dra.pools import members
 from aliquot.dra.requests import blueprint
-from aliquot.dra.shares import share_of_result
+from aliquot.dra.shares import share_of_device, share_of_result
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
-from aliquot.queues.tree import GPU, UNIT, Amount, Charge, exact
-from aliquot.scheduling.holdings import class_counts
+from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, exact
+from aliquot.scheduling.holdings import class_counts, request_classes
 from aliquot.scheduling.policy import Policy
 
 
@@ -46,6 +49,7 @@ class DeviceAllocator:
         self.usage = usage
         self._budget = policy.search_budget
         self._uncounted = policy.uncounted_drivers
+        self._classes = policy.counted_classes
         self.index = NodeIndex.of(fleet, usage, nodes, previous)
 
     def possible(self, claims: Sequence[ResourceClaim]) -> int:
@@ -76,12 +80,65 @@ class DeviceAllocator:
             name: number * UNIT for name, number in class_counts(claim, allocation).items()
         }
         devices = Fraction(0)
+        named = request_classes(claim) if self._classes else {}
         for result in allocation.devices.results:
-            if result.driver not in self._uncounted:
+            if result.driver not in self._uncounted and self._classes in named.get(result.request, ""):
                 devices += share_of_result(self.fleet, result)
         if devices:
             charge[GPU] = exact(devices * UNIT)
         return charge
+
+    def wanted(self, claim: ResourceClaim) -> Charge:
+        """What a claim will count for before it has devices, in billionths: one accelerator for each device
+        asked for, of the first alternative where there are several; a request for all devices counts one."""
+        charge: dict[str, Amount] = {}
+        accelerators: Amount = 0
+        for request in blueprint(self.fleet, claim).requests:
+            if not request.alternatives:
+                continue
+            first = request.alternatives[0]
+            if first.demand.admin:
+                continue
+            name = first.device_class.metadata.name
+            amount = (first.count or 1) * UNIT
+            charge[name] = charge.get(name, 0) + amount
+            if self._classes in name and self._counted(first.demand):
+                accelerators += amount
+        if accelerators:
+            charge[GPU] = accelerators
+        return charge
+
+    def takes_whole(self, claim: ResourceClaim) -> bool:
+        """Whether the claim gets whole devices only, so that `wanted` is what it will count for."""
+        for request in blueprint(self.fleet, claim).requests:
+            if len(request.alternatives) != 1 or request.alternatives[0].count is None:
+                return False
+            demand = request.alternatives[0].demand
+            for pool in self.fleet.pools.values():
+                eligible = demand.eligible(pool).eligible
+                if eligible & pool.shareable:
+                    return False
+                # Devices of one pool that a request can have and that draw on no counters are alike in this.
+                drawing = eligible & pool.drawing
+                plain = eligible & ~pool.drawing
+                for index in members(drawing | (plain & -plain)):
+                    if share_of_device(pool, index) != 1:
+                        return False
+        return True
+
+    def _counted(self, demand: Demand) -> bool:
+        """Whether the devices that a request matches are accelerators; a request that matches none counts."""
+        for pool in self.fleet.pools.values():
+            if demand.eligible(pool).matched:
+                return pool.driver not in self._uncounted
+        return True
+
+    def twin(self, nodes: Sequence[Node]) -> "DeviceAllocator":
+        """An allocator that goes its own way from the present state."""
+        twin = copy(self)
+        twin.usage = self.usage.twin()
+        twin.index = NodeIndex.of(self.fleet, twin.usage, nodes, None)
+        return twin
 
 
 def manager(fleet: Fleet, others: Fleet, drivers: frozenset[str] | None) -> Callable[[ResourceClaim], bool]:

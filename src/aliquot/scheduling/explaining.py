@@ -6,10 +6,12 @@ from fractions import Fraction
 
 from aliquot.model.resource import MAX_CONSUMERS
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
-from aliquot.queues.tree import Excess, exact, shown
+from aliquot.queues.amounts import exact, shown
+from aliquot.queues.tree import Excess
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.fixes import free_devices, free_resource, raise_limit
+from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.placing import Failure, Placer
 from aliquot.scheduling.requests import written
@@ -28,7 +30,7 @@ class Explainer:
         self._holdings = holdings
         self._observer = observer
 
-    def explain(self, gang: Gang, pods: Sequence[PodFacts], failure: Failure) -> Verdict:
+    def explain(self, gang: Gang, pods: Sequence[Member], failure: Failure) -> Verdict:
         """The verdict on pods that had to be placed together and were not. The state is left as it is."""
         if failure.full_claim is not None:
             return _full(failure)
@@ -37,7 +39,7 @@ class Explainer:
         state = self._placer.state
         point = state.mark()
         for placement in failure.placed:
-            state.take(placement, gang.queue)
+            state.place(placement)
         findings = survey(self._placer, failure.facts)
         reason, facts, fix = self._judge(pods, failure, findings)
         state.undo(point)
@@ -58,7 +60,7 @@ class Explainer:
             return Verdict(reason=Reason.GANG_DOES_NOT_FIT, facts=(members, cause, *facts), fix=fix)
         return Verdict(reason=reason, facts=facts, fix=fix)
 
-    def _over_limit(self, gang: Gang, pods: Sequence[PodFacts], failure: Failure, excess: Excess) -> Verdict:
+    def _over_limit(self, gang: Gang, pods: Sequence[Member], failure: Failure, excess: Excess) -> Verdict:
         """The limit, and what the whole gang wants of it: members with a place at their own charge."""
         before = sum((Fraction(item.charge.get(excess.resource, 0)) for item in failure.placed), Fraction(0))
         missing = len(pods) - len(failure.placed)
@@ -66,7 +68,7 @@ class Explainer:
         used = exact(Fraction(excess.used) - before)
         subject = f"{excess.queue}/{excess.resource}"
         fact = Fact(
-            test="limit",
+            test=excess.term,
             subject=subject,
             wanted=shown(wanted, excess.resource),
             available=shown(max(0, excess.limit - used), excess.resource),
@@ -74,14 +76,33 @@ class Explainer:
         facts = [
             fact,
             Fact(test="used", subject=subject, available=shown(used, excess.resource)),
-            Fact(test="limitIs", subject=subject, available=shown(excess.limit, excess.resource)),
+            Fact(test=f"{excess.term}Is", subject=subject, available=shown(excess.limit, excess.resource)),
         ]
         tree = self._placer.state.queues.tree
         fix = raise_limit(tree, self._holdings, excess, exact(used + wanted - excess.limit))
-        return Verdict(reason=Reason.OVER_LIMIT, facts=tuple(facts), fix=fix)
+        return Verdict(reason=_over(excess), facts=tuple(facts), fix=fix)
+
+    def over_limit(self, excess: Excess) -> Verdict:
+        """The verdict on members whose requests together exceed a limit, or the quota if they cannot be
+        preempted."""
+        subject = f"{excess.queue}/{excess.resource}"
+        facts = (
+            Fact(
+                test=excess.term,
+                subject=subject,
+                wanted=shown(excess.wanted, excess.resource),
+                available=shown(max(0, excess.limit - excess.used), excess.resource),
+            ),
+            Fact(test="used", subject=subject, available=shown(excess.used, excess.resource)),
+            Fact(test=f"{excess.term}Is", subject=subject, available=shown(excess.limit, excess.resource)),
+        )
+        tree = self._placer.state.queues.tree
+        return Verdict(
+            reason=_over(excess), facts=facts, fix=raise_limit(tree, self._holdings, excess, excess.short)
+        )
 
     def _judge(
-        self, pods: Sequence[PodFacts], failure: Failure, findings: Sequence[NodeFinding]
+        self, pods: Sequence[Member], failure: Failure, findings: Sequence[NodeFinding]
     ) -> tuple[Reason, tuple[Fact, ...], Fix | None]:
         """The reason, its facts, and the nearest fix."""
         facts = failure.facts
@@ -97,7 +118,7 @@ class Explainer:
 
     def _free(
         self,
-        pods: Sequence[PodFacts],
+        pods: Sequence[Member],
         failure: Failure,
         reason: Reason,
         findings: Sequence[NodeFinding],
@@ -173,6 +194,10 @@ _PLACE_FIXES = {
     "podAntiAffinity": "relaxPodAffinity",
     "claimNode": "freeClaimNode",
 }
+
+
+def _over(excess: Excess) -> Reason:
+    return Reason.OVER_QUOTA if excess.term == "quota" else Reason.OVER_LIMIT
 
 
 def _full(failure: Failure) -> Verdict:

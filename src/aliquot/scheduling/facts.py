@@ -7,6 +7,7 @@ was found out about one holds for the other.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from aliquot.fractions.requests import GpuRequest, RequestProblem, gpu_request
 from aliquot.model.core import PLACEMENT_GATE, Pod
 from aliquot.model.index import Remembered
 from aliquot.model.kinds import encode_json
@@ -17,25 +18,27 @@ from aliquot.scheduling.extended import without
 from aliquot.scheduling.interpod import affinity_terms, anti_affinity_terms
 from aliquot.scheduling.nodes import Demand
 
-Shape = tuple[bytes, bytes, tuple[tuple[str, int], ...], tuple[tuple[str, str, int], ...]]
-"""(constraints on nodes, claims wanted, resources, host ports)."""
+Shape = tuple[bytes, bytes, tuple[tuple[str, int], ...], tuple[tuple[str, str, int], ...], GpuRequest | None]
+"""(constraints on nodes, claims wanted, resources, host ports, devices of device plugins)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PodTraits:
     """What follows from the pod alone. `constraints`: its node selector, affinity and tolerations, as bytes
-    that are equal for pods with equal ones. social: it has required (anti-)affinity to other pods."""
+    that are equal for pods with equal ones. social: it has required (anti-)affinity to other pods. gpus: what
+    it asks of devices that a device plugin hands out, or what is wrong with that."""
 
     demand: Demand
     constraints: bytes
     social: bool
+    gpus: GpuRequest | RequestProblem | None = None
 
     @staticmethod
     def of(pod: Pod) -> "PodTraits":
         spec = pod.spec
         constraints = encode_json((spec.node_selector, required_nodes(spec.affinity), spec.tolerations))
         social = bool(affinity_terms(pod) or anti_affinity_terms(pod))
-        return PodTraits(Demand.of(pod), constraints, social)
+        return PodTraits(Demand.of(pod), constraints, social, gpu_request(pod))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,18 @@ class PodFacts:
     alternative: "PodFacts | None" = None
 
     @property
+    def gpus(self) -> GpuRequest | None:
+        """What the pod asks of devices that a device plugin hands out."""
+        found = self.traits.gpus
+        return found if isinstance(found, GpuRequest) else None
+
+    @property
+    def device_part(self) -> GpuRequest | None:
+        """Its request for parts of such devices."""
+        found = self.traits.gpus
+        return found if isinstance(found, GpuRequest) and found.shared else None
+
+    @property
     def gated(self) -> bool:
         """Aliquot's gate holds the pod."""
         return any(gate.name == PLACEMENT_GATE for gate in self.pod.spec.scheduling_gates)
@@ -80,7 +95,7 @@ class PodFacts:
         traits = self.traits
         if traits.social or self.claims_shape is None:
             return None
-        return (traits.constraints, self.claims_shape, traits.demand.items, traits.demand.ports)
+        return (traits.constraints, self.claims_shape, traits.demand.items, traits.demand.ports, self.gpus)
 
     def consumer(self, claim: ResourceClaim) -> ConsumerReference:
         """Who the claim is reserved for: the pod, or its PodGroup where the claim is the group's."""

@@ -41,15 +41,15 @@ def legacy_devices(requests: Mapping[str, int], node: Node | None) -> Amount:
     return found
 
 
-def pod_charge(requests: Mapping[str, int], node: Node | None) -> Charge:
-    """CPU, memory and legacy accelerators of a pod, in billionths."""
+def pod_charge(requests: Mapping[str, int], gpus: Amount) -> Charge:
+    """CPU, memory and accelerators of device plugins of a pod, in billionths. gpus: the last of these."""
     charge: dict[str, Amount] = {}
     if cpu := requests.get(CPU, 0):
         charge[CPU] = cpu * (UNIT // 1000)
     if memory := requests.get(MEMORY, 0):
         charge[MEMORY] = memory * UNIT
-    if devices := legacy_devices(requests, node):
-        charge[GPU] = exact(devices * UNIT)
+    if gpus:
+        charge[GPU] = exact(gpus)
     return charge
 
 

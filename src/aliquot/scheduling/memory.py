@@ -20,6 +20,7 @@ from aliquot.scheduling.allocating import DeviceAllocator, manager
 from aliquot.scheduling.facts import PodTraits
 from aliquot.scheduling.placing import StaticFit
 from aliquot.scheduling.policy import Policy, managed_drivers
+from aliquot.topology.tree import TopologyTree
 
 EMPTY_FLEET = Fleet.of((), ())
 
@@ -44,6 +45,7 @@ class Memory:
     _charges: Remembered = field(default_factory=Remembered)
     _nodes: tuple[Node, ...] | None = None
     _static: dict[bytes, StaticFit] = field(default_factory=dict)
+    _topologies: dict[str, TopologyTree] = field(default_factory=dict)
 
     def index(self, snapshot: Snapshot) -> SnapshotIndex:
         """The snapshot indexed; what belongs to objects that are gone is forgotten."""
@@ -108,6 +110,17 @@ class Memory:
         found = PodTraits.of(pod)
         self._traits.put(pod, found)
         return found
+
+    def topologies(self, snapshot: Snapshot, fleet: Fleet, strict: bool) -> dict[str, TopologyTree]:
+        """The domains of every topology, by name; kept as long as nothing that they depend on changes."""
+        assert self._index is not None
+        self._topologies = {
+            name: TopologyTree.of(
+                item, snapshot.nodes, fleet, strict=strict, previous=self._topologies.get(name)
+            )
+            for name, item in self._index.topologies.items()
+        }
+        return self._topologies
 
     def static_fits(self, nodes: tuple[Node, ...]) -> dict[bytes, StaticFit]:
         """Fits by constraints, for exactly these nodes."""

@@ -1,6 +1,6 @@
 """What is left on each node: CPU, memory, other resources, pod slots and host ports; with undo."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from aliquot.model.core import Node, Pod
@@ -24,6 +24,11 @@ class Demand:
     def of(pod: Pod) -> "Demand":
         requests = pod_requests(pod.spec)
         return Demand(requests, tuple(sorted(requests.items())), host_ports(pod))
+
+    def without(self, left_out: Callable[[str], object]) -> "Demand":
+        """The same demand without some resources."""
+        items = tuple(item for item in self.items if not left_out(item[0]))
+        return Demand(dict(items), items, self.ports)
 
 
 def host_ports(pod: Pod) -> tuple[Port, ...]:
@@ -52,10 +57,12 @@ def ports_clash(wanted: Iterable[Port], taken: Iterable[Port]) -> Port | None:
 
 
 class NodeTable:
-    """Free amounts by node, by the node's number in `names` (sorted by name).
+    """What is free on each node, by the node's number in `names` (sorted by name): now, and later.
 
-    `changes` lists the numbers of nodes in the order in which they changed, changes taken back included, so
-    that whoever keeps something per node can catch up from where it last looked.
+    free: amounts free now. leaving: what is added to that once everything that leaves the node is gone, less
+    what was promised of it, so that free + leaving is what is free later. `changes` lists the numbers of
+    nodes in the order in which they changed, changes taken back included, so that whoever keeps something per
+    node can catch up from where it last looked.
     """
 
     def __init__(self, nodes: Iterable[Node]) -> None:
@@ -65,40 +72,80 @@ class NodeTable:
         self.numbers: dict[str, int] = {name: number for number, name in enumerate(self.names)}
         self.whole: list[dict[str, int]] = [amounts(node.status.allocatable) for node in ordered]
         self.free: list[dict[str, int]] = [dict(whole) for whole in self.whole]
+        self.leaving: list[dict[str, int] | None] = [None] * len(ordered)
         self.ports: list[tuple[Port, ...]] = [()] * len(ordered)
+        self.ports_later: list[tuple[Port, ...]] = [()] * len(ordered)
         self.changes: list[int] = []
-        self._log: list[tuple[int, Demand]] = []
+        self._log: list[tuple[int, Demand, int, int]] = []
 
     def occupy(self, node: str, demand: Demand) -> None:
         """Count a pod that is on a node already (or about to be); not part of what can be undone."""
         number = self.numbers.get(node)
         if number is not None:
-            self._change(number, demand, -1)
+            self._change(number, demand, -1, 0)
 
     def take(self, number: int, demand: Demand) -> None:
-        self._change(number, demand, -1)
-        self._log.append((number, demand))
-        self.changes.append(number)
+        """Give the demand room that is free now."""
+        self._do(number, demand, -1, 0)
+
+    def promise(self, number: int, demand: Demand) -> None:
+        """Give the demand room that is free later."""
+        self._do(number, demand, 0, -1)
+
+    def leave(self, number: int, demand: Demand) -> None:
+        """What holds this room leaves: it is free later."""
+        self._do(number, demand, 0, 1)
+
+    def defer(self, number: int, demand: Demand) -> None:
+        """What was given room now gets the same later instead."""
+        self._do(number, demand, 1, -1)
+
+    def shift(self, number: int, demand: Demand, now: int, later: int) -> None:
+        """Add the demand `now` times to what is free and `later` times to what is leaving."""
+        self._do(number, demand, now, later)
 
     def mark(self) -> int:
         return len(self._log)
 
     def undo(self, mark: int) -> None:
-        while len(self._log) > mark:
-            number, demand = self._log.pop()
-            self._change(number, demand, 1)
+        log = self._log
+        while len(log) > mark:
+            number, demand, now, later = log.pop()
+            self._change(number, demand, -now, -later)
             self.changes.append(number)
 
     def fits(self, number: int, demand: Demand) -> bool:
-        """Whether resources and ports suffice. A resource that the node does not list is absent."""
+        """Whether there is room now, and what was promised keeps its room. A resource that the node does not
+        list is absent."""
         free = self.free[number]
         for resource, wanted in demand.items:
             if free.get(resource, 0) < wanted:
                 return False
+        if self.leaving[number] is not None and not self.fits_later(number, demand):
+            return False
         return not demand.ports or ports_clash(demand.ports, self.ports[number]) is None
 
+    def fits_later(self, number: int, demand: Demand) -> bool:
+        """Whether there is room once everything that leaves is gone."""
+        free, leaving = self.free[number], self.leaving[number]
+        if leaving is None:
+            for resource, wanted in demand.items:
+                if free.get(resource, 0) < wanted:
+                    return False
+        else:
+            for resource, wanted in demand.items:
+                if free.get(resource, 0) + leaving.get(resource, 0) < wanted:
+                    return False
+        return not demand.ports or ports_clash(demand.ports, self.ports_later[number]) is None
+
+    def later(self, number: int, resource: str) -> int:
+        """How much of a resource is free later."""
+        leaving = self.leaving[number]
+        free = self.free[number].get(resource, 0)
+        return free if leaving is None else free + leaving.get(resource, 0)
+
     def fall(self, number: int, demand: Demand) -> tuple[str, int, int] | None:
-        """The resource that is shortest, with wanted and free amounts; ("hostPort", port, 0) for a port.
+        """The resource that is shortest now, with wanted and free amounts; ("hostPort", port, 0) for a port.
 
         The shortest is the one of which the smallest part of what is wanted is free.
         """
@@ -114,15 +161,41 @@ class NodeTable:
         clash = ports_clash(demand.ports, self.ports[number]) if demand.ports else None
         return None if clash is None else ("hostPort", clash[2], 0)
 
-    def _change(self, number: int, demand: Demand, sign: int) -> None:
-        free = self.free[number]
-        for resource, wanted in demand.items:
-            free[resource] = free.get(resource, 0) + sign * wanted
+    def _do(self, number: int, demand: Demand, now: int, later: int) -> None:
+        self._change(number, demand, now, later)
+        self._log.append((number, demand, now, later))
+        self.changes.append(number)
+
+    def _change(self, number: int, demand: Demand, now: int, later: int) -> None:
+        """Add the demand `now` times to what is free, and `later` times to what is leaving."""
+        if now:
+            free = self.free[number]
+            for resource, wanted in demand.items:
+                free[resource] = free.get(resource, 0) + now * wanted
+        if later:
+            leaving = self.leaving[number]
+            if leaving is None:
+                leaving = self.leaving[number] = {}
+            for resource, wanted in demand.items:
+                total = leaving.get(resource, 0) + later * wanted
+                if total:
+                    leaving[resource] = total
+                else:
+                    leaving.pop(resource, None)
+            if not leaving:
+                self.leaving[number] = None
         if demand.ports:
-            if sign < 0:
-                self.ports[number] = (*self.ports[number], *demand.ports)
-            else:
-                left = list(self.ports[number])
-                for port in demand.ports:
-                    left.remove(port)
-                self.ports[number] = tuple(left)
+            if now:
+                self.ports[number] = _ports(self.ports[number], demand.ports, now)
+            if now + later:
+                self.ports_later[number] = _ports(self.ports_later[number], demand.ports, now + later)
+
+
+def _ports(held: tuple[Port, ...], ports: tuple[Port, ...], change: int) -> tuple[Port, ...]:
+    """Ports in use after some were freed (1) or taken (-1)."""
+    if change < 0:
+        return (*held, *ports)
+    left = list(held)
+    for port in ports:
+        left.remove(port)
+    return tuple(left)

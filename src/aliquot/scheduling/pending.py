@@ -13,7 +13,8 @@ from aliquot.scheduling.facts import PodFacts, pod_facts, with_extended
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand
 from aliquot.scheduling.served import ExtendedResources
-from aliquot.workloads.gangs import GroupKey, group_key
+from aliquot.workloads.gangs import group_key
+from aliquot.workloads.sources.source import GroupKey
 
 
 @dataclass(slots=True)
@@ -31,6 +32,11 @@ class Board:
     todo: dict[GroupKey, list[PodFacts]] = field(default_factory=dict)
     waiting: list[Pod] = field(default_factory=list)
     in_flight: dict[Key, tuple[Pod, str]] = field(default_factory=dict)
+
+    @property
+    def may_be_stale(self) -> bool:
+        """Whether some pod that has its node belongs to a gang of several."""
+        return any(pod.metadata.annotations or pod.metadata.owner_references for pod, _, _ in self.placed)
 
 
 def sort_out(

@@ -1,27 +1,42 @@
-"""Placing a gang: every pod that must be there finds a node, or none is placed.
+"""Placing pods together: every pod that must be there finds a node, or none is placed.
 
 Pods are placed one after the other, each on the first node of its ranking that takes it. When one finds no
 node, earlier ones are moved to their next node, within a budget; the first way to place all of them is best
 fit without any move. Moving a pod of the same shape cannot help, so a gang of equal pods fails at once.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from enum import Enum
 
+from aliquot.fractions.parts import Choice
+from aliquot.fractions.requests import Kind
 from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
-from aliquot.queues.tree import Charge, Excess, total
+from aliquot.queues.amounts import Charge, total
+from aliquot.queues.tree import Excess
 from aliquot.scheduling.affinity import matches_node, named_node, node_fall
 from aliquot.scheduling.allocating import DeviceFall
 from aliquot.scheduling.facts import PodFacts, Shape
+from aliquot.scheduling.gang_state import Hold, Member, Status
 from aliquot.scheduling.holdings import pod_charge
-from aliquot.scheduling.ranking import Ranking, RankKey
-from aliquot.scheduling.room import part_wanted
+from aliquot.scheduling.nodes import Demand
+from aliquot.scheduling.objectives import Scoring
+from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.ranking import Ranking
 from aliquot.scheduling.state import ClusterState, PodPlacement
 
 LIMIT_TRIES = 16
 """Nodes tried after a queue's limit refused a place: elsewhere the same claim may count for less."""
+
+
+class When(Enum):
+    """Which room may be given: only what is free NOW; that, or else what will be free LATER; or LATER only,
+    as in weighing what would become of a cluster if some pods left."""
+
+    NOW = "now"
+    EITHER = "either"
+    LATER = "later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +68,31 @@ class Failure:
     members that had found a node when this one did not.
     """
 
-    facts: PodFacts
+    member: Member
     excess: Excess | None = None
     placed: tuple[PodPlacement, ...] = ()
     full_claim: ResourceClaim | None = None
+
+    @property
+    def facts(self) -> PodFacts:
+        assert self.member.facts is not None
+        return self.member.facts
 
 
 class Placer:
     """Places pods in a ClusterState and remembers, for one decision, what did not fit."""
 
-    def __init__(
-        self,
-        state: ClusterState,
-        static: dict[bytes, StaticFit],
-        gang_search: int,
-    ) -> None:
+    def __init__(self, state: ClusterState, static: dict[bytes, StaticFit], policy: Policy) -> None:
         self.state = state
+        self.policy = policy
         self._static = static
-        self._gang_search = gang_search
-        self._rankings: dict[tuple[bytes, bytes], Ranking] = {}
+        self._scoring = Scoring(policy.placement, state)
+        self._rankings: dict[Shape, Ranking] = {}
+        self._everywhere = StaticFit(tuple(range(len(state.table.nodes))), {})
 
     def static_fit(self, facts: PodFacts) -> StaticFit:
+        if not self.policy.node_rules:
+            return self._everywhere
         key = facts.traits.constraints
         known = self._static.get(key)
         if known is None:
@@ -81,30 +100,38 @@ class Placer:
         return known
 
     def place(
-        self, pods: Sequence[PodFacts], queue: str, first: int | None = None
+        self,
+        members: Sequence[Member],
+        when: When = When.EITHER,
+        bands: Sequence[int] | None = None,
+        *,
+        first: int | None = None,
+        limits: bool = True,
     ) -> list[PodPlacement] | Failure:
-        """Place all of the pods or none. What is placed is taken in the state.
+        """Place all of the members or none. What is placed is taken in the state.
 
-        first: the number of the node to try before all others for the first pod.
+        bands: sets of nodes to which the choice is confined, the better first. first: the number of the node
+        to try before all others for the first pod. limits: honour those of queues.
         """
-        start = self.state.mark()
-        self.state.settle()
+        state = self.state
+        start = state.mark()
         placed: list[PodPlacement] = []
         options: list[Iterator[PodPlacement]] = []
         points = []
         failures: list[Failure] = []
         failure: Failure | None = None
         moves = 0
-        while len(placed) < len(pods):
+        while len(placed) < len(members):
             depth = len(placed)
-            facts = pods[depth]
+            member = members[depth]
             if len(options) == depth:
-                points.append(self.state.mark())
-                failures.append(Failure(facts))
-                options.append(self._options(facts, queue, failures[depth], None if depth else first))
+                points.append(state.mark())
+                failures.append(Failure(member))
+                favourite = None if depth else first
+                options.append(self._options(member, failures[depth], when, bands, favourite, limits))
             option = next(options[depth], None)
             if option is not None:
-                self.state.take(option, queue)
+                state.place(option)
                 placed.append(option)
                 continue
             options.pop()
@@ -114,94 +141,164 @@ class Placer:
                 latest.placed = tuple(placed)
                 failure = latest
             keep = depth
-            while keep and self._alike(pods[keep - 1], facts):
+            while keep and self._alike(members[keep - 1], member):
                 keep -= 1
             moves += 1
-            if not keep or moves > self._gang_search:
-                self.state.undo(start)
+            if not keep or moves > self.policy.gang_search:
+                state.undo(start)
                 return failure
-            self.state.undo(points[keep - 1])
+            state.undo(points[keep - 1])
             del placed[keep - 1 :], options[keep:], points[keep:], failures[keep:]
         return placed
 
-    def meeting_point(self, pods: Sequence[PodFacts]) -> int | None:
+    def meeting_point(self, members: Sequence[Member]) -> int | None:
         """A node for the first of the pods such that all of them find a place; None if there is none.
 
         The state is left as it is, and limits of queues are not looked at.
         """
         start = self.state.mark()
-        found = self.place(pods, "")
+        found = self.place(members, When.NOW, limits=False)
         self.state.undo(start)
         return None if isinstance(found, Failure) else found[0].number
 
     def _options(
-        self, facts: PodFacts, queue: str, failure: Failure, first: int | None
+        self,
+        member: Member,
+        failure: Failure,
+        when: When,
+        bands: Sequence[int] | None,
+        first: int | None,
+        limits: bool,
     ) -> Iterator[PodPlacement]:
         """Places for a pod in the present state, the best first. What is in the way goes into `failure`."""
         state = self.state
+        facts = member.facts
+        assert facts is not None
+        gang = member.crew.gang
+        evicted = member.status is Status.EVICTED
         held = list(facts.held)
         wanted: list[ResourceClaim] = []
         unreserved = list(facts.unreserved)
         for claim in facts.wanted:
-            decided = state.claims.allocation(claim)
+            decided = None if evicted else state.claims.allocation(claim)
             if decided is None:
                 wanted.append(claim)
             else:
                 held.append((claim, decided))
                 unreserved.append(claim)
-        for claim in (*unreserved, *wanted):
+        for claim in () if evicted else (*unreserved, *wanted):
             if not state.claims.has_room(claim, facts.consumer(claim)):
                 failure.full_claim = claim
                 return
-        ranking = self._ranking(facts) if facts.claims_shape is not None else None
-        possible = state.devices.possible(wanted) if wanted else -1
+        shape = facts.shape
+        ranking = self._ranking(facts, shape) if shape is not None else None
         if ranking is not None:
-            numbers = ranking.numbers()
+            numbers: Iterable[int] = ranking.numbers(bands)
         else:
-            numbers = self._ranked_alone(facts, held, tuple(wanted), possible)
-        if first is not None:
-            numbers = chain((first,), (number for number in numbers if number != first))
+            numbers = self._ranked_alone(facts, held, bands)
+        favourite = self._favourite(member, first)
+        if favourite is not None:
+            numbers = self._with_first(favourite, numbers, bands)
+        possible = state.devices.possible(wanted) if wanted and when is not When.LATER else -1
+        possible_later = -1
+        if wanted and when is not When.NOW:
+            possible_later = possible if state.later is state.devices else state.later.possible(wanted)
+            if possible_later == -1 and when is When.LATER:
+                possible_later = state.later.possible(wanted)
+        demand, part = facts.traits.demand, facts.device_part
+        charged = limits and bool(gang.queue)
         refused = 0
         for number in numbers:
-            if not possible >> number & 1:
-                if ranking is not None:
-                    state.drop(ranking, number)
-                continue
             node = state.table.nodes[number]
-            if not self._takes(facts, number, node, held):
+            own = member.hold if evicted else None
+            if own is not None and number == own.number and self._stays(member, own):
+                charge = own.charge
+                if charged and state.queues.excess(gang.queue, charge, preemptible=gang.preemptible):
+                    continue
+                yield PodPlacement(member, number, node.metadata.name, (), (), charge, stays=True)
                 continue
+            now = when is not When.LATER and possible >> number & 1 == 1 and state.table.fits(number, demand)
+            if not now and (when is When.NOW or not self._later(number, demand, possible_later)):
+                continue
+            if not self._allowed(facts, number, node, held):
+                continue
+            choice: Choice | None = None
+            if part is not None:
+                choice = state.parts.choose(number, part, now=now, later=when is not When.NOW)
+                if choice is None:
+                    continue
+                now = choice.now
             allocations: tuple[AllocationResult, ...] = ()
             if wanted:
-                found = state.devices.allocate(node, wanted)
+                found = self._devices(node, wanted, now, when)
                 if isinstance(found, DeviceFall):
                     if ranking is not None:
-                        state.drop(ranking, number)
+                        ranking.strike(number)
                     if found.fatal:
                         return
                     continue
-                allocations = found
+                allocations, now = found
             allocated = tuple(zip(wanted, allocations, strict=True))
-            charge = self._charge(facts, node, allocated) if queue else {}
-            if queue:
-                excess = state.queues.excess(queue, charge)
+            charge = self._charge(facts, number, node, allocated) if gang.queue else {}
+            if charged:
+                excess = state.queues.excess(gang.queue, charge, preemptible=gang.preemptible)
                 if excess is not None:
                     failure.excess = failure.excess or excess
                     refused += 1
-                    if not wanted or refused > LIMIT_TRIES:
+                    if (not wanted and part is None) or refused > LIMIT_TRIES:
                         return
                     continue
-            yield PodPlacement(facts, number, node.metadata.name, allocated, tuple(unreserved), charge)
+            yield PodPlacement(
+                member,
+                number,
+                node.metadata.name,
+                allocated,
+                tuple(unreserved),
+                charge,
+                promised=not now,
+                choice=choice,
+            )
 
-    def _takes(
+    def _stays(self, member: Member, own: Hold) -> bool:
+        """Whether an evicted pod finds the room that it had; of shared devices, in the very same ones."""
+        state = self.state
+        if own.groups:
+            assert member.facts is not None
+            part = member.facts.device_part
+            choice = None if part is None else state.parts.choose(own.number, part, now=False, later=True)
+            if choice is None or choice.fresh or choice.joined != own.groups:
+                return False
+        return state.can_stay(member)
+
+    def _later(self, number: int, demand: Demand, possible: int) -> bool:
+        return possible >> number & 1 == 1 and self.state.table.fits_later(number, demand)
+
+    def _devices(
+        self, node: Node, wanted: Sequence[ResourceClaim], now: bool, when: When
+    ) -> tuple[tuple[AllocationResult, ...], bool] | DeviceFall:
+        """Devices for the claims on the node, and whether they are free now."""
+        state = self.state
+        fall: DeviceFall | None = None
+        if now:
+            found = state.devices.allocate(node, wanted)
+            if not isinstance(found, DeviceFall):
+                return found, True
+            fall = found
+        if when is When.NOW or (fall is not None and (fall.fatal or state.later is state.devices)):
+            assert fall is not None
+            return fall
+        found = state.later.allocate(node, wanted)
+        return found if isinstance(found, DeviceFall) else (found, False)
+
+    def _allowed(
         self,
         facts: PodFacts,
         number: int,
         node: Node,
         held: Sequence[tuple[ResourceClaim, AllocationResult]],
     ) -> bool:
+        """Whether claims that have their devices, and other pods, permit the node."""
         state = self.state
-        if not state.table.fits(number, facts.traits.demand):
-            return False
         if any(state.table.whole[number].get(name) for name in facts.barred):
             return False
         for _, allocation in held:
@@ -214,49 +311,65 @@ class Placer:
     def _charge(
         self,
         facts: PodFacts,
+        number: int,
         node: Node,
         allocated: tuple[tuple[ResourceClaim, AllocationResult], ...],
     ) -> Charge:
-        charges = [pod_charge(facts.traits.demand.requests, node)]
-        charges += [self.state.devices.charge(claim, allocation) for claim, allocation in allocated]
+        state = self.state
+        plain = facts.gpus is None or facts.gpus.kind in (Kind.WHOLE, Kind.PART)
+        if plain and not facts.wanted:
+            return state.wanted(facts)
+        gpus = 0 if facts.gpus is None else state.parts.charge(number, facts.gpus)
+        charges = [pod_charge(facts.traits.demand.requests, gpus)]
+        charges += [state.devices.charge(claim, allocation) for claim, allocation in allocated]
         return charges[0] if len(charges) == 1 else total(charges)
 
-    def _ranking(self, facts: PodFacts) -> Ranking:
-        """The order of nodes for the pod's constraints and claims, kept for all pods with equal ones."""
-        assert facts.claims_shape is not None
-        key = (facts.traits.constraints, facts.claims_shape)
-        known = self._rankings.get(key)
+    def _ranking(self, facts: PodFacts, shape: Shape) -> Ranking:
+        """The order of nodes for the pod's shape, kept for all pods of the same."""
+        known = self._rankings.get(shape)
         if known is None:
-            state = self.state
             numbers = self.static_fit(facts).numbers
-            known = self._rankings[key] = Ranking(self._rank_key(facts.wanted), numbers, state.table.changes)
+            score = self._scoring.score(facts)
+            known = self._rankings[shape] = Ranking(score, numbers, self.state.table.changes)
         return known
-
-    def _rank_key(self, wanted: tuple[ResourceClaim, ...]) -> Callable[[int], RankKey]:
-        part = part_wanted(wanted)
-        room = self.state.room
-        if part is None:
-            return room.rank
-        return lambda number: room.rank_part(number, part)
 
     def _ranked_alone(
         self,
         facts: PodFacts,
         held: Sequence[tuple[ResourceClaim, AllocationResult]],
-        wanted: tuple[ResourceClaim, ...],
-        possible: int,
-    ) -> Iterator[int]:
+        bands: Sequence[int] | None,
+    ) -> Iterable[int]:
         """The order of nodes for a pod that is like no other."""
         numbers = self.static_fit(facts).numbers
         for _, allocation in held:
             named = named_node(allocation.node_selector)
             if named is not None:
                 only = self.state.table.numbers.get(named)
-                return iter((only,) if only in numbers else ())
-        key = self._rank_key(wanted)
-        return iter(sorted((number for number in numbers if possible >> number & 1), key=key))
+                numbers = (only,) if only is not None and only in set(numbers) else ()
+                break
+        return Ranking(self._scoring.score(facts), numbers, self.state.table.changes).numbers(bands)
 
-    def _alike(self, one: PodFacts, other: PodFacts) -> bool:
+    def _favourite(self, member: Member, first: int | None) -> int | None:
+        """The node to try first: the one asked for, else that of an earlier promise."""
+        if first is not None:
+            return first
+        nominated = member.pod.status.nominated_node_name
+        if nominated and self._scoring.honours_nomination:
+            return self.state.table.numbers.get(nominated)
+        return None
+
+    @staticmethod
+    def _with_first(first: int, numbers: Iterable[int], bands: Sequence[int] | None) -> Iterator[int]:
+        ordered = list(numbers)
+        if first in ordered:
+            yield first
+        yield from (number for number in ordered if number != first)
+
+    def _alike(self, one: Member, other: Member) -> bool:
         """Whether moving one to another node cannot make room for the other."""
-        shape: Shape | None = one.shape
-        return shape is not None and shape == other.shape and not self.state.neighbours.concerns(one.pod)
+        assert one.facts is not None
+        assert other.facts is not None
+        shape: Shape | None = one.facts.shape
+        return (
+            shape is not None and shape == other.facts.shape and not self.state.neighbours.concerns(one.pod)
+        )

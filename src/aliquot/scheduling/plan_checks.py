@@ -10,10 +10,11 @@ from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import MAX_CONSUMERS
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
-from aliquot.scheduling.accounts import running_usage
+from aliquot.scheduling.accounts import plugin_charges, running_usage
 from aliquot.scheduling.affinity import matches_node, node_fall
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.claims import claim_keys, reserved_for
+from aliquot.scheduling.gang_book import GangBook
 from aliquot.scheduling.interpod import PodNeighbours, anti_affinity_terms
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand, NodeTable
@@ -158,7 +159,9 @@ def _limits(
             for pod in snapshot.pods
             if pod.spec.node_name and not pod.finished
         ]
-        usages.append(running_usage(index, tree, devices, placed, policy.default_queue)[0])
+        terms = GangBook(index, tree, policy).terms
+        gpus = plugin_charges(memory, index.nodes, policy)
+        usages.append(running_usage(index, tree, devices, placed, terms, gpus)[0])
     old, new = usages
     for name in new.tree.paths:
         for resource, used in new.of(name).items():

@@ -1,10 +1,14 @@
 """Policy: what an operator chooses, as data. `decide` reads nothing else."""
 
+from dataclasses import replace
 from enum import StrEnum
+from fractions import Fraction
 
 import msgspec
 
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.rules import KAI as KAI_SHARES
+from aliquot.queues.rules import ShareRules
 
 NO_ACCELERATORS = frozenset(
     {
@@ -85,7 +89,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     node for an earlier member. bind_patience_seconds: how long a pod that was let go may be found
     unschedulable before it is replaced. kubernetes: (major, minor) of the cluster, which says which parts of
     Dynamic Resource Allocation it knows. uncounted_drivers: DRA drivers whose devices are no accelerators
-    (network cards, channels, CPUs) and do not count as "gpu" in queues.
+    (network cards, channels, CPUs) and do not count as "gpu" in queues. counted_classes: only devices of
+    classes with this in their name count as "gpu".
 
     taint_patience_seconds: how long a pod on a device with an untolerated NoExecute taint is left to
     Kubernetes' own device taint eviction before Aliquot evicts it; None: for ever. binding_timeout_seconds:
@@ -94,10 +99,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     steps: what is done, in order. placement: where pods go. shared_devices: which device of a node a part is
     taken from, "pack" (the fullest) or "spread". trust_fractions: believe that fractions of devices are kept
-    apart on every node.
+    apart on every node. mixed_only_mig: a node with MIG instances as resources of their own takes no other
+    work. slices_as_devices: a compute slice of a MIG instance counts as one device in queues, not as a part.
 
     fair_shares: queues go by fair share and are held to limits and quotas; otherwise by age alone.
-    fair_resources: the resources that fair shares are computed of. whole_shares: what is over is dealt out
+    fair_resources: the resources that fair shares are computed of; none
+    named means accelerators and whatever some queue has terms for. whole_shares: what is over is dealt out
     in whole units (GPUs, thousandths of a core, bytes), as KAI-Scheduler does, not exactly. usage_weight: how
     much use in the past lowers a queue's part of what is over (0: not at all). usage_half_life_seconds: after
     how long past use counts half. saturation: a queue that takes from another may not come nearer to the
@@ -117,7 +124,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     that of the smallest in the cluster.
 
     node_rules: taints, selectors, affinity and conditions of nodes are honoured. topology: constraints on
-    closeness are honoured.
+    closeness are honoured. strict_topology: only nodes with a value at every level of a topology are part of
+    it.
     """
 
     managed_drivers: frozenset[str] | None = None
@@ -132,14 +140,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     settle_seconds: int = 5
     kubernetes: tuple[int, int] = (1, 36)
     uncounted_drivers: frozenset[str] = NO_ACCELERATORS
+    counted_classes: str = ""
 
     steps: tuple[Step, ...] = (Step.ALLOCATE, Step.RECLAIM, Step.PREEMPT, Step.EVICT_STALE)
     placement: tuple[Objective, ...] = PLACEMENT
     shared_devices: str = "pack"
     trust_fractions: bool = False
+    mixed_only_mig: bool = False
+    slices_as_devices: bool = False
 
     fair_shares: bool = True
-    fair_resources: tuple[str, ...] = ("gpu", "cpu", "memory")
+    fair_resources: tuple[str, ...] = ()
     whole_shares: bool = False
     usage_weight: float = 1.0
     usage_half_life_seconds: int = 7 * 24 * 3600
@@ -162,10 +173,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     node_rules: bool = True
     topology: bool = True
+    strict_topology: bool = False
 
 
 KAI = Policy(
     default_queue="",
+    counted_classes="gpu",
     gang_search=0,
     steps=(Step.ALLOCATE, Step.CONSOLIDATE, Step.RECLAIM, Step.PREEMPT, Step.EVICT_STALE),
     placement=(
@@ -177,12 +190,29 @@ KAI = Policy(
         Objective(goal=Goal.BIN_PACK, weight=9),
     ),
     trust_fractions=True,
+    mixed_only_mig=True,
+    slices_as_devices=True,
     whole_shares=True,
     largest_first=False,
     preemptible_below=100,
     victim_search=None,
+    strict_topology=True,
 )
 """The order, weights and tie-breaks of KAI-Scheduler (v0.13, March 2026), for those who come from there."""
+
+
+def fairness(policy: Policy) -> ShareRules:
+    """The rules by which queues share."""
+    rules = (
+        KAI_SHARES
+        if policy.whole_shares
+        else ShareRules(resources=policy.fair_resources or None, leaves_only=False)
+    )
+    return replace(
+        rules,
+        usage_weight=Fraction(policy.usage_weight).limit_denominator(1000),
+        saturation=Fraction(policy.saturation).limit_denominator(1000),
+    )
 
 
 def managed_drivers(snapshot: Snapshot, policy: Policy) -> frozenset[str] | None:

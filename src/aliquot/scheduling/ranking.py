@@ -1,57 +1,85 @@
-"""Orders in which nodes are tried for pods of one shape, kept up to date as nodes fill."""
+"""Orders in which nodes are tried for pods of one shape, kept up to date as nodes fill and empty."""
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-RankKey = tuple[float, ...]
-"""The node with the smallest key is tried first; its last part is the node's number, so no two are equal."""
+Score = Callable[[int], float | None]
+"""The merit of a node, by number, for pods of the shape; None if it has no room for them, now or later."""
+
+_Key = tuple[float, int]
 
 
 class Ranking:
-    """Nodes in order of a key. Nodes that changed are ranked anew when the order is next asked for.
+    """The nodes with room for pods of one shape, those of the highest score first, then by number.
 
-    A node where the shape was found not to fit is dropped: nothing is given back within a decision, except
-    by undoing, and whoever undoes restores what was dropped since.
+    Nodes that changed are looked at again when the order is next asked for. A node whose devices turned out
+    not to do is struck off until it changes.
     """
 
-    def __init__(self, key: Callable[[int], RankKey], numbers: Iterable[int], changes: list[int]) -> None:
-        self._key = key
+    def __init__(self, score: Score, numbers: Iterable[int], changes: list[int]) -> None:
+        self._score = score
         self._changes = changes
         self._seen = len(changes)
-        self._keys: dict[int, RankKey] = {number: key(number) for number in numbers}
-        self._order: list[RankKey] = sorted(self._keys.values())
+        self._keys: dict[int, _Key | None] = {}
+        for number in numbers:
+            found = score(number)
+            self._keys[number] = None if found is None else (-found, number)
+        self._order: list[_Key] = sorted(key for key in self._keys.values() if key is not None)
 
-    def __len__(self) -> int:
-        return len(self._keys)
+    def numbers(self, bands: Sequence[int] | None = None) -> Iterator[int]:
+        """Node numbers, the best first; what is placed while iterating does not change the order given.
 
-    def numbers(self) -> Iterator[int]:
-        """Node numbers, the best first; what is placed while iterating does not change the order given."""
+        bands: sets of nodes to which the choice is confined, those of the first band before all of the next.
+        """
         self._catch_up()
-        for key in self._order.copy():
-            yield int(key[-1])
+        if bands is None:
+            for _, number in self._order.copy():
+                yield number
+            return
+        for band in bands:
+            if band.bit_count() * 4 < len(self._order):
+                yield from self._few(band)
+            else:
+                for _, number in self._order.copy():
+                    if band >> number & 1:
+                        yield number
 
-    def drop(self, number: int) -> None:
-        key = self._keys.pop(number, None)
+    def strike(self, number: int) -> None:
+        """Leave the node out until it changes."""
+        key = self._keys.get(number)
         if key is not None:
+            self._keys[number] = None
             del self._order[bisect_left(self._order, key)]
 
-    def restore(self, number: int) -> None:
-        if number not in self._keys:
-            key = self._keys[number] = self._key(number)
-            insort(self._order, key)
+    def _few(self, band: int) -> Iterator[int]:
+        found: list[_Key] = []
+        while band:
+            low = band & -band
+            key = self._keys.get(low.bit_length() - 1)
+            if key is not None:
+                found.append(key)
+            band ^= low
+        found.sort()
+        for _, number in found:
+            yield number
 
     def _catch_up(self) -> None:
-        changes = self._changes
-        if self._seen == len(changes):
+        changes, seen = self._changes, self._seen
+        if seen == len(changes):
             return
-        keys, order = self._keys, self._order
-        for number in set(changes[self._seen :]):
-            old = keys.get(number)
-            if old is None:
+        keys, order, score = self._keys, self._order, self._score
+        changed = changes[seen:] if len(changes) - seen < 4 else set(changes[seen:])
+        for number in changed:
+            if number not in keys:
                 continue
-            new = self._key(number)
-            if new != old:
+            old = keys[number]
+            found = score(number)
+            new = None if found is None else (-found, number)
+            if new == old:
+                continue
+            if old is not None:
                 del order[bisect_left(order, old)]
+            if new is not None:
                 insort(order, new)
-                keys[number] = new
+            keys[number] = new
         self._seen = len(changes)

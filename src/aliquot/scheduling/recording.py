@@ -11,6 +11,7 @@ from aliquot.model.meta import ObjectRef
 from aliquot.model.resource import AllocationResult, ConsumerReference, ResourceClaim
 from aliquot.model.verdicts import Reason, Verdict
 from aliquot.scheduling.affinity import named_node
+from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.plan import (
     Admit,
     Allocate,
@@ -21,7 +22,8 @@ from aliquot.scheduling.plan import (
     Placement,
     Reserve,
 )
-from aliquot.scheduling.state import PodPlacement
+from aliquot.scheduling.session import Removal
+from aliquot.workloads.gangs import Gang
 
 ID_LENGTH = 12
 
@@ -34,13 +36,7 @@ def decision_id(now: datetime, *content: object) -> str:
     return digest.hexdigest()[:ID_LENGTH]
 
 
-def placed(
-    workload: ObjectRef,
-    queue: str,
-    placements: Sequence[PodPlacement],
-    now: datetime,
-    kept: Sequence[PodPlacement] = (),
-) -> Decision:
+def placed(gang: Gang, members: Sequence[Member], now: datetime, kept: Sequence[Member] = ()) -> Decision:
     """The decision that gives these pods their places: allocate, reserve, then lift the gates together.
 
     kept: pods that get their claims too and stay behind their gates. Claims that are only imagined are not
@@ -48,17 +44,21 @@ def placed(
     """
     claims: dict[Key, ResourceClaim] = {}
     given: dict[Key, Allocate] = {}
-    consumers: dict[Key, dict[ConsumerReference, None]] = {}
-    spots = tuple(_spot(item) for item in placements)
-    for item in (*placements, *kept):
-        for claim in (*(claim for claim, _ in _written(item)), *item.reserved):
+    consumers: dict[Key, dict[str, ConsumerReference]] = {}
+    spots = tuple(_spot(item) for item in members)
+    allocations: dict[Key, AllocationResult] = {}
+    for item in (*members, *kept):
+        facts = item.facts
+        assert facts is not None
+        allocations.update({claim.key: allocation for claim, allocation in _allocated(item)})
+        for claim in (*facts.wanted, *facts.unreserved):
+            if claim is facts.extended:
+                continue
             claims[claim.key] = claim
-            consumers.setdefault(claim.key, {})[item.facts.consumer(claim)] = None
-    allocations = {
-        claim.key: allocation for item in (*placements, *kept) for claim, allocation in _written(item)
-    }
+            reference = facts.consumer(claim)
+            consumers.setdefault(claim.key, {})[reference.uid] = reference
     name = decision_id(
-        now, workload, spots, [allocations[key].devices.results for key in sorted(allocations)]
+        now, gang.ref, spots, [allocations[key].devices.results for key in sorted(allocations)]
     )
     for key, allocation in allocations.items():
         given[key] = Allocate(
@@ -66,7 +66,7 @@ def placed(
             claim=claims[key].ref,
             resource_version=claims[key].metadata.resource_version,
             allocation=allocation,
-            consumers=tuple(consumers[key]),
+            consumers=tuple(consumers[key].values()),
         )
     actions: list[AnyAction] = [
         given[key]
@@ -75,35 +75,77 @@ def placed(
             decision=name,
             claim=claim.ref,
             resource_version=claim.metadata.resource_version,
-            consumers=tuple(consumers[key]),
+            consumers=tuple(consumers[key].values()),
         )
         for key, claim in claims.items()
     ]
-    gated = tuple(spot for item, spot in zip(placements, spots, strict=True) if item.facts.gated)
+    gated = tuple(
+        spot for item, spot in zip(members, spots, strict=True) if item.facts is not None and item.facts.gated
+    )
     if gated:
         actions.append(Admit(decision=name, placements=gated))
     return Decision(
         id=name,
-        workload=workload,
-        queue=queue,
-        pods=tuple(item.facts.pod.ref for item in placements),
+        workload=gang.ref,
+        queue=gang.queue,
+        pods=tuple(item.pod.ref for item in members),
         actions=tuple(actions),
         placements=spots,
     )
 
 
-def _written(item: PodPlacement) -> tuple[tuple[ResourceClaim, AllocationResult], ...]:
-    if item.facts.extended is None:
-        return item.allocated
-    return tuple(entry for entry in item.allocated if entry[0] is not item.facts.extended)
+def written(member: Member) -> bool:
+    """Whether anything has to be written about claims of a pod that has got its place."""
+    facts = member.facts
+    return facts is not None and bool(_allocated(member) or facts.unreserved)
 
 
-def _spot(item: PodPlacement) -> Placement:
-    if item.facts.extended is not None:
-        return Placement(pod=item.facts.pod.ref, node=item.node, pin=True)
-    selectors = [allocation.node_selector for _, allocation in (*item.facts.held, *item.allocated)]
-    pin = not item.facts.foreign and not any(named_node(selector) == item.node for selector in selectors)
-    return Placement(pod=item.facts.pod.ref, node=item.node, pin=pin)
+def _allocated(member: Member) -> tuple[tuple[ResourceClaim, AllocationResult], ...]:
+    facts, hold = member.facts, member.hold
+    assert facts is not None
+    assert hold is not None
+    return tuple(entry for entry in hold.claims if entry[0] is not facts.extended)
+
+
+def _spot(member: Member) -> Placement:
+    facts, hold = member.facts, member.hold
+    assert facts is not None
+    assert hold is not None
+    if facts.extended is not None:
+        return Placement(pod=member.pod.ref, node=member.node, pin=True)
+    node = member.node
+    selectors = [allocation.node_selector for _, allocation in (*facts.held, *hold.claims)]
+    pin = not facts.foreign and not any(named_node(selector) == node for selector in selectors)
+    return Placement(pod=member.pod.ref, node=node, pin=pin, groups=hold.groups)
+
+
+def promised(
+    gang: Gang, members: Sequence[Member], removals: Sequence[Removal], verdict: Verdict, now: datetime
+) -> Decision:
+    """The decision that a gang waits for pods to leave: which pods leave for it, and where its own will go.
+
+    Pods that leave and are made anew elsewhere are among the promised, too.
+    """
+    refs = tuple(item.pod.ref for item in members)
+    spots = [Placement(pod=item.pod.ref, node=item.node, groups=item.groups) for item in members]
+    for removal in removals:
+        moved = removal.member.moved
+        if moved is not None:
+            spots.append(Placement(pod=removal.member.pod.ref, node=removal.member.node, groups=moved.groups))
+    evicted = [removal.member.pod.ref for removal in removals]
+    name = decision_id(now, gang.ref, refs, verdict, spots, evicted)
+    actions = tuple(
+        Evict(decision=name, pod=removal.member.pod.ref, verdict=removal.verdict) for removal in removals
+    )
+    return Decision(
+        id=name,
+        workload=gang.ref,
+        queue=gang.queue,
+        pods=refs,
+        verdict=verdict,
+        actions=actions,
+        promised=tuple(spots),
+    )
 
 
 def waits(

@@ -11,8 +11,9 @@ from aliquot.dra.usage import PoolUsage, Usage
 from aliquot.model.resource import ExactDeviceRequest, ResourceClaim
 from aliquot.scheduling.holdings import legacy_devices
 from aliquot.scheduling.nodes import NodeTable
-from aliquot.scheduling.ranking import RankKey
 from aliquot.scheduling.requests import CPU, MEMORY
+
+_WEIGHT = 1024.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,12 @@ def part_wanted(claims: tuple[ResourceClaim, ...]) -> Part | None:
 
 @dataclass(frozen=True, slots=True)
 class FreeDevices:
-    """whole: devices that nobody uses. partly: what is free of the others together, in devices."""
+    """whole: devices that nobody uses. partly: what is free of the others together, in devices. plugin: those
+    of the whole ones that a device plugin hands out."""
 
     whole: float
     partly: float
+    plugin: float
 
 
 class DeviceRoom:
@@ -66,13 +69,29 @@ class DeviceRoom:
             found = self._known[number] = self._look(number)
         return found
 
-    def rank(self, number: int) -> RankKey:
-        """Best fit for whole devices: fewest idle devices, then parts, then tightest CPU and memory."""
+    def devices(self, number: int) -> float:
+        """What is free of a node's accelerators in all, those left out that a device plugin hands out."""
         free = self.free(number)
-        return (free.whole, free.partly, *self._tightness(number), number)
+        return free.whole + free.partly - free.plugin
 
-    def rank_part(self, number: int, part: Part) -> RankKey:
-        """Best fit for a part: the device in use whose rest is nearest above the part, before an idle one."""
+    def most(self, number: int) -> int:
+        """How many devices a node's pools hold: whole ones and physical ones behind counter sets."""
+        name = self._table.names[number]
+        found = 0
+        for pool in self._fleet.local_pools(name):
+            devices = pool.local.get(name, 0)
+            found += (devices & ~pool.drawing).bit_count()
+            found += sum(1 for members_of_set in pool.set_members if members_of_set & devices)
+        return found
+
+    def fullness(self, number: int) -> float:
+        """From 0 to 1, best fit for whole devices: the fewer idle devices the higher; of equal ones the node
+        with fewer parts left, then that with less CPU and memory left."""
+        return 1 - self._emptiness(number)
+
+    def fullness_for(self, number: int, part: Part) -> float:
+        """From 0 to 1, best fit for a part: the device in use whose rest is nearest above the part, before an
+        idle one; of equal ones by `fullness`."""
         name = self._table.names[number]
         tightest = 2.0
         for pool in self._fleet.local_pools(name):
@@ -85,8 +104,15 @@ class DeviceRoom:
                 rest = capacity.value.nano - consumed - part.amount
                 if rest >= 0:
                     tightest = min(tightest, rest / capacity.value.nano)
+        return 1 - (tightest + self._emptiness(number) / _WEIGHT) / 3
+
+    def _emptiness(self, number: int) -> float:
+        """Idle devices, then parts, then CPU and memory in one number below 1, each a tie-break for those
+        before it: _WEIGHT times finer, with at most _WEIGHT devices on a node."""
         free = self.free(number)
-        return (tightest, free.whole, free.partly, *self._tightness(number), number)
+        cpu, memory = self._tightness(number)
+        rest = (min(free.partly, _WEIGHT - 1) + (cpu + memory / _WEIGHT) / 2) / _WEIGHT
+        return (min(free.whole, _WEIGHT - 1) + rest) / _WEIGHT
 
     def _tightness(self, number: int) -> tuple[float, float]:
         whole, free = self._table.whole[number], self._table.free[number]
@@ -110,8 +136,8 @@ class DeviceRoom:
             idle, started = _free_of_counter_sets(pool, usage, pool.local.get(name, 0))
             whole += idle
             partly += started
-        whole += float(legacy_devices(self._table.free[number], self._table.nodes[number]))
-        return FreeDevices(whole, partly)
+        plugin = float(legacy_devices(self._table.free[number], self._table.nodes[number]))
+        return FreeDevices(whole + plugin, partly, plugin)
 
 
 def _rest(pool: Pool, usage: PoolUsage, index: int) -> float:

@@ -6,12 +6,12 @@ that its node reaches; from then on until the scheduler's claim for it is there,
 given out.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.pools import PoolKey
-from aliquot.dra.usage import Usage
+from aliquot.dra.usage import ClaimKey
 from aliquot.model.core import Node
 from aliquot.model.resource import (
     AllocationResult,
@@ -21,7 +21,7 @@ from aliquot.model.resource import (
 )
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.scheduling.claims import schedulers_own
-from aliquot.scheduling.state import PodPlacement
+from aliquot.scheduling.gang_state import Member
 
 
 class Settling:
@@ -31,10 +31,16 @@ class Settling:
     """
 
     def __init__(
-        self, fleet: Fleet, usage: Usage, nodes: Mapping[str, Node], now: datetime, seconds: int
+        self,
+        fleet: Fleet,
+        take: Callable[[ClaimKey, AllocationResult], None],
+        nodes: Mapping[str, Node],
+        now: datetime,
+        seconds: int,
     ) -> None:
+        """take: counts devices as taken."""
         self._fleet = fleet
-        self._usage = usage
+        self._take = take
         self._nodes = nodes
         self._earliest = now - timedelta(seconds=seconds)
         self._busy: set[PoolKey] = set()
@@ -54,30 +60,30 @@ class Settling:
             ):
                 self._busy.update((item.driver, item.pool) for item in allocation.devices.results)
 
-    def split(self, placements: Sequence[PodPlacement]) -> tuple[list[PodPlacement], list[PodPlacement]]:
-        """Those that may be let go by this plan, and those whose node has to settle first.
+    def too_early(self, members: Sequence[Member]) -> list[Member]:
+        """Those of the members that were given a place whose node has to settle before they are let go.
 
         Of several pods with extended resources for the same pools one goes at a time.
         """
-        go = [item for item in placements if item.facts.extended is None]
-        later: list[PodPlacement] = []
-        for item in placements:
+        found: list[Member] = []
+        for member in members:
+            assert member.facts is not None
+            assert member.hold is not None
             self._busy.update(
                 (result.driver, result.pool)
-                for claim, allocation in item.allocated
-                if claim is not item.facts.extended
+                for claim, allocation in member.hold.claims
+                if claim is not member.facts.extended
                 for result in allocation.devices.results
             )
-        for item in placements:
-            if item.facts.extended is None:
+        for member in members:
+            if member.facts is None or member.facts.extended is None:
                 continue
-            pools = self._reached(item.node)
+            pools = self._reached(member.node)
             if pools & self._busy or pools & self._yielded:
-                later.append(item)
+                found.append(member)
             else:
-                go.append(item)
-                self._give_way(item.node)
-        return go, later
+                self._give_way(member.node)
+        return found
 
     def _reached(self, name: str) -> set[PoolKey]:
         node = self._nodes.get(name)
@@ -93,7 +99,7 @@ class Settling:
                 for device in self._fleet.pools[key].devices
             )
             allocation = AllocationResult(devices=DeviceAllocationResult(results=results))
-            self._usage.take(("", f"{driver}/{pool}"), allocation)
+            self._take(("", f"{driver}/{pool}"), allocation)
 
 
 def settling_verdict(node: str) -> Verdict:

@@ -1,21 +1,31 @@
-"""The cluster as one decision changes it: what is free on nodes, of devices and in queues; with undo."""
+"""The cluster as one decision changes it: what is free on nodes, of devices and in queues; with undo.
 
-from collections.abc import Iterable, Sequence
+There are two views of what is free. *Now* is free today. *Later* is free once everything that leaves is gone,
+less what was promised of that. What is placed takes from both; what is promised takes from the second only.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aliquot.dra.usage import Mark
+from aliquot.dra.usage import ClaimKey, Mark
+from aliquot.fractions.parts import Choice
 from aliquot.model.core import Pod
 from aliquot.model.index import SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, exact, total
 from aliquot.queues.ledger import Ledger
-from aliquot.queues.tree import Charge
 from aliquot.scheduling.allocating import DeviceAllocator
-from aliquot.scheduling.claims import ClaimBook
-from aliquot.scheduling.facts import PodFacts
+from aliquot.scheduling.claims import ClaimBook, claim_keys
+from aliquot.scheduling.facts import PodFacts, Shape
+from aliquot.scheduling.gang_state import Hold, Member, Status
+from aliquot.scheduling.holdings import legacy_devices, pod_charge
 from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.nodes import Demand, NodeTable
-from aliquot.scheduling.ranking import Ranking
+from aliquot.scheduling.parts import PartsInUse
 from aliquot.scheduling.room import DeviceRoom
+
+MOST_TASKS = 10_000
+"""More pods than this, no node is asked to hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +35,40 @@ class Point:
     nodes: int
     neighbours: int
     devices: Mark
+    later: Mark | None
     claims: int
     queues: int
-    drops: int
+    parts: int
+    members: int
+    users: int
 
 
 @dataclass(frozen=True, slots=True)
 class PodPlacement:
     """A pod and what it gets. number: of its node. allocated: claims that get devices with it; reserved:
-    claims that have them already and get the pod as a consumer."""
+    claims that have them already and get the pod as a consumer. promised: only once something leaves the
+    node. choice: shared devices of the node of which it gets a part. stays: it was to leave this node, but
+    keeps what it had.
+    """
 
-    facts: PodFacts
+    member: Member
     number: int
     node: str
     allocated: tuple[tuple[ResourceClaim, AllocationResult], ...]
     reserved: tuple[ResourceClaim, ...]
     charge: Charge
+    promised: bool = False
+    choice: Choice | None = None
+    stays: bool = False
+
+    @property
+    def facts(self) -> PodFacts:
+        assert self.member.facts is not None
+        return self.member.facts
 
 
 class ClusterState:
-    """Everything that placing a pod changes. One per decision."""
+    """Everything that placing and evicting pods changes. One per decision."""
 
     def __init__(
         self,
@@ -53,67 +77,274 @@ class ClusterState:
         neighbours: PodNeighbours,
         devices: DeviceAllocator,
         queues: Ledger,
+        parts: PartsInUse,
+        users: Mapping[ClaimKey, int],
     ) -> None:
+        """users: how many pods use each claim that several use, those that leave left out."""
         self.index = index
         self.table = table
         self.neighbours = neighbours
         self.devices = devices
         self.queues = queues
+        self.parts = parts
         self.claims = ClaimBook()
         self.room = DeviceRoom(devices.fleet, devices.usage, table)
-        self._drops: list[tuple[Ranking, int]] = []
-        self._settled = 0
+        self._later: DeviceAllocator | None = None
+        self._room_later = self.room
+        self._users = dict(users)
+        self._users_log: list[tuple[ClaimKey, int]] = []
+        self._members: list[tuple[Member, Status, Hold | None, Hold | None]] = []
+        self._wanted: dict[Shape, Charge] = {}
+        self._by_shape: dict[Hashable, PodFacts] = {}
+        self._exact: dict[bytes, bool] = {}
+
+    @property
+    def later(self) -> DeviceAllocator:
+        """Devices as they are once everything that leaves is gone."""
+        return self._later or self.devices
+
+    def look_ahead(self) -> None:
+        """Keep account of devices later apart from now. Only where nothing will be undone past this point."""
+        if self._later is None and self.devices.fleet.pools:
+            self._later = self.devices.twin(self.table.nodes)
+            self._room_later = DeviceRoom(self._later.fleet, self._later.usage, self.table)
+
+    def take_devices(self, key: ClaimKey, allocation: AllocationResult) -> None:
+        """Count devices as taken, now and later."""
+        self.devices.usage.take(key, allocation)
+        if self._later is not None:
+            self._later.usage.take(key, allocation)
+
+    def let_leave(self, number: int, pod: Pod, demand: Demand) -> None:
+        """Count a pod that is being deleted as free later. Nothing may be undone past this point."""
+        self.table.leave(number, demand)
+        self.parts.let_leave(number, pod.key)
+        for key in claim_keys(pod):
+            if not self._users.get(key):
+                self.look_ahead()
+                if self._later is not None and key in self._later.usage.holdings:
+                    self._later.usage.release(key)
+
+    def capacity(self, number: int) -> Amount:
+        """The accelerators of a node, in billionths."""
+        whole = legacy_devices(self.table.whole[number], self.table.nodes[number])
+        return exact((whole + self.room.most(number)) * UNIT)
+
+    def accelerators(self, number: int) -> float:
+        """How many accelerators a node has."""
+        return float(self.capacity(number) / UNIT)
+
+    def wanted(self, facts: PodFacts) -> Charge:
+        """What a pod counts for in its queue, as far as that is known before it has a node."""
+        key = facts.shape
+        known = self._wanted.get(key) if key is not None else None
+        if known is None:
+            gpus = 0 if facts.gpus is None else self.parts.wanted(facts.gpus)
+            charges = [pod_charge(facts.traits.demand.requests, gpus)]
+            charges += [self.devices.wanted(claim) for claim in facts.wanted]
+            known = total(charges)
+            if key is not None:
+                self._wanted[key] = known
+        return known
+
+    def is_exact(self, facts: PodFacts) -> bool:
+        """Whether `wanted` is what the pod will count for: its claims are its own, for whole devices."""
+        if not facts.wanted:
+            return True
+        key = facts.claims_shape
+        if key is None:
+            return False
+        known = self._exact.get(key)
+        if known is None:
+            known = self._exact[key] = all(self.devices.takes_whole(claim) for claim in facts.wanted)
+        return known
+
+    def shape_of(self, member: Member) -> Hashable:
+        """Equal for members that need the same of a node, as far as `tasks` is concerned."""
+        facts = member.facts
+        assert facts is not None
+        shape: Hashable = facts.shape or member.key
+        self._by_shape.setdefault(shape, facts)
+        return shape
+
+    def tasks(self, shape: Hashable, number: int) -> int:
+        """At most how many pods of a shape there is room for on a node later."""
+        facts = self._by_shape[shape]
+        table = self.table
+        found = MOST_TASKS
+        for resource, wanted in facts.traits.demand.items:
+            if wanted:
+                found = min(found, table.later(number, resource) // wanted)
+        devices = self.wanted(facts).get(GPU, 0)
+        if found > 0 and facts.wanted and devices:
+            free = self._room_later.devices(number)
+            found = min(found, int(free * UNIT / devices + 1e-6))
+        if found > 0 and facts.device_part is not None and devices:
+            free = self.free_accelerators(number) + self.parts.free(number)
+            found = min(found, int(free * UNIT / devices + 1e-6))
+            if not self.parts.fits_later(number, facts.device_part):
+                found = 0
+        return max(0, found)
+
+    def free_accelerators(self, number: int) -> float:
+        """How many accelerators of a node are idle later."""
+        table = self.table
+        leaving = table.leaving[number]
+        free = legacy_devices(table.free[number], table.nodes[number])
+        if leaving is not None:
+            free += legacy_devices(leaving, table.nodes[number])
+        return float(free) + self._room_later.devices(number)
 
     def mark(self) -> Point:
+        later = self._later
         return Point(
             self.table.mark(),
             self.neighbours.mark(),
             self.devices.usage.mark(),
+            None if later is None else later.usage.mark(),
             self.claims.mark(),
             self.queues.mark(),
-            len(self._drops),
+            self.parts.mark(),
+            len(self._members),
+            len(self._users_log),
         )
 
     def undo(self, point: Point) -> None:
-        """Take back everything done since the mark, the dropping of nodes from rankings included."""
+        """Take back everything done since the mark."""
+        members = self._members
+        while len(members) > point.members:
+            member, status, hold, moved = members.pop()
+            member.become(status)
+            member.hold, member.moved = hold, moved
+        while len(self._users_log) > point.users:
+            key, step = self._users_log.pop()
+            self._users[key] -= step
         self.devices.usage.undo(point.devices)
+        if self._later is not None and point.later is not None:
+            self._later.usage.undo(point.later)
         self.claims.undo(point.claims)
         self.queues.undo(point.queues)
         self.neighbours.undo(point.neighbours)
+        self.parts.undo(point.parts)
         self.table.undo(point.nodes)
-        while len(self._drops) > point.drops:
-            ranking, number = self._drops.pop()
-            ranking.restore(number)
 
-    def settle(self) -> None:
-        """What has been taken so far stays: what is found out before more is taken need not be undone."""
-        self._settled = self.table.mark()
-
-    def drop(self, ranking: Ranking, number: int) -> None:
-        """Note that a node does not take the ranking's pods, until something taken is given back."""
-        ranking.drop(number)
-        if self.table.mark() > self._settled:
-            self._drops.append((ranking, number))
-
-    def take(self, placement: PodPlacement, queue: str) -> None:
-        """Give the pod its place."""
-        facts = placement.facts
+    def place(self, placement: PodPlacement) -> None:
+        """Give the pod its place, or the promise of one."""
+        member, facts = placement.member, placement.facts
+        if placement.stays:
+            self._stay(member)
+            return
+        demand = facts.traits.demand
+        moving = member.status is Status.EVICTED
+        self._note(member)
         for claim, allocation in placement.allocated:
-            self.devices.usage.take(claim.key, allocation)
-            self.claims.allocate(claim, allocation)
-            self.claims.reserve(claim, facts.consumer(claim))
+            key = moved_key(claim) if moving else claim.key
+            self.devices.usage.take(key, allocation)
+            if self._later is not None:
+                self._later.usage.take(key, allocation)
+            if not moving:
+                self.claims.allocate(claim, allocation)
+                self.claims.reserve(claim, facts.consumer(claim))
         for claim in placement.reserved:
             self.claims.reserve(claim, facts.consumer(claim))
-        self.table.take(placement.number, facts.traits.demand)
+        number = placement.number
+        if placement.promised:
+            self.table.promise(number, demand)
+        else:
+            self.table.take(number, demand)
+        groups: tuple[str, ...] = ()
+        if placement.choice is not None:
+            groups = self.parts.take(number, placement.choice, member.key, promised=placement.promised)
         self.neighbours.add(facts.pod, placement.node)
-        if queue:
-            self.queues.add(queue, placement.charge)
+        gang = member.crew.gang
+        if gang.queue:
+            self.queues.add(gang.queue, placement.charge, preemptible=gang.preemptible)
+        hold = Hold(number, placement.node, demand, placement.allocated, groups, placement.charge)
+        if moving:
+            member.moved = hold
+        else:
+            member.hold = hold
+        member.become(Status.PROMISED if placement.promised else Status.PLACED)
+
+    def defer(self, member: Member) -> None:
+        """Turn a place into the promise of one."""
+        hold = member.hold
+        assert hold is not None
+        assert member.facts is not None
+        self._note(member)
+        self.table.defer(hold.number, hold.demand)
+        if hold.groups:
+            self.parts.defer(hold.number, member.key)
+        member.become(Status.PROMISED)
+
+    def evict(self, member: Member) -> None:
+        """Have a pod leave: what it holds is free later."""
+        hold = member.hold
+        assert hold is not None
+        self._note(member)
+        self.table.leave(hold.number, hold.demand)
+        if hold.groups:
+            self.parts.leave(hold.number, member.key)
+        for claim, _ in hold.claims:
+            left = self._count_user(claim.key, -1)
+            if not left and self._later is not None and claim.key in self._later.usage.holdings:
+                self._later.usage.release(claim.key)
+        gang = member.crew.gang
+        if gang.queue:
+            self.queues.remove(gang.queue, hold.charge, preemptible=gang.preemptible)
+        member.become(Status.EVICTED)
+
+    def can_stay(self, member: Member) -> bool:
+        """Whether what an evicted pod held is still there for it."""
+        hold = member.hold
+        if hold is None or not self.table.fits_later(hold.number, hold.demand):
+            return False
+        if hold.groups and not self.parts.may_stay(hold.number, member.key):
+            return False
+        if self._later is None:
+            return True
+        usage = self._later.usage
+        for claim, allocation in hold.claims:
+            if claim.key not in usage.holdings and not usage.is_free(allocation):
+                return False
+        return True
+
+    def _stay(self, member: Member) -> None:
+        hold = member.hold
+        assert hold is not None
+        self._note(member)
+        self.table.promise(hold.number, hold.demand)
+        if hold.groups:
+            self.parts.stay(hold.number, member.key)
+        for claim, allocation in hold.claims:
+            self._count_user(claim.key, 1)
+            if self._later is not None and claim.key not in self._later.usage.holdings:
+                self._later.usage.take(claim.key, allocation)
+        gang = member.crew.gang
+        if gang.queue:
+            self.queues.add(gang.queue, hold.charge, preemptible=gang.preemptible)
+        member.become(Status.RUNNING)
+
+    def _count_user(self, claim: ClaimKey, step: int) -> int:
+        """How many pods use the claim after one more (1) or one fewer (-1) does."""
+        left = self._users.get(claim, 1) + step
+        self._users[claim] = left
+        self._users_log.append((claim, step))
+        return left
+
+    def _note(self, member: Member) -> None:
+        self._members.append((member, member.status, member.hold, member.moved))
 
 
-def occupied(table: NodeTable, pods: Iterable[tuple[Pod, str, Demand]]) -> Sequence[tuple[Pod, str]]:
-    """Count pods that have their node; gives them with their nodes."""
-    placed = []
-    for pod, node, demand in pods:
-        table.occupy(node, demand)
-        placed.append((pod, node))
-    return placed
+def moved_key(claim: ResourceClaim) -> ClaimKey:
+    """The key under which devices are counted that a claim will hold when its pod is made anew elsewhere: the
+    claim that is made for the new pod has no name yet. No object's name ends so."""
+    return (claim.metadata.namespace, f"{claim.metadata.name}\x00moved")
+
+
+def placed_on(placements: Sequence[PodPlacement]) -> Mapping[str, int]:
+    """How many of the placements are on each node."""
+    found: dict[str, int] = {}
+    for item in placements:
+        found[item.node] = found.get(item.node, 0) + 1
+    return found

@@ -1,0 +1,79 @@
+"""Which members of a gang are placed, or taken away, in one go.
+
+Below its minimum a gang gets everything that it lacks at once; beyond, one pod at a time, so that others have
+their turn in between. It gives back in the same steps: what is above the minimum pod by pod, then the rest as
+a whole.
+"""
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+from aliquot.scheduling.gang_state import ALLOCATED, Crew, Leaf, Member, Status
+
+Rank = Callable[[Member], tuple[object, ...]]
+"""The order of members in their subgroup."""
+
+
+def by_rank(member: Member) -> tuple[object, ...]:
+    """The order that the gang gives."""
+    return (member.rank,)
+
+
+def next_members(crew: Crew, rank: Rank, by_fill: bool, *, evicted: bool = False) -> list[Member]:
+    """The members to be placed next; evicted: those that this decision evicted are to be placed again too."""
+    leaves = _in_order(crew, by_fill)
+    lacking = sum(1 for leaf in leaves if leaf.allocated < leaf.minimum)
+    found: list[Member] = []
+    served = 0
+    for leaf in leaves:
+        if served == (lacking or 1):
+            break
+        todo = [
+            member
+            for member in leaf.members
+            if member.status is Status.WAITING or (evicted and member.status is Status.EVICTED)
+        ]
+        if not todo:
+            continue
+        todo.sort(key=rank)
+        most = 1 if leaf.allocated >= leaf.minimum else leaf.minimum - leaf.allocated
+        found += todo[:most]
+        served += 1
+    return found
+
+
+def next_victims(crew: Crew, gone: frozenset[int] | set[int], rank: Rank, by_fill: bool) -> list[Member]:
+    """The members to be taken away next, the last first; gone: ids of members taken away before."""
+    counts = {
+        name: sum(1 for member in leaf.members if member.status in ALLOCATED and id(member) not in gone)
+        for name, leaf in crew.leaves.items()
+    }
+    leaves = sorted(
+        crew.leaves.items(),
+        key=lambda item: _fill(counts[item[0]], item[1].minimum) if by_fill else Fraction(0),
+        reverse=True,
+    )
+    above = [(name, leaf) for name, leaf in leaves if counts[name] > leaf.minimum]
+    found: list[Member] = []
+    for name, leaf in above[:1] or leaves:
+        running = [
+            member for member in leaf.members if member.status is Status.RUNNING and id(member) not in gone
+        ]
+        running.sort(key=rank, reverse=True)
+        found += running[:1] if counts[name] > leaf.minimum else running
+    return found
+
+
+def _in_order(crew: Crew, by_fill: bool) -> Sequence[Leaf]:
+    """Subgroups below their minimum first, then the emptiest."""
+    leaves = list(crew.leaves.values())
+    if by_fill and len(leaves) > 1:
+        leaves.sort(key=lambda leaf: _fill(leaf.allocated, leaf.minimum))
+    return leaves
+
+
+def _fill(allocated: int, minimum: int) -> Fraction:
+    """How full a subgroup is: 0 below its minimum, then members to minimum."""
+    if allocated < minimum:
+        return Fraction(0)
+    return Fraction(allocated, minimum) if minimum else Fraction(allocated + 1)

@@ -1,0 +1,110 @@
+"""Constraints on closeness, asked of the topologies of a cluster in its present state."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+
+from aliquot.queues.amounts import GPU, UNIT
+from aliquot.scheduling.gang_state import Member
+from aliquot.scheduling.requests import CPU, MEMORY
+from aliquot.scheduling.state import ClusterState
+from aliquot.topology.room import Need, Room
+from aliquot.topology.search import Span, candidates, node_scores
+from aliquot.topology.tree import TopologyTree
+from aliquot.workloads.subgroups import SubGroup, TopologyConstraint
+
+Bands = Sequence[int] | None
+"""Sets of nodes, the better first; None where none is better."""
+
+
+class Closeness:
+    """The domains in which groups of pods may be placed."""
+
+    def __init__(self, trees: Mapping[str, TopologyTree], state: ClusterState, honoured: bool) -> None:
+        """trees: by the name of the Topology. honoured: whether constraints are honoured at all."""
+        self._trees = trees
+        self._state = state
+        self._honoured = honoured
+        self._rooms: dict[str, Room] = {}
+
+    def concerns(self, group: SubGroup) -> bool:
+        """Whether the group or a part of it has a constraint that counts."""
+        if not self._honoured:
+            return False
+        return group.constraint is not None or any(self.concerns(child) for child in group.children)
+
+    def domains(
+        self,
+        constraint: TopologyConstraint,
+        members: Sequence[Member],
+        within: int | None,
+        pinned: int,
+        bands: Bands,
+    ) -> Iterator[tuple[int | None, Bands]]:
+        """The sets of nodes to try for the members, one after the other, each with its better parts first.
+
+        within: the nodes that may be used. pinned: those where the group runs already. bands: preferences
+        that hold where the constraint has none.
+        """
+        tree = self._trees.get(constraint.topology)
+        if not constraint.topology:
+            yield within, bands
+            return
+        if tree is None:
+            return
+        span = Span.of(tree, constraint.required, constraint.preferred)
+        if span is None:
+            if constraint.required or constraint.preferred:
+                return
+            yield within, bands
+            return
+        room = self._room(tree)
+        need = self._need(members)
+        scores = node_scores(room, span, need, within)
+        groups = None if scores is None else [nodes for _, nodes in scores.groups()]
+        for candidate in candidates(room, span, need, within, pinned):
+            if groups is None:
+                yield candidate.nodes, _confined(bands, candidate.nodes)
+                continue
+            inside = [nodes & candidate.nodes for nodes in groups]
+            rest = candidate.nodes
+            for nodes in inside:
+                rest &= ~nodes
+            yield candidate.nodes, [nodes for nodes in (*inside, rest) if nodes]
+
+    def _room(self, tree: TopologyTree) -> Room:
+        found = self._rooms.get(tree.name)
+        if found is None:
+            found = Room(tree, self._state.tasks, self._free, self._state.table.changes)
+            self._rooms[tree.name] = found
+        return found
+
+    def _free(self, resource: str, number: int) -> int | Fraction:
+        state = self._state
+        if resource == GPU:
+            free = state.free_accelerators(number) + state.parts.free(number)
+            return Fraction(free).limit_denominator(1000)
+        return max(0, state.table.later(number, resource))
+
+    def _need(self, members: Sequence[Member]) -> Need:
+        """What the members want: how many of each shape, and together of each resource."""
+        counts: dict[object, int] = {}
+        totals: dict[str, int | Fraction] = {}
+        for member in members:
+            facts = member.facts
+            assert facts is not None
+            counts[self._state.shape_of(member)] = counts.get(self._state.shape_of(member), 0) + 1
+            requests = facts.traits.demand.requests
+            for resource in (CPU, MEMORY):
+                if wanted := requests.get(resource, 0):
+                    totals[resource] = totals.get(resource, 0) + wanted
+            devices = self._state.wanted(facts).get(GPU, 0)
+            if devices:
+                totals[GPU] = totals.get(GPU, 0) + Fraction(devices, UNIT)
+        return Need(tuple(counts.items()), totals)
+
+
+def _confined(bands: Bands, nodes: int) -> Bands:
+    if bands is None:
+        return [nodes]
+    found = [band & nodes for band in bands]
+    return [band for band in found if band]

@@ -1,0 +1,102 @@
+"""From what was found to the decisions of a plan, gang by gang in the order in which they were served."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from aliquot.model.core import Pod
+from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
+from aliquot.scheduling import recording
+from aliquot.scheduling.blockers import room_reason, too_early
+from aliquot.scheduling.gang_state import Crew, Member, Status
+from aliquot.scheduling.plan import Decision
+from aliquot.scheduling.session import Removal, Session
+from aliquot.scheduling.settling import settling_verdict
+
+
+def decisions(session: Session) -> list[Decision]:
+    """What is done for and to each gang. Pods that leave come with the gang that they leave for, or with
+    their own."""
+    found: list[Decision] = []
+    by_gang: dict[int, list[Removal]] = {}
+    for removal in session.findings.removals:
+        by_gang.setdefault(id(removal.for_whom or removal.member.crew), []).append(removal)
+        session.findings.served(removal.for_whom or removal.member.crew)
+    for crew in session.findings.handled.values():
+        found += _of_gang(session, crew, by_gang.get(id(crew), []))
+    return found
+
+
+def _of_gang(session: Session, crew: Crew, removals: list[Removal]) -> Iterable[Decision]:
+    gang, now = crew.gang, session.now
+    settling = session.findings.settling
+    placed = [member for member in crew.members if member.status is Status.PLACED]
+    go = [member for member in placed if id(member) not in settling]
+    early = [member for member in placed if id(member) in settling]
+    kept = [member for member in early if recording.written(member)]
+    if go or kept:
+        yield recording.placed(gang, go, now, kept)
+    if early:
+        pods = [member.pod for member in early]
+        yield recording.waits(gang.ref, gang.queue, pods, settling_verdict(early[0].node), now)
+    promised = [member for member in crew.members if member.status is Status.PROMISED and not member.moved]
+    if promised or removals:
+        yield recording.promised(gang, promised, removals, _promise(promised, removals), now)
+    left = [member for member in crew.members if member.status in (Status.WAITING, Status.HELD)]
+    left = [member for member in left if member.facts is not None]
+    if left:
+        verdict = session.findings.verdicts.get(id(crew)) or _held_up(session, crew, left)
+        replaced: list[Pod] = []
+        if room_reason(verdict.reason) and verdict.reason is not Reason.BEHIND_IN_QUEUE:
+            gated = [member.pod for member in left if member.facts is not None and member.facts.gated]
+            for claim in session.idle(gated):
+                yield recording.deallocated(claim, now)
+            # What was written for a place that the gang cannot use any more holds devices for nothing.
+            replaced = [
+                member.pod
+                for member in left
+                if member.facts is not None and member.facts.written and member.pod.metadata.controller
+            ]
+        pods = [member.pod for member in sorted(left, key=lambda item: item.key)]
+        yield recording.waits(gang.ref, gang.queue, pods, verdict, now, replaced)
+
+
+def _promise(promised: list[Member], removals: list[Removal]) -> Verdict:
+    """Why members that were promised a place wait; for a gang that is taken down, why."""
+    if not promised:
+        return removals[0].verdict
+    facts = [Fact(test="promised", count=len(promised), unit="pods")]
+    if removals:
+        facts.append(Fact(test="leaving", count=len(removals), unit="pods"))
+    return Verdict(reason=Reason.ROOM_PROMISED, facts=tuple(facts), fix=Fix(change="wait"))
+
+
+def _held_up(session: Session, crew: Crew, left: list[Member]) -> Verdict:
+    """Why members beyond those that were placed wait."""
+    first = next((member for member in left if member.status is Status.HELD), left[0])
+    assert first.facts is not None
+    verdict = too_early(crew.gang, [first.facts], 1, session.tree, alone=True)
+    return verdict or Verdict(reason=Reason.WAITING_FOR_MEMBERS)
+
+
+def ranked(decisions: list[Decision]) -> list[Decision]:
+    """The decisions, with each waiting one's position in its queue and how often it was overtaken."""
+    position: dict[str, int] = {}
+    placed_behind: dict[str, int] = {}
+    found: list[Decision] = []
+    for decision in reversed(decisions):
+        if decision.placements:
+            placed_behind[decision.queue] = placed_behind.get(decision.queue, 0) + 1
+        elif decision.verdict is not None and room_reason(decision.verdict.reason):
+            overtakers = placed_behind.get(decision.queue, 0)
+            if overtakers:
+                fact = Fact(test="overtaken", count=overtakers, unit="workloads")
+                verdict = msgspec.structs.replace(decision.verdict, facts=(*decision.verdict.facts, fact))
+                decision = msgspec.structs.replace(decision, verdict=verdict)
+        found.append(decision)
+    found.reverse()
+    for number, decision in enumerate(found):
+        if decision.verdict is not None and decision.pods:
+            place = position[decision.queue] = position.get(decision.queue, 0) + 1
+            found[number] = msgspec.structs.replace(decision, position=place)
+    return found

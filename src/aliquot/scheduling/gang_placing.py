@@ -1,0 +1,148 @@
+"""Placing members of a gang along its subgroups, each in a domain that is close enough together."""
+
+from collections.abc import Sequence
+
+from aliquot.queues.amounts import Charge, total
+from aliquot.scheduling.closeness import Closeness
+from aliquot.scheduling.gang_state import Crew, Leaf, Member, Status, leaf_groups
+from aliquot.scheduling.placing import Failure, Placer, When
+from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.state import PodPlacement
+from aliquot.workloads.subgroups import SubGroup
+
+
+class GangPlacer:
+    """Places members of gangs: all of those asked for, or none."""
+
+    def __init__(self, placer: Placer, closeness: Closeness, policy: Policy) -> None:
+        self.placer = placer
+        self.policy = policy
+        self._closeness = closeness
+
+    def rank(self, member: Member) -> tuple[object, ...]:
+        """The order of members in their subgroup."""
+        if not self.policy.largest_first or member.facts is None:
+            return (member.rank,)
+        facts = member.facts
+        devices = sum(len(claim.spec.devices.requests) for claim in facts.wanted)
+        requests = facts.traits.demand.requests
+        return (not facts.held, -devices, -requests.get("cpu", 0), -requests.get("memory", 0), member.rank)
+
+    def place(
+        self,
+        crew: Crew,
+        members: Sequence[Member],
+        when: When,
+        bands: Sequence[int] | None = None,
+        *,
+        first: int | None = None,
+    ) -> list[PodPlacement] | Failure:
+        """Place the members. bands: the nodes to which the choice is confined, None for all."""
+        if not members:
+            return []
+        root = crew.gang.root
+        if not self._closeness.concerns(root):
+            return self.placer.place(_in_tree_order(crew, members), when, bands, first=first)
+        within = None
+        if bands is not None:
+            within = 0
+            for band in bands:
+                within |= band
+        return self._group(crew, root, members, when, within, None)
+
+    def _group(
+        self,
+        crew: Crew,
+        group: SubGroup,
+        members: Sequence[Member],
+        when: When,
+        within: int | None,
+        bands: Sequence[int] | None,
+    ) -> list[PodPlacement] | Failure:
+        """Place the members of a subgroup in one of the domains that its constraint leaves."""
+        failure: Failure | None = None
+        state = self.placer.state
+        domains = [(within, bands)]
+        if group.constraint is not None:
+            pins = _pins(crew, group)
+            domains = self._closeness.domains(group.constraint, members, within, pins, bands)  # type: ignore[assignment]
+        for nodes, preferred in domains:
+            start = state.mark()
+            found = self._inside(crew, group, members, when, nodes, preferred)
+            if not isinstance(found, Failure):
+                return found
+            state.undo(start)
+            if failure is None or len(found.placed) > len(failure.placed):
+                failure = found
+        return failure or Failure(members[0])
+
+    def _inside(
+        self,
+        crew: Crew,
+        group: SubGroup,
+        members: Sequence[Member],
+        when: When,
+        within: int | None,
+        bands: Sequence[int] | None,
+    ) -> list[PodPlacement] | Failure:
+        if not group.children:
+            confined = bands if bands is not None else None if within is None else [within]
+            return self.placer.place(members, when, confined)
+        placed: list[PodPlacement] = []
+        # Subgroups that are divided themselves come first: they are the harder ones to place.
+        for child in sorted(group.children, key=lambda item: not item.children):
+            names = {leaf.name for leaf in leaf_groups(child)}
+            own = [member for member in members if member.leaf.group.name in names]
+            if not own:
+                continue
+            found = self._group(crew, child, own, when, within, bands)
+            if isinstance(found, Failure):
+                found.placed = (*placed, *found.placed)
+                return found
+            placed += found
+        return placed
+
+    def wanted(self, members: Sequence[Member]) -> Charge:
+        """What members will count for in their queue, as far as that is known before they have nodes: those
+        that were evicted, as before."""
+        state = self.placer.state
+        charges: list[Charge] = []
+        for member in members:
+            if member.status is Status.EVICTED and member.hold is not None:
+                charges.append(member.hold.charge)
+            elif member.facts is not None:
+                charges.append(state.wanted(member.facts))
+        return total(charges)
+
+
+def promise_all(leaves: Sequence[Leaf]) -> bool:
+    """Whether members that could start now have to wait, because others that their subgroup needs must."""
+    return any(
+        leaf.placed < leaf.minimum and any(member.status is Status.PROMISED for member in leaf.members)
+        for leaf in leaves
+    )
+
+
+def _in_tree_order(crew: Crew, members: Sequence[Member]) -> Sequence[Member]:
+    """Members subgroup by subgroup, in the order in which they come in each."""
+    if len(crew.leaves) == 1:
+        return members
+    places = {leaf.name: number for number, leaf in enumerate(_leaves(crew.gang.root))}
+    return sorted(members, key=lambda member: places.get(member.leaf.group.name, 0))
+
+
+def _leaves(group: SubGroup) -> list[SubGroup]:
+    if not group.children:
+        return [group]
+    ordered = sorted(group.children, key=lambda item: not item.children)
+    return [leaf for child in ordered for leaf in _leaves(child)]
+
+
+def _pins(crew: Crew, group: SubGroup) -> int:
+    """The nodes where members of the subgroup run already."""
+    found = 0
+    for leaf in leaf_groups(group):
+        for member in crew.leaves[leaf.name].members:
+            if member.status in (Status.RUNNING, Status.PLACED) and member.hold is not None:
+                found |= 1 << member.hold.number
+    return found

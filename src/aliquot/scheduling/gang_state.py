@@ -1,0 +1,180 @@
+"""Gangs as one decision changes them: what each member is up to, and how full each subgroup is."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from aliquot.model.core import Pod
+from aliquot.model.index import Key
+from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.queues.amounts import Charge
+from aliquot.scheduling.facts import PodFacts
+from aliquot.scheduling.nodes import Demand
+from aliquot.workloads.gangs import Gang
+from aliquot.workloads.subgroups import SubGroup
+
+
+class Status(IntEnum):
+    """What a member is up to.
+
+    HELD: it waits, but not for room (another gate, a claim that is not there). WAITING: it is to be placed.
+    RUNNING: it has its place already. PLACED: it gets one now. PROMISED: it gets one once something leaves.
+    LEAVING: it is being deleted. EVICTED: this decision makes it leave. ENDED: it has succeeded or failed.
+    """
+
+    HELD = 0
+    WAITING = 1
+    RUNNING = 2
+    PLACED = 3
+    PROMISED = 4
+    LEAVING = 5
+    EVICTED = 6
+    ENDED = 7
+
+
+ALLOCATED = frozenset({Status.RUNNING, Status.PLACED, Status.PROMISED})
+"""Has a place and keeps it."""
+USING = ALLOCATED | {Status.LEAVING, Status.EVICTED}
+"""Holds room on some node."""
+READY = ALLOCATED | {Status.WAITING, Status.EVICTED}
+"""Counts towards what a gang needs before it is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a member holds where. number, node: of its node. claims: those that it uses with what they hold.
+    groups: shared devices of which it has a part. charge: what it counts for in its queue."""
+
+    number: int
+    node: str
+    demand: Demand
+    claims: tuple[tuple[ResourceClaim, AllocationResult], ...] = ()
+    groups: tuple[str, ...] = ()
+    charge: Charge = field(default_factory=dict)
+
+
+class Member:
+    """A pod of a gang. facts: what deciding needs to know of it; None until somebody asks (see `Crew`).
+
+    hold: what it holds in the cluster, or was given now. moved: the place that it was promised after having
+    been evicted from `hold`.
+    """
+
+    __slots__ = ("crew", "facts", "hold", "leaf", "moved", "pod", "rank", "status")
+
+    def __init__(self, pod: Pod, crew: "Crew", leaf: "Leaf", rank: int, status: Status) -> None:
+        self.pod = pod
+        self.crew = crew
+        self.leaf = leaf
+        self.rank = rank
+        self.status = status
+        self.facts: PodFacts | None = None
+        self.hold: Hold | None = None
+        self.moved: Hold | None = None
+
+    @property
+    def key(self) -> Key:
+        return self.pod.key
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The shared devices of which it has, or will have, a part."""
+        hold = self.moved or self.hold
+        return () if hold is None else hold.groups
+
+    @property
+    def node(self) -> str:
+        """The name of the node that it has, or will have."""
+        hold = self.moved or self.hold
+        return "" if hold is None else hold.node
+
+    def become(self, status: Status) -> None:
+        """Change what the member is up to, and the counts of its leaf."""
+        old, leaf = self.status, self.leaf
+        leaf.allocated += (status in ALLOCATED) - (old in ALLOCATED)
+        leaf.using += (status in USING) - (old in USING)
+        leaf.ready += (status in READY) - (old in READY)
+        leaf.placed += (status is Status.RUNNING or status is Status.PLACED) - (
+            old is Status.RUNNING or old is Status.PLACED
+        )
+        leaf.waiting += (status is Status.WAITING) - (old is Status.WAITING)
+        self.status = status
+
+
+class Leaf:
+    """A subgroup without subgroups of its own. Counts of its members: allocated (see ALLOCATED), using,
+    ready, placed (running or placed now), waiting."""
+
+    __slots__ = ("allocated", "group", "members", "minimum", "placed", "ready", "using", "waiting")
+
+    def __init__(self, group: SubGroup, minimum: int) -> None:
+        self.group = group
+        self.minimum = minimum
+        self.members: list[Member] = []
+        self.allocated = self.using = self.ready = self.placed = self.waiting = 0
+
+
+class Crew:
+    """A gang with its members' state. leaves: by name, in the order of the tree. succeeded: some has."""
+
+    __slots__ = ("gang", "leaves", "members", "succeeded")
+
+    def __init__(
+        self, gang: Gang, leaving: Iterable[Pod], statuses: Mapping[Key, Status], succeeded: bool
+    ) -> None:
+        """leaving: pods of the gang that are being deleted, which its members are not."""
+        self.gang = gang
+        self.succeeded = succeeded
+        self.leaves: dict[str, Leaf] = {}
+        for group in leaf_groups(gang.root):
+            self.leaves[group.name] = Leaf(group, group.minimum)
+        self.members: list[Member] = []
+        first = next(iter(self.leaves.values()))
+        for rank, pod in enumerate((*gang.members, *leaving)):
+            leaf = self.leaves.get(gang.leaf_of.get(pod.key, ""), first)
+            member = Member(pod, self, leaf, rank, Status.ENDED)
+            member.become(statuses[pod.key])
+            leaf.members.append(member)
+            self.members.append(member)
+
+    @property
+    def allocated(self) -> int:
+        """Members that have a place and keep it."""
+        return sum(leaf.allocated for leaf in self.leaves.values())
+
+    @property
+    def waiting(self) -> bool:
+        """Some member is to be placed."""
+        return any(leaf.waiting for leaf in self.leaves.values())
+
+    @property
+    def complete(self) -> bool:
+        """Every leaf has its minimum, those counted that are leaving."""
+        return all(leaf.using >= leaf.minimum for leaf in self.leaves.values())
+
+    @property
+    def fullness(self) -> int:
+        """-1 if some leaf is below its minimum, 1 if none is and some is above, else 0."""
+        above = 0
+        for leaf in self.leaves.values():
+            if leaf.allocated < leaf.minimum:
+                return -1
+            if leaf.allocated > leaf.minimum:
+                above = 1
+        return above
+
+    @property
+    def stale(self) -> bool:
+        """Some of it runs, but a leaf has fewer than it needs, and nothing has succeeded."""
+        if self.succeeded or not any(leaf.using for leaf in self.leaves.values()):
+            return False
+        return not self.complete
+
+
+def leaf_groups(group: SubGroup) -> Iterable[SubGroup]:
+    """The subgroups without children, in order."""
+    if not group.children:
+        yield group
+        return
+    for child in group.children:
+        yield from leaf_groups(child)

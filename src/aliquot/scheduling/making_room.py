@@ -1,0 +1,315 @@
+"""Making room: which running pods would have to leave so that a gang that waits fits, if any will do.
+
+The members of the gang are served one after the other. For each, gangs that may be asked to leave are added
+one by one, those that have the least right to stay first, and after each it is tried what would become of the
+nodes of the newest one: those asked there leave, the gang is placed on what is then free, and whoever had to
+leave is placed again where there is room. A pod that finds room where it was has not been disturbed at all.
+The first outcome that is legal is taken. Nobody leaves unless the gang is placed in the same plan.
+
+This way of searching is KAI-Scheduler's: victims accumulate gang by gang, and nodes are probed one at a time.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from aliquot.queues.amounts import GPU, UNIT
+from aliquot.scheduling.chunks import next_members, next_victims
+from aliquot.scheduling.gang_placing import GangPlacer
+from aliquot.scheduling.gang_state import Crew, Member, Status
+from aliquot.scheduling.objectives import wants_accelerators
+from aliquot.scheduling.placing import Failure, When
+from aliquot.scheduling.state import ClusterState
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What would become of the cluster. gone: pods that leave for good. moved: those that leave and are
+    promised another place."""
+
+    gone: tuple[Member, ...]
+    moved: tuple[Member, ...]
+
+    @property
+    def disturbed(self) -> tuple[Member, ...]:
+        return (*self.gone, *self.moved)
+
+
+Legal = Callable[[Sequence[Member], Outcome], bool]
+"""Whether it is allowed to make room in this way for these members."""
+
+Turns = Callable[[Crew, Sequence[Crew]], Iterable[Crew]]
+"""The order in which a gang that waits, and those that had to leave for it, are placed."""
+
+
+class Victims(Protocol):
+    """Gangs that may be asked to leave, in the order in which they are asked."""
+
+    def pop(self) -> Crew | None:
+        """The next; None if there is no more."""
+
+    def push(self, crew: Crew, asked: set[int]) -> None:
+        """Put back a gang that can give more; asked: ids of members that have been asked already."""
+
+    def close(self) -> None:
+        """There will be no more questions."""
+
+
+class RoomMaker:
+    """Looks for room for gangs in one state of a cluster, by one rule of who may be asked to leave."""
+
+    def __init__(
+        self,
+        state: ClusterState,
+        placer: GangPlacer,
+        prepare: Callable[[Member], None],
+        victims: Callable[[Crew], Victims],
+        turns: Turns,
+        rule: Callable[[Crew], Legal],
+        search: int | None,
+    ) -> None:
+        """prepare: finds out what has to be known of a pod before it can be placed anew. rule: makes the test
+        of outcomes for a gang, before anybody is asked. search: how many gangs may be asked for one member;
+        None: any number."""
+        self._state = state
+        self._placer = placer
+        self._prepare = prepare
+        self._victims = victims
+        self._turns = turns
+        self._rule = rule
+        self._search = search
+
+    def make_room(self, crew: Crew) -> Outcome | None:
+        """Have pods leave so that the gang is promised what it lacks; None, and nothing is done, if none will
+        do."""
+        state, placer = self._state, self._placer
+        todo = next_members(crew, placer.rank, placer.policy.by_fill)
+        if not todo:
+            return None
+        start = state.mark()
+        legal = self._rule(crew)
+        space = _Space(state, todo)
+        steps = _Steps(self._victims(crew), placer, self._prepare)
+        outcome: Outcome | None = None
+        for count in range(1, len(todo) + 1):
+            known = outcome.disturbed if outcome is not None else ()
+            state.undo(start)
+            outcome = self._serve(crew, todo[:count], known, legal, space, steps)
+            if outcome is None:
+                break
+        steps.close()
+        if outcome is None or not crew.complete:
+            state.undo(start)
+            return None
+        return outcome
+
+    def _serve(
+        self,
+        crew: Crew,
+        members: Sequence[Member],
+        known: Sequence[Member],
+        legal: Legal,
+        space: "_Space",
+        steps: "_Steps",
+    ) -> Outcome | None:
+        """Make room for some members. known: those disturbed for all of these but the last."""
+        state = self._state
+        start = state.mark()
+        for member in known:
+            state.evict(member)
+        space.begin(members, known)
+        evicted = state.mark()
+        if known and space.suffices:
+            outcome, _ = self._try(crew, members, known, legal, space)
+            if outcome is not None:
+                return outcome
+            state.undo(evicted)
+        passed = {id(member) for member in known}
+        asked: dict[int, list[Member]] = {}
+        at_node: dict[int, dict[int, None]] = {}
+        number = 0
+        while self._search is None or number < self._search:
+            if number == len(steps.found):
+                # Who is asked next depends on the state before anybody left.
+                state.undo(start)
+                more = steps.extend()
+                for member in known:
+                    state.evict(member)
+                evicted = state.mark()
+                if not more:
+                    return None
+            victims = [member for member in steps.found[number] if id(member) not in passed]
+            number += 1
+            if not victims:
+                continue
+            for member in victims:
+                assert member.hold is not None
+                asked.setdefault(id(member.crew), []).append(member)
+                at_node.setdefault(member.hold.number, {})[id(member.crew)] = None
+            space.add(victims)
+            if not space.suffices:
+                continue
+            for node in _nodes(victims[0].crew):
+                leave = [member for gang in at_node.get(node, ()) for member in asked[gang]]
+                if not leave:
+                    continue
+                for member in leave:
+                    state.evict(member)
+                outcome, placed = self._try(crew, members, (*known, *leave), legal, space)
+                if outcome is not None:
+                    return outcome
+                state.undo(evicted)
+                if placed:
+                    break
+        return None
+
+    def _try(
+        self,
+        crew: Crew,
+        members: Sequence[Member],
+        evicted: Sequence[Member],
+        legal: Legal,
+        space: "_Space",
+    ) -> tuple[Outcome | None, bool]:
+        """Place the members and, where there is room, those evicted. Gives the outcome if it is legal, and
+        whether the members could be placed at all."""
+        placer = self._placer
+        involved = list({id(member.crew): member.crew for member in evicted}.values())
+        bands = space.bands(evicted)
+        for turn in self._turns(crew, involved):
+            if turn is crew:
+                if isinstance(placer.place(crew, members, When.LATER, bands), Failure):
+                    return None, False
+            else:
+                again = next_members(turn, placer.rank, placer.policy.by_fill, evicted=True)
+                placer.place(turn, again, When.LATER, bands)
+        outcome = Outcome(
+            tuple(member for member in evicted if member.status is Status.EVICTED),
+            tuple(member for member in evicted if member.moved is not None),
+        )
+        return (outcome, True) if legal(members, outcome) else (None, True)
+
+
+class _Steps:
+    """Members that may be asked to leave, in the order and the steps in which they are asked.
+
+    found: the steps known so far.
+    """
+
+    def __init__(self, victims: Victims, placer: GangPlacer, prepare: Callable[[Member], None]) -> None:
+        self.found: list[list[Member]] = []
+        self._victims = victims
+        self._placer = placer
+        self._prepare = prepare
+        self._asked: set[int] = set()
+
+    def extend(self) -> bool:
+        """Find out some more steps, as many as are known; whether there are any."""
+        wanted = max(_FEW, 2 * len(self.found))
+        before = len(self.found)
+        placer, asked = self._placer, self._asked
+        while len(self.found) < wanted and (crew := self._victims.pop()) is not None:
+            step = next_victims(crew, asked, placer.rank, placer.policy.by_fill)
+            asked.update(id(member) for member in step)
+            if step and any(
+                member.status is Status.RUNNING and id(member) not in asked for member in crew.members
+            ):
+                self._victims.push(crew, asked)
+            step = [member for member in step if member.hold is not None]
+            for member in step:
+                self._prepare(member)
+            if step:
+                self.found.append(step)
+        return len(self.found) > before
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        self._victims.close()
+
+
+_FEW = 16
+
+
+class _Space:
+    """A bound on whether members can fit: accelerators on nodes, with those of everybody asked to leave.
+
+    Cheap to keep, and never wrong when it says no. It counts how often the smallest request goes into what
+    each node would have, and whether the largest goes into any.
+    """
+
+    def __init__(self, state: ClusterState, todo: Sequence[Member]) -> None:
+        self._state = state
+        self._charges = {id(member): _accelerators(state, member) for member in todo}
+        nodes = range(len(state.table.nodes))
+        self._only = all(member.facts is not None and wants_accelerators(member.facts) for member in todo)
+        self._base = [state.free_accelerators(number) + state.parts.free(number) for number in nodes]
+        self._feasible = 0
+        if self._only:
+            for number, free in enumerate(self._base):
+                if free > 0:
+                    self._feasible |= 1 << number
+        self._free: dict[int, float] = {}
+        self._least = self._most = 0.0
+        self._count = self._wanted = 0
+        self._largest = 0.0
+        self._times: dict[float, int] = {}
+
+    def begin(self, members: Sequence[Member], known: Sequence[Member]) -> None:
+        """Start again for these members, with the known victims gone."""
+        needs = [self._charges[id(member)] for member in members]
+        self._least, self._most = min(needs), max(needs)
+        self._wanted = len(members)
+        self._free = {}
+        self._largest = max(self._base, default=0.0)
+        if self._least > 0:
+            if self._least not in self._times:
+                self._times[self._least] = sum(int(free / self._least + _SLACK) for free in self._base)
+            self._count = self._times[self._least]
+        self.add(known)
+
+    def add(self, victims: Iterable[Member]) -> None:
+        """Count what these would leave behind."""
+        for member in victims:
+            hold = member.hold
+            assert hold is not None
+            before = self._free.get(hold.number, self._base[hold.number])
+            after = before + float(hold.charge.get(GPU, 0) / UNIT)
+            self._free[hold.number] = after
+            self._largest = max(self._largest, after)
+            if self._least > 0:
+                self._count += int(after / self._least + _SLACK) - int(before / self._least + _SLACK)
+
+    @property
+    def suffices(self) -> bool:
+        """Whether the members may fit."""
+        if self._least <= 0:
+            return self._largest + _SLACK >= self._most
+        return self._count >= self._wanted and self._largest + _SLACK >= self._most
+
+    def bands(self, evicted: Iterable[Member]) -> list[int] | None:
+        """The nodes to be looked at: those with accelerators free, and those that somebody leaves."""
+        if not self._only:
+            return None
+        found = self._feasible
+        for member in evicted:
+            assert member.hold is not None
+            found |= 1 << member.hold.number
+        return [found]
+
+
+_SLACK = 1e-6
+"""For the rounding of fractions: the bound may be too generous, never too strict."""
+
+
+def _accelerators(state: ClusterState, member: Member) -> float:
+    """How many accelerators a member wants, as far as that is known before it has a node; of parts that count
+    otherwise in queues than on nodes, nothing."""
+    assert member.facts is not None
+    if member.facts.gpus is not None and member.facts.gpus.mig:
+        return 0.0
+    return float(state.wanted(member.facts).get(GPU, 0) / UNIT)
+
+
+def _nodes(crew: Crew) -> list[int]:
+    """The nodes that members of a gang are on."""
+    return sorted({member.hold.number for member in crew.members if member.hold is not None})

@@ -1,0 +1,169 @@
+"""Parts of devices on nodes whose device plugin hands them out whole: who shares which, with the node table.
+
+The ledger of shared devices says when a whole device is opened for sharing and when it is given back; those
+shifts are booked in the table of free amounts, so that nobody else takes the device.
+"""
+
+from aliquot.fractions.charges import device_charge, pending_charge, smallest_memory
+from aliquot.fractions.devices import NodeDevices, node_devices
+from aliquot.fractions.groups import places
+from aliquot.fractions.ledger import DeviceLedger, Shift
+from aliquot.fractions.parts import Choice
+from aliquot.fractions.refusals import NodeRules, Refusal, refusal
+from aliquot.fractions.requests import WHOLE, GpuRequest, Kind
+from aliquot.model.core import Pod
+from aliquot.model.index import Key
+from aliquot.queues.amounts import Amount
+from aliquot.scheduling.nodes import Demand, NodeTable
+from aliquot.scheduling.policy import Policy
+
+
+class PartsInUse:
+    """Shared devices of all nodes, by the node's number."""
+
+    def __init__(
+        self,
+        ledger: DeviceLedger,
+        table: NodeTable,
+        rules: NodeRules,
+        order: str,
+        smallest: int,
+        slices: bool,
+    ) -> None:
+        """order: which device of a node a part is taken from. smallest: memory in MiB of the smallest device,
+        by which a request for memory counts before it has a node. slices: count slices of MIG as devices."""
+        self._slices = slices
+        self._ledger = ledger
+        self._table = table
+        self._rules = rules
+        self._order = order or "pack"
+        self._smallest = smallest
+        self._units: dict[tuple[str, int], Demand] = {}
+        self._legacy: set[int] = set()
+
+    @staticmethod
+    def of(table: NodeTable, policy: Policy) -> "PartsInUse":
+        """With nothing taken yet."""
+        devices = [node_devices(node) for node in table.nodes]
+        smallest = policy.smallest_device_mib or smallest_memory(devices)
+        rules = NodeRules(trust=policy.trust_fractions, mixed_only_mig=policy.mixed_only_mig)
+        return PartsInUse(
+            DeviceLedger(devices), table, rules, policy.shared_devices, smallest, policy.slices_as_devices
+        )
+
+    def occupy(self, number: int, pod: Pod, request: GpuRequest) -> None:
+        """Count a pod that is on its node. Not to be undone."""
+        if request.kind is Kind.LEGACY_MIG:
+            self._legacy.add(number)
+        found = places(pod, request, self._ledger.devices[number])
+        if found:
+            self._book(number, self._ledger.occupy(number, pod.key, found))
+
+    def let_leave(self, number: int, pod: Key) -> None:
+        """Count a pod that is being deleted. Not to be undone."""
+        if self._ledger.held(number, pod) is not None:
+            self.leave(number, pod)
+
+    def suits(self, number: int, request: GpuRequest) -> bool:
+        """Whether the node takes such a request at all."""
+        return self.refusal(number, request) is None
+
+    def refusal(self, number: int, request: GpuRequest) -> Refusal | None:
+        """Why the node does not take such a request, whatever is free."""
+        return refusal(request, self._ledger.devices[number], self._rules, legacy_mig=number in self._legacy)
+
+    def choose(self, number: int, request: GpuRequest, *, now: bool, later: bool) -> Choice | None:
+        """The devices of a node for a request for parts. now: those free today will do; later: those too that
+        are free once something has left."""
+        idle, idle_later = self._idle(number)
+        if not now:
+            idle = 0
+        found = self._ledger.options(number, request, idle, idle_later, later=later, order=self._order)
+        if found is not None and found.now and not now:
+            return Choice(found.joined, found.fresh, found.part, False)
+        return found
+
+    def fits_now(self, number: int, request: GpuRequest) -> bool:
+        """Whether the request has room on the node today."""
+        found = self.choose(number, request, now=True, later=False)
+        return found is not None and found.now
+
+    def fits_later(self, number: int, request: GpuRequest) -> bool:
+        """Whether the request has room on the node, today or later."""
+        return self.choose(number, request, now=True, later=True) is not None
+
+    def joins(self, number: int, request: GpuRequest | None) -> bool:
+        """Whether a device that is shared already has room for the request."""
+        return self._ledger.fits_shared(number, request)
+
+    def free(self, number: int) -> float:
+        """What is left in shared devices of the node later, in devices."""
+        return self._ledger.spare(number, later=True) / WHOLE
+
+    def charge(self, number: int, request: GpuRequest) -> Amount:
+        """What the request counts for on the node, in billionths of an accelerator."""
+        return device_charge(request, self._ledger.devices[number], slices_as_devices=self._slices)
+
+    def wanted(self, request: GpuRequest) -> Amount:
+        """What the request counts for before it has a node, in billionths of an accelerator."""
+        return pending_charge(request, self._smallest, slices_as_devices=self._slices)
+
+    def groups(self, number: int, pod: Key) -> tuple[str, ...]:
+        """The shared devices that a pod on the node has parts of."""
+        held = self._ledger.held(number, pod)
+        return () if held is None else held.groups
+
+    def take(self, number: int, choice: Choice, pod: Key, *, promised: bool) -> tuple[str, ...]:
+        """Give the pod the chosen devices, or promise them; gives their names."""
+        holding, shift = self._ledger.take(number, choice, pod, promised=promised)
+        self._book(number, shift)
+        return holding.groups
+
+    def defer(self, number: int, pod: Key) -> None:
+        """Turn what the pod was given into a promise of the same."""
+        holding = self._ledger.held(number, pod)
+        assert holding is not None
+        part = holding.places[0][1]
+        self._book(number, self._ledger.finish(number, pod))
+        choice = Choice(holding.groups, 0, part, False)
+        _, shift = self._ledger.take(number, choice, pod, promised=True)
+        self._book(number, shift)
+
+    def leave(self, number: int, pod: Key) -> None:
+        """The pod's parts are free later."""
+        self._book(number, self._ledger.leave(number, pod))
+
+    def may_stay(self, number: int, pod: Key) -> bool:
+        """Whether what the pod had is still there for it."""
+        return self._ledger.may_stay(number, pod, self._idle(number)[1])
+
+    def stay(self, number: int, pod: Key) -> None:
+        """The pod keeps what it had."""
+        self._book(number, self._ledger.stay(number, pod))
+
+    def mark(self) -> int:
+        return self._ledger.mark()
+
+    def undo(self, mark: int) -> None:
+        """Take back everything since the mark; the table takes back the shifts with its own changes."""
+        self._ledger.undo(mark)
+
+    def _idle(self, number: int) -> tuple[int, int]:
+        """Whole idle devices of the node, today and later."""
+        devices = self._ledger.devices[number]
+        if not devices.resource:
+            return 0, 0
+        now = self._table.free[number].get(devices.resource, 0) // devices.units
+        return now, self._table.later(number, devices.resource) // devices.units
+
+    def _book(self, number: int, shift: Shift) -> None:
+        if shift.now or shift.later:
+            devices = self._ledger.devices[number]
+            self._table.shift(number, self._unit(devices), shift.now, shift.later - shift.now)
+
+    def _unit(self, devices: NodeDevices) -> Demand:
+        key = (devices.resource, devices.units)
+        found = self._units.get(key)
+        if found is None:
+            found = self._units[key] = Demand({}, ((devices.resource, devices.units),), ())
+        return found

@@ -1,0 +1,111 @@
+"""What the steps of one decision share: the state, who places, the gangs, and what has been found so far."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aliquot.model.core import Pod
+from aliquot.model.resource import ResourceClaim
+from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
+from aliquot.queues.amounts import Charge
+from aliquot.queues.order import WorkOrder
+from aliquot.queues.runtimes import MinRuntimes
+from aliquot.queues.shares import FairShares
+from aliquot.queues.tree import QueueTree
+from aliquot.scheduling.chunks import next_members
+from aliquot.scheduling.crews import Crews
+from aliquot.scheduling.gang_placing import GangPlacer
+from aliquot.scheduling.gang_state import Crew, Member
+from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.settling import Settling
+from aliquot.scheduling.state import ClusterState
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """A pod that is made to leave, why, and for whom (None: for its own gang's sake)."""
+
+    member: Member
+    verdict: Verdict
+    for_whom: Crew | None
+
+
+@dataclass(slots=True)
+class Findings:
+    """What has been decided. handled: gangs in the order in which they were first looked at. verdicts: why
+    what waits of a gang does so. settling: ids of members that have their place but may not be let go yet."""
+
+    handled: dict[int, Crew] = field(default_factory=dict)
+    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    removals: list[Removal] = field(default_factory=list)
+    settling: set[int] = field(default_factory=set)
+
+    def waits(self, crew: Crew, verdict: Verdict) -> None:
+        self.handled.setdefault(id(crew), crew)
+        self.verdicts[id(crew)] = verdict
+
+    def served(self, crew: Crew) -> None:
+        self.handled.setdefault(id(crew), crew)
+
+
+@dataclass(slots=True)
+class Session:
+    """One decision under way."""
+
+    policy: Policy
+    now: datetime
+    tree: QueueTree
+    state: ClusterState
+    shares: FairShares
+    runtimes: MinRuntimes
+    crews: Crews
+    placer: GangPlacer
+    check: Callable[[Crew], Verdict | None]
+    """What keeps a gang from being tried at all."""
+    idle: Callable[[list[Pod]], list[ResourceClaim]]
+    """Allocated claims that nobody but these pods could use."""
+    settling: Settling
+    findings: Findings = field(default_factory=Findings)
+
+    def sort_key(self, crew: Crew) -> tuple[object, ...]:
+        """The place of a gang in its queue: the smallest goes first."""
+        policy, gang = self.policy, crew.gang
+        return (
+            -gang.priority if policy.by_priority else 0,
+            crew.fullness if policy.by_elasticity else 0,
+            gang.created,
+            gang.key,
+        )
+
+    def in_turn(self, crews: Iterable[Crew]) -> WorkOrder[Crew]:
+        """Gangs in the order in which they have their turn."""
+        order: WorkOrder[Crew] = WorkOrder(self.shares, self.state.queues)
+        for crew in crews:
+            self.push(order, crew)
+        return order
+
+    def push(self, order: WorkOrder[Crew], crew: Crew) -> None:
+        """Give a gang a turn for what it wants next, unless work cannot be in its queue."""
+        queue = crew.gang.queue
+        if not order.push(queue, crew, self.next_charge(crew), self.sort_key(crew)):
+            fact = Fact(test="queueNotLeaf", subject=queue)
+            fix = Fix(change="nameLeafQueue", subject=queue)
+            self.findings.waits(crew, Verdict(reason=Reason.UNKNOWN_QUEUE, facts=(fact,), fix=fix))
+
+    def next_charge(self, crew: Crew, *, evicted: bool = False) -> Charge:
+        """What the gang wants next counts for."""
+        members = next_members(crew, self.placer.rank, self.policy.by_fill, evicted=evicted)
+        return self.placer.wanted(members)
+
+    def waiting(self) -> list[Crew]:
+        """The gangs that could be tried, and wait."""
+        return [
+            crew
+            for crew in self.crews.waiting.values()
+            if crew.waiting and crew.gang.queue and self.check(crew) is None and self.ready(crew)
+        ]
+
+    @staticmethod
+    def ready(crew: Crew) -> bool:
+        """Every leaf has as many members as it needs, those counted that could be placed."""
+        return all(leaf.ready >= leaf.minimum for leaf in crew.leaves.values())

@@ -1,0 +1,41 @@
+"""Gangs that run with fewer members than they need: taken down as a whole after a time of grace."""
+
+from aliquot.model.verdicts import Fact, Reason, Verdict
+from aliquot.scheduling.gang_state import Crew, Status
+from aliquot.scheduling.session import Removal, Session
+
+
+def evict_stale(session: Session) -> None:
+    """Have every pod leave of gangs that have been short of members for longer than the policy allows."""
+    grace = session.policy.staleness_seconds
+    for crew in sorted(session.crews.running(), key=lambda item: item.gang.key):
+        own = crew.gang.staleness_grace_seconds
+        if own is None:
+            own = grace
+        if own is None or own < 0 or not crew.stale:
+            continue
+        since = crew.gang.stale_since
+        waited = (session.now - since).total_seconds() if since is not None else 0.0
+        if waited < own:
+            continue
+        verdict = _verdict(crew, own)
+        for member in crew.members:
+            if member.status is Status.RUNNING and member.hold is not None:
+                session.state.evict(member)
+                session.findings.removals.append(Removal(member, verdict, None))
+
+
+def _verdict(crew: Crew, grace: int) -> Verdict:
+    short = [leaf for leaf in crew.leaves.values() if leaf.using < leaf.minimum]
+    facts = tuple(
+        Fact(
+            test="members",
+            subject=leaf.group.name,
+            count=leaf.minimum - leaf.using,
+            unit="pods",
+            wanted=str(leaf.minimum),
+            available=str(leaf.using),
+        )
+        for leaf in short
+    )
+    return Verdict(reason=Reason.GANG_BROKEN, facts=(*facts, Fact(test="grace", wanted=f"{grace}s")))

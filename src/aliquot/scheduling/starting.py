@@ -1,0 +1,182 @@
+"""Starting gangs on what is free: in turn, each as a whole, and pod by pod beyond its minimum."""
+
+from collections.abc import Callable, Sequence
+
+from aliquot.model.index import Key
+from aliquot.model.meta import ObjectRef
+from aliquot.model.verdicts import Fact, Reason, Verdict
+from aliquot.scheduling.blockers import room_reason
+from aliquot.scheduling.chunks import next_members
+from aliquot.scheduling.explaining import Explainer
+from aliquot.scheduling.facts import PodFacts
+from aliquot.scheduling.gang_placing import promise_all
+from aliquot.scheduling.gang_state import Crew, Member, Status
+from aliquot.scheduling.placing import Failure, When
+from aliquot.scheduling.session import Session
+from aliquot.scheduling.state import ClusterState, PodPlacement
+
+
+class Starter:
+    """Gives gangs what is free now, or what will be free by what is leaving already."""
+
+    def __init__(
+        self, session: Session, explainer: Explainer, sharers: Callable[[Member], list[Member]]
+    ) -> None:
+        """sharers: members that wait for a claim that this one wants and that is not allocated yet."""
+        self._session = session
+        self._explainer = explainer
+        self._sharers = sharers
+        self._failed: dict[tuple[object, ...], Verdict] = {}
+        self._blocking: dict[str, ObjectRef] = {}
+
+    def run(self) -> None:
+        """Start whatever can be started."""
+        session = self._session
+        for crew in session.crews.waiting.values():
+            if not crew.waiting:
+                verdict = session.check(crew)
+                if verdict is not None:
+                    session.findings.waits(crew, verdict)
+        alone = [crew for crew in session.crews.waiting.values() if crew.waiting and not crew.gang.queue]
+        for single in sorted(alone, key=session.sort_key):
+            while self._serve(single) and single.waiting:
+                pass
+        order = session.in_turn(
+            crew for crew in session.crews.waiting.values() if crew.waiting and self._may_try(crew)
+        )
+        while (turn := order.pop()) is not None:
+            if self._serve(turn) and turn.waiting:
+                session.push(order, turn)
+        order.close()
+
+    def _may_try(self, crew: Crew) -> bool:
+        if not crew.gang.queue:
+            return False
+        verdict = self._session.check(crew)
+        if verdict is not None:
+            self._session.findings.waits(crew, verdict)
+        return verdict is None
+
+    def _serve(self, crew: Crew) -> bool:
+        """Place the next members of a gang; whether that could be done."""
+        session = self._session
+        policy, placer, gang = session.policy, session.placer, crew.gang
+        if not gang.queue:
+            verdict = session.check(crew)
+            if verdict is not None:
+                session.findings.waits(crew, verdict)
+                return False
+        if policy.strict_fifo and gang.queue in self._blocking:
+            blocker = Fact(test="queueOrder", subject=str(self._blocking[gang.queue]))
+            session.findings.waits(crew, Verdict(reason=Reason.BEHIND_IN_QUEUE, facts=(blocker,)))
+            return False
+        members = next_members(crew, placer.rank, policy.by_fill)
+        if not members:
+            return False
+        found = self._place(crew, members)
+        if isinstance(found, Verdict):
+            session.findings.waits(crew, found)
+            if room_reason(found.reason) and gang.queue:
+                self._blocking.setdefault(gang.queue, gang.ref)
+            return False
+        if promise_all(list(crew.leaves.values())):
+            for placement in found:
+                if placement.member.status is Status.PLACED:
+                    session.state.defer(placement.member)
+        fresh = [item.member for item in found if item.member.status is Status.PLACED]
+        session.findings.settling.update(id(member) for member in session.settling.too_early(fresh))
+        session.findings.served(crew)
+        return True
+
+    def _place(self, crew: Crew, members: Sequence[Member]) -> list[PodPlacement] | Verdict:
+        """Place the members or say why they cannot be; equal ones that failed before fail at once."""
+        session = self._session
+        state, gang = session.state, crew.gang
+        shapes = _shapes(crew, members, state)
+        keys = [(None, shapes), (gang.queue, gang.preemptible, shapes)] if shapes is not None else []
+        for key in keys:
+            known = self._failed.get(key)
+            if known is not None:
+                return known
+        if gang.queue and all(
+            member.facts is not None and state.is_exact(member.facts) for member in members
+        ):
+            # Else what claims count for is known only with their devices: parts of one, or shared by several.
+            charge = session.placer.wanted(members)
+            excess = state.queues.excess(gang.queue, charge, preemptible=gang.preemptible)
+            if excess is not None:
+                verdict = self._explainer.over_limit(excess)
+                if keys:
+                    self._failed[keys[1]] = verdict
+                return verdict
+        found = session.placer.place(crew, members, When.EITHER, first=self._meeting_point(members))
+        if not isinstance(found, Failure):
+            return found
+        if any(member.facts is not None and member.facts.alternative for member in members):
+            before = [member.facts for member in members]
+            for member in members:
+                assert member.facts is not None
+                member.facts = member.facts.alternative or member.facts
+            again = session.placer.place(crew, members, When.EITHER)
+            if not isinstance(again, Failure):
+                return again
+            found = again
+            verdict = self._explainer.explain(gang, members, found)
+            for member, facts in zip(members, before, strict=True):
+                member.facts = facts
+            return verdict
+        verdict = self._explainer.explain(gang, members, found)
+        if keys and verdict.reason is not Reason.INVALID_CLAIM:
+            limited = verdict.reason in (Reason.OVER_LIMIT, Reason.OVER_QUOTA)
+            self._failed[keys[1] if limited else keys[0]] = verdict
+        return verdict
+
+    def _meeting_point(self, members: Sequence[Member]) -> int | None:
+        """Where to start a pod whose new claim other waiting pods share, so that they find room beside it."""
+        if len(members) != 1:
+            return None
+        facts = members[0].facts
+        assert facts is not None
+        if facts.claims_shape is not None or not facts.wanted:
+            return None
+        sharers = self._sharers(members[0])
+        if not sharers:
+            return None
+        return self._session.placer.placer.meeting_point([members[0], *sharers])
+
+
+def _shapes(crew: Crew, members: Sequence[Member], state: ClusterState) -> tuple[object, ...] | None:
+    """Equal for members of which one cannot be placed if the other could not, in this order of decisions.
+
+    Pods that share claims are alike if they share the same ones, as long as those stay without devices. Where
+    pods on nodes avoid others, labels matter. None for pods with affinity of their own: more pods to be near
+    may come to stand somewhere; and for gangs tied to domains by members that have their place.
+    """
+    found: list[object] = []
+    root = crew.gang.root
+    if root.children or root.constraint is not None:
+        if crew.allocated:
+            return None
+        found.append((root, tuple(member.leaf.group.name for member in members)))
+    concerns = state.neighbours.concerns
+    for member in members:
+        item = member.facts
+        assert item is not None
+        if item.traits.social:
+            return None
+        if concerns(item.pod):
+            meta = item.pod.metadata
+            found.append((meta.namespace, tuple(sorted(meta.labels.items()))))
+        if item.shape is not None:
+            found.append(item.shape)
+            continue
+        found.append(_own_shape(item, state))
+    return tuple(found)
+
+
+def _own_shape(item: PodFacts, state: ClusterState) -> tuple[object, ...]:
+    traits = item.traits
+    claims: tuple[tuple[Key, bool], ...] = tuple(
+        (claim.key, state.claims.allocation(claim) is not None) for claim in item.claims.claims
+    )
+    return (traits.constraints, claims, traits.demand.items, traits.demand.ports, item.device_part)
