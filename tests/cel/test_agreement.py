@@ -103,6 +103,12 @@ def test_a_selector_fails_as_in_kubernetes(text, message):
         ("quantity('1').sign() == 1", "found no matching overload for 'sign'"),
         ("int('abc') == 1", "program instantiation failed"),
         ("true || int('abc') == 1", "program instantiation failed"),
+        ("device.driver.find('[') == ''", "program instantiation failed: error parsing regexp: missing"),
+        (
+            "device.driver.findAll('(', 1) == []",
+            "program instantiation failed: error parsing regexp: missing",
+        ),
+        ("!.false", "Syntax error"),
         ("[1, 'a'] == []", "expected type 'int' but found 'string'"),
         ("'%d-%s'.format([1]) == ''", "1:15: index 1 out of range"),
         ("'%%'.format([1]) == ''", "too many arguments supplied to string.format (expected 0, got 1)"),

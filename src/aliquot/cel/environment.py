@@ -34,10 +34,11 @@ from aliquot.cel.libraries.standard import STANDARD
 from aliquot.cel.libraries.strings import STRINGS
 from aliquot.cel.literals import check_literals
 from aliquot.cel.parser import parse
+from aliquot.cel.patterns import compile_pattern
 from aliquot.cel.program import Program
 from aliquot.cel.reads import device_reads
 from aliquot.cel.sizes import SizeOf
-from aliquot.cel.syntax import Call, walk
+from aliquot.cel.syntax import Call, Literal, Node, walk
 from aliquot.cel.typesystem import DYN, Type, parse_type, struct
 from aliquot.cel.values import ObjectValue, to_json
 
@@ -161,14 +162,13 @@ class Environment:
             closure = compiler.compile(root)
             return closure, compiler.frame_size
 
-        if any(isinstance(node, Call) and node.function in CONVERSIONS for node in walk(root)):
-            # A conversion of a constant that fails is found before anything is evaluated.
-            try:
+        try:
+            if _foreseen(root):
                 build(False)
-            except EvaluationError as error:
-                message = f"program instantiation failed: {error.message}"
-                place = error.position or Position(1, 1)
-                raise CompileError((Issue(place.line, place.column, message),), message) from None
+        except EvaluationError as error:
+            message = f"program instantiation failed: {error.message}"
+            place = error.position or Position(1, 1)
+            raise CompileError((Issue(place.line, place.column, message),), message) from None
         return Program(
             text,
             output=output,
@@ -228,6 +228,23 @@ def _admission(
         programs[name] = program
         fields[COMPOSITION] = {**fields[COMPOSITION], name: program.output}
     return environment()
+
+
+def _foreseen(root: Node) -> bool:
+    """Whether anything that may fail is computed before an evaluation: a conversion of a constant.
+
+    Raises EvaluationError for a literal pattern to search for that is none.
+    """
+    found = False
+    for node in walk(root):
+        if not isinstance(node, Call):
+            continue
+        found = found or node.function in CONVERSIONS
+        if node.function in ("find", "findAll") and node.args:
+            pattern = node.args[0]
+            if isinstance(pattern, Literal) and isinstance(pattern.value, str):
+                compile_pattern(pattern.value)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -257,10 +257,9 @@ class _Parser:
         if token.kind == "{":
             return self._map(token.at)
         if token.kind == ".":
-            name = self._next()
-            if name.kind == "name":
-                return self._name(name, "." + name.text)
-            token = name
+            token = self._next()
+            if token.kind == "name" and token.text not in _FIELD_RESERVED:
+                return self._name(token, "." + token.text)
         elif token.kind == "name":
             return self._name(token, token.text)
         reason = f"mismatched input '{token.text}' expecting" if token.kind == "end" else (
