@@ -18,11 +18,11 @@ from aliquot.model.verdicts import Fact
 from aliquot.model.workloads import PodGroup
 from aliquot.queues.tree import QueueTree
 from aliquot.workloads import labels, settings
-from aliquot.workloads.lookup import Lookup
+from aliquot.workloads.lookup import Chain, Lookup, gather
 from aliquot.workloads.membership import SOURCES, membership
-from aliquot.workloads.queue_names import queue_name
+from aliquot.workloads.queue_names import queue_name, queue_of_owners
 from aliquot.workloads.settings import NO_COST, RestartCost
-from aliquot.workloads.sources.source import Group, GroupKey, Member, Shape
+from aliquot.workloads.sources.source import Group, GroupKey, Member
 from aliquot.workloads.subgroups import ALONE, SubGroup
 from aliquot.workloads.trees import finished_shape
 
@@ -106,15 +106,22 @@ def gangs(
 
 def gang_of(key: GroupKey, members: list[Member], lookup: Lookup, tree: QueueTree, rules: GangRules) -> Gang:
     """The gang of all pods with this key, those that ended included."""
+    first = members[0].pod
+    if key[0] == "Pod" and _says_nothing(first):
+        chain = lookup.chain(first)
+        if not chain.said:
+            return _alone(first, chain, lookup.index, tree, rules)
     if len(members) > 1:
         members.sort(key=_name)
+        first = members[0].pod
     source = SOURCES[key[0]]
     standing = source.owner(key, lookup)
-    chain = lookup.chain(members[0].pod)
-    owners = chain if standing is None or standing in chain else (standing, *chain)
-    said = settings.gather(members, owners, labels.SETTINGS)
+    owners = lookup.chain(first).objects
+    if standing is not None and standing not in owners:
+        owners = (standing, *owners)
+    said = gather([member.pod for member in members], owners, labels.SETTINGS)
     group = Group(key, members, owners, lookup, said)
-    shape, placed = _shape(group)
+    shape, placed = finished_shape(group, source.shape(group))
     leaf_of = {member.pod.key: member.membership.leaf for member in placed if live(member.pod)}
     minimum = max(1, shape.root.least)
     if len(placed) > 1:
@@ -125,12 +132,12 @@ def gang_of(key: GroupKey, members: list[Member], lookup: Lookup, tree: QueueTre
     started, stale_since = _times(alive, minimum, standing, said)
     grace, delay = _bounds(standing, said)
     return Gang(
-        ref=_ref(key, standing, members[0].pod),
+        ref=_ref(key, standing, first),
         members=alive,
         minimum=minimum,
         created=_created(standing, members),
         priority=priority,
-        queue=queue_name(lookup.index, tree, members[0].pod, owners, rules.default_queue),
+        queue=queue_name(lookup.index, tree, first, queue_of_owners(owners), rules.default_queue),
         problem=shape.problem,
         root=shape.root,
         leaf_of=leaf_of,
@@ -148,13 +155,33 @@ def _name(member: Member) -> str:
     return member.pod.metadata.name
 
 
-def _shape(group: Group) -> tuple[Shape, Sequence[Member]]:
-    if group.key[0] == "Pod" and not group.settings:
-        root = ALONE
-        annotations = group.members[0].pod.metadata.annotations
-        if not annotations or labels.SUBGROUP_SETTINGS.isdisjoint(annotations):
-            return Shape(root), group.members
-    return finished_shape(group, SOURCES[group.key[0]].shape(group))
+def _says_nothing(pod: Pod) -> bool:
+    meta = pod.metadata
+    annotations = meta.annotations
+    return (
+        labels.SETTINGS.isdisjoint(meta.labels)
+        and labels.SETTINGS.isdisjoint(annotations)
+        and labels.SUBGROUP_SETTINGS.isdisjoint(annotations)
+    )
+
+
+def _alone(pod: Pod, chain: Chain, index: SnapshotIndex, tree: QueueTree, rules: GangRules) -> Gang:
+    """The gang of a pod on its own of which nothing is said."""
+    meta = pod.metadata
+    alive = live(pod)
+    priority = index.priority(pod)
+    below = rules.preemptible_below
+    return Gang(
+        ref=ObjectRef(kind="Pod", namespace=meta.namespace, name=meta.name, uid=meta.uid),
+        members=(pod,) if alive else (),
+        minimum=1,
+        created=meta.creation_timestamp or settings.LONG_AGO,
+        priority=priority,
+        queue=queue_name(index, tree, pod, chain.queue, rules.default_queue),
+        leaf_of={(meta.namespace, meta.name): ""} if alive else {},
+        preemptible=below is None or priority < below,
+        started=settings.started((pod,), 1) if alive and pod.spec.node_name else None,
+    )
 
 
 def _ref(key: GroupKey, standing: KubernetesObject | None, first: Pod) -> ObjectRef:
@@ -235,13 +262,15 @@ def queues_of_gangs(index: SnapshotIndex, tree: QueueTree, default_queue: str) -
     def queue(pod: Pod) -> str:
         key = keys.get(pod.key)
         if key is None:
-            return queue_name(index, tree, pod, lookup.chain(pod), default_queue)
+            return queue_name(index, tree, pod, lookup.chain(pod).queue, default_queue)
         known = found.get(key)
         if known is None:
             standing = SOURCES[key[0]].owner(key, lookup)
-            chain = lookup.chain(first[key])
-            owners = chain if standing is None or standing in chain else (standing, *chain)
-            known = found[key] = queue_name(index, tree, first[key], owners, default_queue)
+            owners = lookup.chain(first[key]).objects
+            if standing is not None and standing not in owners:
+                owners = (standing, *owners)
+            named = queue_of_owners(owners)
+            known = found[key] = queue_name(index, tree, first[key], named, default_queue)
         return known
 
     return queue

@@ -53,6 +53,7 @@ _BY_LABEL: dict[str, Rule] = {
 
 _ANNOTATIONS = frozenset(_BY_ANNOTATION)
 _LABELS = frozenset(_BY_LABEL)
+_SIZES = frozenset({labels.GANG_SIZE, labels.GANG_MIN})
 
 
 def membership(pod: Pod, lookup: Lookup) -> Membership:
@@ -86,12 +87,13 @@ def membership(pod: Pod, lookup: Lookup) -> Membership:
                 found = rule(pod, lookup)
                 if found is not None:
                     return found
-    owners = lookup.chain(pod)
-    if owners:
-        nearest = owners[0]
-        if isinstance(nearest, Job):
+    chain = lookup.chain(pod)
+    if chain.objects:
+        nearest = chain.objects[0]
+        if type(nearest) is Job:
             return jobs.in_job(pod, nearest)
-        return replicas.in_annotated_owner(pod, owners) or _alone(pod)
+        if chain.said or not _SIZES.isdisjoint(annotations):
+            return replicas.in_annotated_owner(pod, chain.objects) or _alone(pod)
     return _alone(pod)
 
 

@@ -1,6 +1,6 @@
 """The queue that a workload is in."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from aliquot.model.core import QUEUE_LABELS, Pod
 from aliquot.model.index import SnapshotIndex
@@ -12,15 +12,9 @@ from aliquot.queues.tree import QueueTree
 _QUEUE_LABELS = frozenset(QUEUE_LABELS)
 
 
-def queue_name(
-    index: SnapshotIndex,
-    tree: QueueTree,
-    pod: Pod,
-    owners: Sequence[KubernetesObject],
-    default_queue: str,
-) -> str:
-    """By label on the pod, on its owners from the nearest up, in a pod group, on its namespace, else the
-    default; "" outside queues.
+def queue_name(index: SnapshotIndex, tree: QueueTree, pod: Pod, owners_queue: str, default_queue: str) -> str:
+    """By label on the pod, what its owners name, by label on its namespace, else the default; "" outside
+    queues.
 
     A default queue that does not exist stands for no queue at all.
     """
@@ -28,17 +22,20 @@ def queue_name(
     namespace = index.namespaces.get(meta.namespace)
     if namespace is None or not namespace.managed:
         return ""
-    found = _labelled(meta.labels)
+    found = _labelled(meta.labels) or owners_queue or _labelled(namespace.metadata.labels)
     if found:
         return found
+    return default_queue if default_queue in tree.queues else ""
+
+
+def queue_of_owners(owners: Iterable[KubernetesObject]) -> str:
+    """The queue that the first of these objects names that names one, by label or in a pod group; "" if none
+    does."""
     for owner in owners:
         found = _labelled(owner.metadata.labels) or _in_spec(owner)
         if found:
             return found
-    found = _labelled(namespace.metadata.labels)
-    if found:
-        return found
-    return default_queue if default_queue in tree.queues else ""
+    return ""
 
 
 def _labelled(labels: dict[str, str]) -> str:

@@ -2,7 +2,7 @@
 when it runs or is stale, and in which order its members are placed.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -50,27 +50,6 @@ class RestartCost(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_COST = RestartCost()
-
-
-def gather(
-    members: Sequence[Member], owners: Iterable[KubernetesObject], names: frozenset[str]
-) -> dict[str, str]:
-    """The settings of these names, from the first member by name that has each, then from the owners."""
-    found: dict[str, str] = {}
-    for member in members:
-        meta = member.pod.metadata
-        _take(found, meta.annotations, names)
-        _take(found, meta.labels, names)
-    for owner in owners:
-        _take(found, owner.metadata.annotations, names)
-        _take(found, owner.metadata.labels, names)
-    return found
-
-
-def _take(found: dict[str, str], place: Mapping[str, str], names: frozenset[str]) -> None:
-    if place and not names.isdisjoint(place):
-        for name in names & place.keys():
-            found.setdefault(name, place[name])
 
 
 def restart_cost(settings: Mapping[str, str]) -> RestartCost:

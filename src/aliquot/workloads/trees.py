@@ -6,7 +6,7 @@ import msgspec
 
 from aliquot.model.verdicts import Fact
 from aliquot.workloads import labels
-from aliquot.workloads.settings import gather
+from aliquot.workloads.lookup import gather
 from aliquot.workloads.sources.source import (
     Group,
     Member,
@@ -104,7 +104,7 @@ def _parted(group: Group, root: SubGroup) -> tuple[SubGroup, Sequence[Member]]:
         if any(member.membership.leaf for member in members):
             members = [_renamed(member, "") for member in members]
         return root, members
-    said = {leaf: gather(found, (), labels.SUBGROUP_SETTINGS) for leaf, found in by_leaf.items()}
+    said = {leaf: _said(found, labels.SUBGROUP_SETTINGS) for leaf, found in by_leaf.items()}
     if not any(said.values()):
         return root, [_renamed(member, "") for member in group.members]
     parts = tuple(
@@ -114,6 +114,10 @@ def _parted(group: Group, root: SubGroup) -> tuple[SubGroup, Sequence[Member]]:
     members = [_renamed(member, leaf or REST) for leaf, found in by_leaf.items() for member in found]
     members.sort(key=lambda member: member.pod.metadata.name)
     return without(tree, _with_members(group, members).succeeded()), members
+
+
+def _said(members: Sequence[Member], names: frozenset[str]) -> dict[str, str]:
+    return gather([member.pod for member in members], (), names)
 
 
 def _gang_constraint(settings: dict[str, str]) -> TopologyConstraint | None:
@@ -150,7 +154,7 @@ def _closer_leaves(root: SubGroup, members: Sequence[Member]) -> SubGroup:
     wanted: dict[str, TopologyConstraint] = {}
     names = labels.SUBGROUP_SETTINGS | {labels.TOPOLOGY}
     for leaf, found in by_leaf.items():
-        said = gather(found, (), names)
+        said = _said(found, names)
         constraint = _leaf_constraint(said, said.get(labels.TOPOLOGY, ""))
         if constraint is not None:
             wanted[leaf] = constraint

@@ -134,7 +134,9 @@ def _roles_by_labels(group: Group) -> dict[str, ReplicatedJob]:
         if role in found:
             continue
         replicas = number(meta.labels.get(labels.JOB_SET_REPLICAS)) or 1
-        job = next((owner for owner in group.lookup.chain(member.pod) if isinstance(owner, Job)), None)
+        job = next(
+            (owner for owner in group.lookup.chain(member.pod).objects if isinstance(owner, Job)), None
+        )
         template = ReplicatedJob().template
         if job is not None:
             template = type(template)(spec=job.spec)

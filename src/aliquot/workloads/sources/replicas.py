@@ -53,7 +53,7 @@ def _inference_shape(group: Group) -> Shape:
     workers = 0
     for member in group.members:
         if member.membership.leaf == WORKERS:
-            for owner in group.lookup.chain(member.pod):
+            for owner in group.lookup.chain(member.pod).objects:
                 if isinstance(owner, (Deployment, ReplicaSet)) and owner.spec.replicas is not None:
                     workers = max(workers, owner.spec.replicas)
     workers = workers or group.live_by_leaf().get(WORKERS, 0)

@@ -32,7 +32,7 @@ def _kind(pod: Pod, lookup: Lookup) -> str:
     operator = _OPERATORS.get(pod.metadata.labels.get(labels.TRAINING_OPERATOR, ""))
     if operator is not None:
         return operator
-    for owner in lookup.chain(pod):
+    for owner in lookup.chain(pod).objects:
         if isinstance(owner, TrainingJob):
             return type(owner).__name__
     controller = pod.metadata.controller
