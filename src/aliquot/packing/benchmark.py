@@ -6,6 +6,7 @@ import msgspec
 
 from aliquot.packing.cluster import WHOLE, Demand, Node
 from aliquot.packing.curve import allocation_curve
+from aliquot.packing.expected import ExpectedCapacity
 from aliquot.packing.fragmentation import Fragmentation, typical_pods
 from aliquot.packing.go_random import GoRandom
 from aliquot.packing.placer import Placer, Policy
@@ -38,6 +39,7 @@ POLICIES: Mapping[str, Callable[[Iterable[Demand], int], Policy]] = {
     "GpuPacking": lambda pods, seed: GpuPacking(),
     "BestFit": lambda pods, seed: BestFit(),
     "FGD": lambda pods, seed: Fgd(Fragmentation(typical_pods(pods))),
+    "Aliquot": lambda pods, seed: ExpectedCapacity(),
 }
 """Policies by name, made from the pods of the trace (which only FGD uses) and a seed (only Random)."""
 

@@ -24,8 +24,11 @@ class Policy(Protocol):
     def pick(self, scores: Sequence[float], best: float) -> int:
         """One of the nodes whose score is the best."""
 
-    def arrived(self, demand: Demand) -> bool:
-        """Told of every arrival, before it is placed. True if remembered scores no longer hold."""
+    def arrived(self, demand: Demand, states: Sequence[State]) -> bool:
+        """Told of every arrival, before it is placed. True if remembered scores no longer hold.
+
+        states: of all nodes, as they are.
+        """
 
 
 class Stateless:
@@ -34,7 +37,7 @@ class Stateless:
     def pick(self, scores: Sequence[float], best: float) -> int:
         return scores.index(best)
 
-    def arrived(self, demand: Demand) -> bool:
+    def arrived(self, demand: Demand, states: Sequence[State]) -> bool:
         return False
 
 
@@ -61,7 +64,7 @@ class Placer:
 
     def place(self, demand: Demand) -> int | None:
         """Place a pod; the index of its node, or None if it fits nowhere."""
-        if self._policy.arrived(demand):
+        if self._policy.arrived(demand, self.states):
             self._columns.clear()
             self._changed.clear()
         scores = self._scores(demand)

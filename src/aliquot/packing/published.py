@@ -41,7 +41,7 @@ class Random:
         fitting = [index for index, score in enumerate(scores) if score == best]
         return fitting[self._random.below(len(fitting))]
 
-    def arrived(self, demand: Demand) -> bool:
+    def arrived(self, demand: Demand, states: Sequence[State]) -> bool:
         return False
 
 
