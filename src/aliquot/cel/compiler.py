@@ -34,6 +34,7 @@ from aliquot.cel.closures import (
     read_path,
 )
 from aliquot.cel.comprehensions import LoopParts, loop
+from aliquot.cel.constants import CONVERSIONS, Constants
 from aliquot.cel.declarations import Function
 from aliquot.cel.errors import EvaluationError, Position, Source
 from aliquot.cel.metering import ALLOCATING, LIST_COST, MAP_COST, STRUCT_COST, call_price
@@ -48,16 +49,10 @@ from aliquot.cel.syntax import (
     OptionalMap,
     Select,
     Struct,
-    children,
 )
 from aliquot.cel.values import NO_SUCH_OVERLOAD, NONE, ObjectValue, Optional
 
-__all__ = ["CONVERSIONS", "Compiler"]
-
-CONVERSIONS: Final = frozenset(
-    {"bool", "bytes", "double", "duration", "dyn", "int", "string", "timestamp", "type", "uint"}
-)
-"""Functions of one argument that are computed beforehand if it is constant."""
+__all__ = ["Compiler"]
 
 _STEPS: Final = ("_[_]", "_[?_]", "_?._")
 _SAME_KIND: Final = frozenset({"int", "uint", "double", "string", "bytes", "duration", "timestamp"})
@@ -90,7 +85,7 @@ class Compiler:
         self._slots: dict[str, int] = {name: at for at, name in enumerate(variables, start=1)}
         # What computes the variables that are bound to a value, by slot.
         self._pending: dict[int, Closure] = {}
-        self._constant: dict[int, bool] = {}
+        self._constants = Constants()
         self.frame_size = len(variables) + 1
 
     def _slot(self, name: str) -> int:
@@ -213,11 +208,11 @@ class Compiler:
                 return matches(self.compile(subject), pattern.value, self._position(node.at))
         run = self._implementation(node)
         arguments = [self.compile(operand) for operand in node.operands]
-        if name in CONVERSIONS and self._is_constant(node):
+        if name in CONVERSIONS and self._constants.has(node):
             return constant(plain_call(run, arguments, self._position(node.at))([]))
         if name == "@in" and [each.identifier for each in node.overloads] == ["in_list"]:
             known = node.args[1]
-            if isinstance(known, ListNode) and self._is_constant(known):
+            if isinstance(known, ListNode) and self._constants.has(known):
                 return membership(arguments[0], arguments[1]([]), run, self._position(node.at))
         if self._metered:
             overload = node.overloads[0].identifier if len(node.overloads) == 1 else ""
@@ -231,27 +226,6 @@ class Compiler:
             except EvaluationError:
                 return closure
         return closure
-
-    def _is_constant(self, node: Node) -> bool:
-        """Whether Kubernetes computes the node before it evaluates anything, at no cost."""
-        known = self._constant.get(id(node))
-        if known is None:
-            known = self._constant[id(node)] = self._find_constant(node)
-        return known
-
-    def _find_constant(self, node: Node) -> bool:
-        if isinstance(node, Ident):
-            return node.constant is not None
-        if isinstance(node, Call) and node.function == "@in":
-            listed = node.args[1]
-            return isinstance(listed, ListNode) and not listed.elements
-        if isinstance(node, Call) and (node.function not in CONVERSIONS or len(node.operands) != 1):
-            return False
-        if isinstance(node, ListNode) and node.optional:
-            return False
-        return isinstance(node, Literal | ListNode | MapNode | Call) and all(
-            map(self._is_constant, children(node))
-        )
 
     def _index(self, node: Call) -> Closure:
         if not self._metered and node.function == "_[_]":
@@ -335,7 +309,7 @@ class Compiler:
             def build(frame: Frame) -> Any:
                 return [element(frame) for element in elements]
 
-            if self._is_constant(node):
+            if self._constants.has(node):
                 return constant(tuple(build([])))
             return self._charged(build, LIST_COST)
         marked = [(element, at in node.optional) for at, element in enumerate(elements)]
@@ -369,7 +343,7 @@ class Compiler:
                 put(result, name, value(frame), optional, position)
             return result
 
-        if self._is_constant(node):
+        if self._constants.has(node):
             try:
                 return constant(build([]))
             except EvaluationError:
@@ -404,7 +378,7 @@ class Compiler:
             predicate=self.compile(node.predicate) if node.predicate is not None else None,
             transform=self.compile(node.transform) if node.transform is not None else None,
             metered=self._metered,
-            listing=LIST_COST if node.transform is None or not self._is_constant(node.transform) else 0,
+            listing=LIST_COST if node.transform is None or not self._constants.has(node.transform) else 0,
             position=self._position(node.range.at),
         )
         for name in names:

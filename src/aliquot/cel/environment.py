@@ -20,7 +20,8 @@ from aliquot.cel.admission import (
 )
 from aliquot.cel.checker import Declarations, check
 from aliquot.cel.closures import Closure
-from aliquot.cel.compiler import CONVERSIONS, Compiler
+from aliquot.cel.compiler import Compiler
+from aliquot.cel.constants import CONVERSIONS
 from aliquot.cel.cost import static_cost
 from aliquot.cel.declarations import Library, merge
 from aliquot.cel.errors import CompileError, EvaluationError, Issue, Position
