@@ -92,7 +92,7 @@ class Starter:
         """Place the members or say why they cannot be; equal ones that failed before fail at once."""
         session = self._session
         state, gang = session.state, crew.gang
-        shapes = _shapes(crew, members, state)
+        shapes = shapes_of(crew, members, state)
         keys = [(None, shapes), (gang.queue, gang.preemptible, shapes)] if shapes is not None else []
         for key in keys:
             known = self._failed.get(key)
@@ -145,7 +145,7 @@ class Starter:
         return self._session.placer.placer.meeting_point([members[0], *sharers])
 
 
-def _shapes(crew: Crew, members: Sequence[Member], state: ClusterState) -> tuple[object, ...] | None:
+def shapes_of(crew: Crew, members: Sequence[Member], state: ClusterState) -> tuple[object, ...] | None:
     """Equal for members of which one cannot be placed if the other could not, in this order of decisions.
 
     Pods that share claims are alike if they share the same ones, as long as those stay without devices. Where

@@ -195,6 +195,11 @@ class ClusterState:
             free += legacy_devices(leaving, table.nodes[number])
         return float(free) + self._room_later.devices(number)
 
+    @property
+    def changes(self) -> int:
+        """Grows with whatever was done and not taken back."""
+        return len(self._members)
+
     def mark(self) -> Point:
         later = self._later
         return Point(

@@ -13,10 +13,12 @@ from aliquot.queues.amounts import GPU, UNIT, Charge, shown, total
 from aliquot.queues.order import VictimOrder
 from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
+from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.gang_state import ALLOCATED, Crew, Member, Status
 from aliquot.scheduling.making_room import Legal, Outcome, RoomMaker
 from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Removal, Session
+from aliquot.scheduling.starting import shapes_of
 
 
 class Taker:
@@ -24,6 +26,14 @@ class Taker:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._failed: dict[tuple[object, ...], int] = {}
+
+    def _kind(self, crew: Crew) -> tuple[object, ...] | None:
+        """Equal for gangs of which one fails if the other did; None for one that is like no other."""
+        session, gang = self._session, crew.gang
+        members = next_members(crew, session.placer.rank, session.policy.by_fill)
+        shapes = shapes_of(crew, members, session.state)
+        return None if shapes is None else (gang.queue, gang.preemptible, gang.priority, shapes)
 
     def run(self) -> None:
         """Take for whoever is entitled to."""
@@ -43,10 +53,13 @@ class Taker:
         )
         order = session.in_turn(waiting)
         while (crew := order.pop()) is not None:
-            if not self.may_try(crew):
+            kind = self._kind(crew)
+            if kind is not None and self._failed.get(kind) == session.state.changes:
                 continue
-            outcome = maker.make_room(crew)
+            outcome = maker.make_room(crew) if self.may_try(crew) else None
             if outcome is None:
+                if kind is not None:
+                    self._failed[kind] = session.state.changes
                 continue
             session.findings.served(crew)
             for member in outcome.gone:
