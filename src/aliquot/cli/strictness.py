@@ -20,7 +20,7 @@ from aliquot.embedded.resources import Resource, ResourceTable
 from aliquot.embedded.schemas import kind_schema
 from aliquot.embedded.shapes import ListOf, MapOf, Shape, Struct
 from aliquot.embedded.status import StatusError
-from aliquot.model.kinds import API_VERSIONS, KINDS
+from aliquot.model.kinds import API_VERSIONS, KINDS, kind_of
 
 FLEET = "Fleet"
 FLEET_VERSION = "aliquot.dev/v1alpha1"
@@ -94,13 +94,13 @@ _OWNERS = ("Deployment", "ReplicaSet", "StatefulSet")
 
 def _check_kind(document: Document, api_version: str, kind: str) -> None:
     """Kinds of Kubernetes' own and of Aliquot's groups have to exist; of other groups nothing is known."""
+    if kind_of(api_version, kind) is not None:
+        return
     if kind in KINDS:
         versions = API_VERSIONS[KINDS[kind]]
-        if api_version not in versions:
-            raise document.error(
-                "apiVersion", f"{kind} is not read as {api_version}", f"write {' or '.join(versions)}"
-            )
-        return
+        raise document.error(
+            "apiVersion", f"{kind} is not read as {api_version}", f"write {' or '.join(versions)}"
+        )
     group = api_version.rpartition("/")[0]
     own = not group or "." not in group or group.endswith((".k8s.io", "aliquot.dev"))
     if not own or kind in _SERVED_ELSEWHERE:

@@ -13,10 +13,15 @@ from aliquot.kube.reflector import Discovery, Reflector
 from aliquot.kube.resources import Resource
 from aliquot.model.core import DRIVERS_CONFIG_MAP, ConfigMap
 from aliquot.model.meta import KubernetesObject, ObjectRef
+from aliquot.model.owners import OWNERS
+from aliquot.model.podgroups import POD_GROUPS
 from aliquot.model.snapshot import FIELDS, Snapshot
 
 ONLY: Mapping[type[KubernetesObject], tuple[str, str]] = {ConfigMap: DRIVERS_CONFIG_MAP}
 """Kinds of which a Snapshot holds one object, by namespace and name; no other need be readable."""
+
+HELPFUL = frozenset({*OWNERS, *POD_GROUPS})
+"""Kinds that refine what pods say of themselves: where they may not be read, decisions are made without."""
 
 T = TypeVar("T", bound=KubernetesObject)
 
@@ -80,8 +85,13 @@ class Mirror:
 
     @property
     def complete(self) -> bool:
-        """Everything is there: every kind was listed at least once or is not served."""
-        return all(reflector.complete for reflector in self._reflectors.values())
+        """Everything that decisions need is there: every kind was listed at least once or is not served, or
+        is merely helpful and forbidden.
+        """
+        return all(
+            reflector.settled if kind in HELPFUL else reflector.complete
+            for kind, reflector in self._reflectors.items()
+        )
 
     async def wait_synced(self) -> None:
         """Return once `synced`."""

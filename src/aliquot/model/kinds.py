@@ -53,6 +53,9 @@ KINDS: Mapping[str, type[KubernetesObject]] = {
 }
 """Every kind by name. Where several API groups have a kind of that name, Kubernetes' own; see `kind_of`."""
 
+TYPES: Mapping[str, type[KubernetesObject]] = {kind.__name__: kind for kind in API_VERSIONS}
+"""Every kind by the name of its type, which is that of the kind unless several API groups have it."""
+
 _BY_API_VERSION = {
     (version, kind.kind()): kind for kind, versions in API_VERSIONS.items() for version in versions
 }

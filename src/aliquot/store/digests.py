@@ -66,7 +66,7 @@ class SnapshotDigests:
             for item in after:
                 if id(item) not in self._by_identity:
                     body = encode_json(item)
-                    digest = digest_of(item.kind(), body)
+                    digest = digest_of(type(item).__name__, body)
                     self._by_identity[id(item)] = digest
                     added.append((digest, item, body))
         # An object that was decoded again without any change is both gone and new: it stays.

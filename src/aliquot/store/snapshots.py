@@ -4,7 +4,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterable
 
-from aliquot.model.kinds import KINDS, decoder
+from aliquot.model.kinds import TYPES, decoder
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.snapshot import Snapshot
 from aliquot.store.digests import DIGEST_BYTES, Change, SnapshotDigests, digest_of, total
@@ -46,7 +46,7 @@ class SnapshotWriter:
             return self._last[0], change.digest
         connection.executemany(
             "INSERT OR IGNORE INTO objects (digest, kind, body) VALUES (?, ?, ?)",
-            ((digest, item.kind(), zlib.compress(body, 6)) for digest, item, body in change.added),
+            ((digest, type(item).__name__, zlib.compress(body, 6)) for digest, item, body in change.added),
         )
         base, depth, added, removed = self._shape(change)
         cursor = connection.execute(
@@ -98,9 +98,9 @@ def _objects(connection: sqlite3.Connection, digests: Iterable[bytes]) -> Iterab
         if found is None:
             raise DamageError(f"object {digest.hex()} is not there")
         kind, body = found[0], unpack(found[1], f"object {digest.hex()}")
-        if digest_of(kind, body) != digest or kind not in KINDS:
+        if digest_of(kind, body) != digest or kind not in TYPES:
             raise DamageError(f"object {digest.hex()} ({kind}) does not have the content of its digest")
-        item: KubernetesObject = decoder(KINDS[kind]).decode(body)
+        item: KubernetesObject = decoder(TYPES[kind]).decode(body)
         yield item
 
 
