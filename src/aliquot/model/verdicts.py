@@ -62,7 +62,7 @@ class Reason(enum.StrEnum):
     TOPOLOGY_NOT_MET = "TopologyNotMet"
     """No domain of the level that must hold the workload has room for it, or the level is not known."""
     FRACTION_REFUSED = "FractionRefused"
-    """No node gives parts of its devices in the way that the pod asks for."""
+    """No node gives parts of its devices in the way that the pod asks for, or what it asks is no request."""
     ROOM_PROMISED = "RoomPromised"
     """It has a place, and starts there when the pods that are leaving are gone."""
     RECLAIMED = "Reclaimed"
@@ -81,9 +81,9 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """One fact behind a verdict: what fell at a test.
 
     test: which check ("selector", "inUse", "taint", "counters", "constraint", "cpu", "memory", "pods",
-    "nodeSelector", "nodeTaint", "limit", "members", ...). subject: what was checked (a request, a queue, a
-    class, an attribute, ...). count: how many nodes or devices (`unit`) fell at it. wanted, available: the
-    amounts that were compared, as Kubernetes quantities or plain text, "" where there is no amount.
+    "nodeSelector", "nodeTaint", "limit", "members", "topologyDomain", "fraction", ...). subject: what was
+    checked (a request, a queue, a class, an attribute, ...). count: how many nodes or devices (`unit`) fell
+    at it. wanted, available: the amounts that were compared, as Kubernetes quantities or plain text, "" where there is no amount.
     """
 
     test: str

@@ -1,11 +1,14 @@
 """Why a workload cannot even be tried: its pods, claims or queue are not there, or another gate holds it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from aliquot.model.topology import Topology
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.facts import PodFacts
+from aliquot.topology.findings import problem as constraint_problem
 from aliquot.workloads.gangs import Gang
+from aliquot.workloads.subgroups import SubGroup
 
 _NOT_ROOM = frozenset(
     {
@@ -30,11 +33,18 @@ def room_reason(reason: Reason) -> bool:
 
 
 def too_early(
-    gang: Gang, todo: Sequence[PodFacts], needed: int, tree: QueueTree, *, alone: bool = False
+    gang: Gang,
+    todo: Sequence[PodFacts],
+    needed: int,
+    tree: QueueTree,
+    *,
+    alone: bool = False,
+    topologies: Mapping[str, Topology] | None = None,
 ) -> Verdict | None:
     """The first thing in the way of trying to place `needed` of the pods, or None.
 
-    alone: the pods are looked at by themselves, as those beyond the gang's minimum are.
+    alone: the pods are looked at by themselves, as those beyond the gang's minimum are. topologies: those
+    that constraints may name, by name; None if constraints are not honoured.
     """
     if gang.problem is not None:
         fix = Fix(change="createOwner" if gang.problem.test == "owner" else "setGangSize")
@@ -48,6 +58,10 @@ def too_early(
             return Verdict(
                 reason=Reason.UNKNOWN_QUEUE, facts=(fact,), fix=Fix(change=change, subject=problem.subject)
             )
+    if topologies is not None:
+        found = _constraint(gang.root, topologies)
+        if found is not None:
+            return found
     if not alone and len(todo) < needed:
         live = len(gang.members)
         fact = Fact(
@@ -62,9 +76,12 @@ def too_early(
         return Verdict(reason=Reason.WAITING_FOR_MEMBERS, facts=(fact,), fix=fix)
     gated = [item for item in todo if item.gated_by_others]
     lacking = [item for item in todo if item.claims.problem is not None]
-    ready = len([item for item in todo if not item.gated_by_others and item.claims.problem is None])
+    malformed = [item for item in todo if item.malformed is not None]
+    ready = len([item for item in todo if not item.held_up])
     if ready >= needed and not (needed == 0 and ready == 0):
         return None
+    if malformed:
+        return _malformed(malformed)
     if lacking:
         return _lacking_claims(lacking)
     gates = sorted({gate for item in gated for gate in item.gated_by_others})
@@ -89,3 +106,36 @@ def _lacking_claims(lacking: Sequence[PodFacts]) -> Verdict:
     change = {"claimMissing": "createClaim", "claimDeleting": "replaceClaim", "claimNotOwned": "replaceClaim"}
     fix = Fix(change=change.get(first.test, "waitForClaim"), subject=first.subject)
     return Verdict(reason=Reason.WAITING_FOR_CLAIMS, facts=(fact,), fix=fix)
+
+
+def _malformed(found: Sequence[PodFacts]) -> Verdict:
+    """A request for parts of devices that cannot be understood: where it stands, and what to write."""
+    first = found[0].malformed
+    assert first is not None
+    same = sum(1 for item in found if item.malformed == first)
+    fact = Fact(
+        test="gpuRequest",
+        subject=first.place,
+        count=same,
+        unit="pods",
+        wanted=first.reason,
+        available=first.value,
+    )
+    fix = Fix(change="correctRequest", subject=first.place, amount=first.fix)
+    return Verdict(reason=Reason.FRACTION_REFUSED, facts=(fact,), fix=fix)
+
+
+def _constraint(group: SubGroup, topologies: Mapping[str, Topology]) -> Verdict | None:
+    """A constraint of the gang or of a part of it that names a topology or a level which does not exist."""
+    own = group.constraint
+    if own is not None and own.topology:
+        fact = constraint_problem(topologies, own.topology, own.required, own.preferred)
+        if fact is not None:
+            change = "createTopology" if fact.test == "topology" else "nameLevel"
+            fix = Fix(change=change, subject=fact.subject, amount=fact.available)
+            return Verdict(reason=Reason.TOPOLOGY_NOT_MET, facts=(fact,), fix=fix)
+    for child in group.children:
+        found = _constraint(child, topologies)
+        if found is not None:
+            return found
+    return None

@@ -7,6 +7,7 @@ from aliquot.queues.amounts import GPU, UNIT
 from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.requests import CPU, MEMORY
 from aliquot.scheduling.state import ClusterState
+from aliquot.topology.findings import Shortfall, shortfalls
 from aliquot.topology.room import Need, Room
 from aliquot.topology.search import Span, candidates, node_scores
 from aliquot.topology.tree import TopologyTree
@@ -70,6 +71,17 @@ class Closeness:
             for nodes in inside:
                 rest &= ~nodes
             yield candidate.nodes, [nodes for nodes in (*inside, rest) if nodes]
+
+    def shortfalls(
+        self, constraint: TopologyConstraint, members: Sequence[Member], pinned: int
+    ) -> tuple[TopologyTree, tuple[Shortfall, ...]] | None:
+        """How near the domains of each level searched come to holding the members, the finest level first;
+        None for a constraint that cannot be searched."""
+        tree = self._trees.get(constraint.topology)
+        span = None if tree is None else Span.of(tree, constraint.required, constraint.preferred)
+        if tree is None or span is None:
+            return None
+        return tree, shortfalls(self._room(tree), span, self._need(members), None, pinned)
 
     def _room(self, tree: TopologyTree) -> Room:
         found = self._rooms.get(tree.name)

@@ -104,8 +104,7 @@ class Crews:
         if pod.key in self._gone:
             return Status.ENDED
         if facts is not None:
-            held = facts.gated_by_others or facts.claims.problem is not None
-            return Status.HELD if held else Status.WAITING
+            return Status.HELD if facts.held_up else Status.WAITING
         return Status.RUNNING if pod.key in self._standing.nodes else Status.HELD
 
     def _hold(self, pod: Pod) -> Hold | None:

@@ -79,7 +79,7 @@ class _Deciding:
             session, holdings = open_session(
                 index, self._tree, board, memory, policy, self._now, leaving, self._check, self._idle
             )
-            explainer = Explainer(session.placer.placer, holdings, self._observer)
+            explainer = Explainer(session.placer, holdings, self._observer)
             for step in policy.steps:
                 if step is Step.ALLOCATE:
                     Starter(session, explainer, self._sharers(session)).run()
@@ -97,7 +97,8 @@ class _Deciding:
         """What keeps a gang from being tried at all."""
         todo = [member.facts for member in crew.members if member.facts is not None and not member.hold]
         lacking = sum(max(0, leaf.minimum - leaf.allocated) for leaf in crew.leaves.values())
-        return too_early(crew.gang, todo, lacking, self._tree)
+        topologies = self._index.topologies if self._policy.topology else None
+        return too_early(crew.gang, todo, lacking, self._tree, topologies=topologies)
 
     def _idle(self, pods: list[Pod]) -> list[ResourceClaim]:
         """Claims that hold devices for nobody but these pods, which cannot use them; each is given once."""

@@ -4,16 +4,21 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
+from msgspec.structs import replace
+
+from aliquot.fractions.refusals import Ground
 from aliquot.model.resource import MAX_CONSUMERS
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.amounts import exact, shown
 from aliquot.queues.tree import Excess
 from aliquot.scheduling.accounts import Holding
+from aliquot.scheduling.confined import Confinement, confinement
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.fixes import free_devices, free_resource, raise_limit
+from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.observer import Observer
-from aliquot.scheduling.placing import Failure, Placer
+from aliquot.scheduling.placing import Failure
 from aliquot.scheduling.requests import written
 from aliquot.scheduling.survey import DeviceShortage, NodeFinding, survey
 from aliquot.workloads.gangs import Gang
@@ -25,8 +30,9 @@ MAX_FACTS = 12
 class Explainer:
     """Explains failures of one decision."""
 
-    def __init__(self, placer: Placer, holdings: Sequence[Holding], observer: Observer | None) -> None:
-        self._placer = placer
+    def __init__(self, gangs: GangPlacer, holdings: Sequence[Holding], observer: Observer | None) -> None:
+        self._gangs = gangs
+        self._placer = gangs.placer
         self._holdings = holdings
         self._observer = observer
 
@@ -36,6 +42,9 @@ class Explainer:
             return _full(failure)
         if failure.excess is not None:
             return self._over_limit(gang, pods, failure, failure.excess)
+        confined = confinement(self._gangs, pods[0].crew, pods)
+        if confined is not None:
+            return self._confined(pods, confined)
         state = self._placer.state
         point = state.mark()
         for placement in failure.placed:
@@ -81,6 +90,22 @@ class Explainer:
         tree = self._placer.state.queues.tree
         fix = raise_limit(tree, self._holdings, excess, exact(used + wanted - excess.limit))
         return Verdict(reason=_over(excess), facts=tuple(facts), fix=fix)
+
+    def _confined(self, pods: Sequence[Member], found: Confinement) -> Verdict:
+        """What the required closeness leaves, and who would have to go from the domain that comes nearest."""
+        assert pods[0].facts is not None
+        inside = [item for item in survey(self._placer, pods[0].facts) if item.number in found.nodes]
+        state = self._placer.state
+        taken = [item for item in inside if item.devices is not None and item.devices.test == "inUse"]
+        lacking = [item for item in inside if item.devices is None and item.resource is not None]
+        fix = free_devices(state, taken, frozenset(), found.missing) if taken else None
+        fix = fix or free_resource(state, lacking, frozenset())
+        if fix is None:
+            wider = next((fact for fact in found.facts if fact.test == "coarserLevel"), None)
+            fix = Fix(change="relaxTopology", subject=wider.subject if wider is not None else "")
+        elif taken and found.missing > 1:
+            fix = replace(fix, subject=f"{fix.subject} in {found.domain}")
+        return Verdict(reason=Reason.TOPOLOGY_NOT_MET, facts=found.facts, fix=fix)
 
     def over_limit(self, excess: Excess) -> Verdict:
         """The verdict on members whose requests together exceed a limit, or the quota if they cannot be
@@ -137,6 +162,12 @@ class Explainer:
 
     def _fix(self, reason: Reason, facts: PodFacts, findings: Sequence[NodeFinding]) -> Fix | None:
         """What would have to change, if freeing does not help."""
+        if reason is Reason.FRACTION_REFUSED:
+            grounds = Counter(item.refusal.ground for item in findings if item.refusal is not None)
+            ground = min(grounds, key=lambda item: (_NO_SUCH.get(item, 0), -grounds[item], item))
+            return Fix(
+                change=f"fraction{ground.value[0].upper()}{ground.value[1:]}", amount=str(grounds[ground])
+            )
         if reason is Reason.NODE_UNFIT:
             blocked = Counter(item.place for item in findings if item.devices is None and item.place)
             if blocked:
@@ -196,6 +227,10 @@ _PLACE_FIXES = {
 }
 
 
+_NO_SUCH = {Ground.NO_DEVICES: 1, Ground.OTHER_DEVICES: 1}
+"""Grounds that say more about the node than about the request: others are told first."""
+
+
 def _over(excess: Excess) -> Reason:
     return Reason.OVER_QUOTA if excess.term == "quota" else Reason.OVER_LIMIT
 
@@ -227,12 +262,17 @@ def _reason(facts: PodFacts, findings: Sequence[NodeFinding]) -> Reason:
         item.place is None and item.devices is not None for item in findings
     ):
         return Reason.CLAIM_IN_USE
-    if any(item.devices is None for item in findings if item.place is None):
+    open_to = [item for item in findings if item.place is None and item.resource is None]
+    if any(item.refusal is not None for item in open_to) and all(
+        item.refusal is not None or (item.devices is None and facts.device_part is None) for item in open_to
+    ):
+        return Reason.FRACTION_REFUSED
+    if any(item.devices is None and item.refusal is None for item in findings if item.place is None):
         return Reason.NODE_UNFIT
     reachable = {item.devices.test for item in findings if item.place is None and item.devices is not None}
     tests = reachable or {item.devices.test for item in findings if item.devices is not None}
     if any(item.devices is None for item in findings):
-        serious = reachable & {"inUse", "constraint", "combination", "taint", "budget"}
+        serious = reachable & {"inUse", "partInUse", "constraint", "combination", "taint", "budget"}
         if not serious:
             return Reason.NODE_UNFIT
     for test, reason in _BY_TEST:
@@ -246,6 +286,7 @@ _BY_TEST = (
     ("constraint", Reason.CONSTRAINT_NOT_MET),
     ("combination", Reason.CONSTRAINT_NOT_MET),
     ("inUse", Reason.DEVICES_IN_USE),
+    ("partInUse", Reason.DEVICES_IN_USE),
     ("taint", Reason.DEVICES_TAINTED),
     ("binding", Reason.NO_MATCHING_DEVICES),
     ("selectorError", Reason.INVALID_CLAIM),
@@ -270,7 +311,8 @@ def _facts(reason: Reason, findings: Sequence[NodeFinding]) -> tuple[Fact, ...]:
 
 
 _OWN_TESTS: dict[Reason, frozenset[str]] = {
-    Reason.DEVICES_IN_USE: frozenset({"inUse"}),
+    Reason.DEVICES_IN_USE: frozenset({"inUse", "partInUse"}),
+    Reason.FRACTION_REFUSED: frozenset({"fraction"}),
     Reason.CONSTRAINT_NOT_MET: frozenset({"constraint", "combination"}),
     Reason.DEVICES_TAINTED: frozenset({"taint"}),
     Reason.TOO_FEW_DEVICES: frozenset({"tooFew"}),
@@ -294,12 +336,17 @@ def _group(item: NodeFinding) -> tuple[str, str] | None:
         return (item.devices.test, item.devices.subject)
     if item.resource is not None:
         return (item.resource[0], "")
+    if item.refusal is not None:
+        return ("fraction", item.refusal.ground.value)
     return None
 
 
 def _group_fact(key: tuple[str, str], items: Sequence[NodeFinding]) -> Fact:
     test, subject = key
     wanted, available = "", ""
+    refusal = items[0].refusal
+    if test == "fraction" and refusal is not None:
+        wanted, available = refusal.wanted, refusal.available
     shortages = [item.devices for item in items if item.devices is not None]
     if shortages and shortages[0].test == test:
         best: DeviceShortage = max(shortages, key=lambda item: (item.free, item.matching))

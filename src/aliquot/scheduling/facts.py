@@ -74,6 +74,17 @@ class PodFacts:
         return found if isinstance(found, GpuRequest) else None
 
     @property
+    def malformed(self) -> RequestProblem | None:
+        """What is wrong with what the pod asks of such devices, if that cannot be understood."""
+        found = self.traits.gpus
+        return found if isinstance(found, RequestProblem) else None
+
+    @property
+    def held_up(self) -> bool:
+        """Something else than want of room keeps the pod: a gate, a claim that is not there, a mistake."""
+        return bool(self.gated_by_others) or self.claims.problem is not None or self.malformed is not None
+
+    @property
     def device_part(self) -> GpuRequest | None:
         """Its request for parts of such devices."""
         found = self.traits.gpus

@@ -122,10 +122,13 @@ def _largest(
 
 
 def raise_limit(tree: QueueTree, holdings: Sequence[Holding], excess: Excess, short: Amount) -> Fix:
-    """Raise the limit by what is short, or have the fewest holders below the queue give it back.
+    """Raise the limit (or quota) by what is short, or have the fewest holders below the queue give it back.
 
     No holders are named where even all that are looked at hold too little.
     """
+    if excess.term == "quota":
+        subject = f"{excess.queue}/{excess.resource}"
+        return Fix(change="raiseQuota", subject=subject, amount=shown(short, excess.resource))
     inside = [
         (Fraction(item.charge.get(excess.resource, 0)), item.pod)
         for item in holdings

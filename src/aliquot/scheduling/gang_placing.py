@@ -17,7 +17,7 @@ class GangPlacer:
     def __init__(self, placer: Placer, closeness: Closeness, policy: Policy) -> None:
         self.placer = placer
         self.policy = policy
-        self._closeness = closeness
+        self.closeness = closeness
 
     def rank(self, member: Member) -> tuple[object, ...]:
         """The order of members in their subgroup."""
@@ -41,7 +41,7 @@ class GangPlacer:
         if not members:
             return []
         root = crew.gang.root
-        if not self._closeness.concerns(root):
+        if not self.closeness.concerns(root):
             return self.placer.place(_in_tree_order(crew, members), when, bands, first=first)
         within = None
         if bands is not None:
@@ -65,7 +65,7 @@ class GangPlacer:
         domains = [(within, bands)]
         if group.constraint is not None:
             pins = _pins(crew, group)
-            domains = self._closeness.domains(group.constraint, members, within, pins, bands)  # type: ignore[assignment]
+            domains = self.closeness.domains(group.constraint, members, within, pins, bands)  # type: ignore[assignment]
         for nodes, preferred in domains:
             start = state.mark()
             found = self._inside(crew, group, members, when, nodes, preferred)

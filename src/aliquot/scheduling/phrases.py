@@ -1,6 +1,6 @@
 """Phrases for what nodes lack, used by the sentences of `wording`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aliquot.model.verdicts import Fact
 
@@ -11,6 +11,21 @@ _PLACES = {
     "cliqueId": "in one NVLink clique",
 }
 """Attributes (without their domain) that say where a device is."""
+
+
+def count(number: int | str, noun: str) -> str:
+    """ "1 node", "2 nodes"."""
+    return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """ "a, b and 3 more"."""
+    shown, left = list(names[:most]), len(names) - most
+    if left > 0:
+        return f"{', '.join(shown)} and {left} more"
+    if len(shown) > 1:
+        return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    return shown[0] if shown else "nothing"
 
 
 def attribute_phrase(fact: Fact | None) -> str:
@@ -59,9 +74,55 @@ def _selector(fact: Fact, have: str, are: str, lack: str) -> str:
     return f"{lack} the label {fact.subject}"
 
 
+def domain_phrase(fact: Fact) -> str:
+    """The best domain of a level: "rack r3 holds 6 of 8 pods, the best of 4"."""
+    level, _, domain = fact.subject.partition(" ")
+    if not domain:
+        return f"there is no {level}"
+    unit = fact.unit
+    if fact.wanted == fact.available:
+        return f"{level} {domain} has {fact.available} {unit} in all, but not together for each pod"
+    best = f", the best of {fact.count}" if fact.count > 1 else ""
+    verb = "holds" if unit == "pods" else "has"
+    return f"{level} {domain} {verb} {fact.available} of {fact.wanted} {unit}{best}"
+
+
+_GROUNDS: dict[str, str] = {
+    "noDevices": "{have} no such devices",
+    "otherDevices": "{have} another vendor's devices",
+    "noMig": "{have} no MIG instances",
+    "onlyMig": "{have} all GPUs cut into MIG instances",
+    "onlyWhole": "{have} MIG instances that stand for whole GPUs",
+    "legacyMig": "{do} not hand out MIG instances by annotation any more",
+    "besideLegacyMig": "{have} a pod with MIG instances by annotation",
+    "memoryUnknown": "{do} not tell how much memory the devices have",
+    "tooLarge": "{have} smaller devices ({available}, {wanted} wanted)",
+    "tooManyDevices": "{have} too few devices ({available} of {wanted})",
+    "notEnforced": "{have} nothing that keeps pods to their parts",
+    "timeSliced": "{have} devices that pods take turns on, each with all the memory",
+    "partTooLarge": "{do} not keep apart parts above {available} ({wanted} wanted)",
+    "onlyByHami": "{do} not run HAMi, in whose words the request is",
+    "onlyInHamisWords": "{do} run HAMi, which reads no annotations",
+}
+"""What nodes have against a request for parts, by aliquot.fractions.refusals.Ground."""
+
+
+def _fraction(fact: Fact, have: str, are: str, lack: str) -> str:
+    do = "does" if have == "has" else "do"
+    text = _GROUNDS.get(fact.subject, "{have} " + fact.subject)
+    return text.format(have=have, do=do, wanted=fact.wanted, available=fact.available)
+
+
+def _part_in_use(fact: Fact, have: str, are: str, lack: str) -> str:
+    amount = fact.subject if fact.subject.endswith("Mi") else f"{fact.subject} of it"
+    return f"{have} {'no device' if fact.wanted == '1' else 'too few'} with {amount} free"
+
+
 _Write = Callable[[Fact, str, str, str], str]
 _GROUPS: dict[str, _Write] = {
     "inUse": _in_use,
+    "partInUse": _part_in_use,
+    "fraction": _fraction,
     "tooFew": _too_few,
     "selector": lambda fact, have, are, lack: (
         f"{have} no device of {fact.subject or 'the class'} that matches"

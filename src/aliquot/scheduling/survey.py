@@ -4,6 +4,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from aliquot.dra.outcome import BudgetExceeded, Fall, Invalid, Unallocatable
+from aliquot.fractions.refusals import Refusal
+from aliquot.fractions.requests import WHOLE, GpuRequest, Kind
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.scheduling.affinity import matches_node
 from aliquot.scheduling.alike import Likeness
@@ -38,7 +40,8 @@ class NodeFinding:
     """What is in the way on one node, one field for each stage of tests; None where a stage is passed.
 
     place: labels, taints, other pods and claims that tie the pod elsewhere (test, subject). resource: the
-    shortest resource (name, wanted, free). devices: what the allocator lacks.
+    shortest resource (name, wanted, free). devices: what the allocator lacks, or the sharers of devices of a
+    device plugin. refusal: why parts of such devices are not to be had there, whatever is free.
     """
 
     number: int
@@ -46,10 +49,11 @@ class NodeFinding:
     place: tuple[str, str] | None
     resource: tuple[str, int, int] | None
     devices: DeviceShortage | None
+    refusal: Refusal | None = None
 
     @property
     def open(self) -> bool:
-        return self.place is None and self.resource is None and self.devices is None
+        return (self.place, self.resource, self.devices, self.refusal) == (None, None, None, None)
 
 
 def survey(placer: Placer, facts: PodFacts) -> list[NodeFinding]:
@@ -91,10 +95,24 @@ def survey(placer: Placer, facts: PodFacts) -> list[NodeFinding]:
                 known[alike] = devices
             else:
                 devices = known[alike]
-        findings.append(NodeFinding(number, node.metadata.name, place, resource, devices))
+        refusal: Refusal | None = None
+        if facts.gpus is not None and resource is None:
+            refusal = state.parts.refusal(number, facts.gpus)
+        part = facts.device_part
+        if part is not None and refusal is None and not state.parts.fits_now(number, part):
+            devices = devices or DeviceShortage("partInUse", part_phrase(part), part.devices)
+        findings.append(NodeFinding(number, node.metadata.name, place, resource, devices, refusal))
         if devices is not None and devices.test == "invalid":
             break
     return findings
+
+
+def part_phrase(part: GpuRequest) -> str:
+    """ "0.5", "4096Mi": what a request wants of each device."""
+    if part.kind is Kind.MEMORY:
+        return f"{part.memory_mib}Mi"
+    whole, rest = divmod(part.part, WHOLE)
+    return f"{whole}.{rest:09}".rstrip("0").rstrip(".")
 
 
 def shortage(fall: DeviceFall, classes: dict[str, str]) -> DeviceShortage:

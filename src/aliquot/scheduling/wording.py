@@ -6,9 +6,19 @@
 
 from collections.abc import Callable, Sequence
 
-from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
-from aliquot.scheduling.phrases import attribute_phrase, devices_phrase, node_group
+from aliquot.model.verdicts import Fact, Reason, Verdict
+from aliquot.scheduling.phrases import (
+    attribute_phrase,
+    count,
+    devices_phrase,
+    domain_phrase,
+    listed,
+    node_group,
+)
 from aliquot.scheduling.plan import Allocate, Deallocate, Decision, Evict, Plan
+from aliquot.scheduling.remedies import fix_sentence
+
+__all__ = ["decision_sentence", "fix_sentence", "paragraph", "plan_sentence", "sentence"]
 
 GROUPS_IN_A_SENTENCE = 3
 """Groups of nodes that a one-line text tells; a paragraph tells all."""
@@ -24,20 +34,11 @@ def paragraph(verdict: Verdict) -> str:
     parts = [_sentence(verdict, len(verdict.facts))]
     overtaken = _fact(verdict.facts, "overtaken")
     if overtaken is not None:
-        later = _count(overtaken.count, "workload")
+        later = count(overtaken.count, "workload")
         parts.append(f"{later} of its queue that came later and fit went ahead")
     if verdict.fix is not None:
         parts.append(f"nearest fix: {fix_sentence(verdict.fix)}")
     return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
-
-
-def fix_sentence(fix: Fix) -> str:
-    """The nearest change that would help, as an instruction in one line."""
-    write = _FIXES.get(fix.change)
-    text = write(fix) if write is not None else f"{fix.change} {fix.subject} {fix.amount}".strip()
-    if fix.holders:
-        text += f" (held by {_listed(fix.holders)})"
-    return text
 
 
 def decision_sentence(decision: Decision) -> str:
@@ -51,13 +52,13 @@ def decision_sentence(decision: Decision) -> str:
             for action in decision.actions
             if isinstance(action, Allocate)
         )
-        given = f" with {_count(devices, 'device')}" if devices else ""
-        return f"{decision.workload}: {_count(len(decision.pods), 'pod')} placed{given} on {_listed(nodes)}"
+        given = f" with {count(devices, 'device')}" if devices else ""
+        return f"{decision.workload}: {count(len(decision.pods), 'pod')} placed{given} on {listed(nodes)}"
     text = f"{decision.workload}: {sentence(decision.verdict)}"
     if cleared:
         text += "; its devices are given back"
     if replaced:
-        text += f"; {_listed([str(pod) for pod in replaced])} to be replaced"
+        text += f"; {listed([str(pod) for pod in replaced])} to be replaced"
     return text
 
 
@@ -66,7 +67,7 @@ def plan_sentence(plan: Plan) -> str:
     placed = [item for item in plan.decisions if item.placements]
     waiting = [item for item in plan.decisions if item.verdict is not None and item.pods]
     pods = sum(len(item.placements) for item in placed)
-    return f"{_count(len(placed), 'workload')} ({_count(pods, 'pod')}) placed, {len(waiting)} waiting"
+    return f"{count(len(placed), 'workload')} ({count(pods, 'pod')}) placed, {len(waiting)} waiting"
 
 
 def _sentence(verdict: Verdict, groups: int) -> str:
@@ -140,11 +141,13 @@ def _claims(facts: Sequence[Fact]) -> str:
         "claimDeleting": f"claim {fact.subject} is being deleted",
     }
     text = texts.get(fact.test, f"claim {fact.subject} is not ready")
-    return f"{text} ({_count(fact.count, 'pod')})" if fact.count > 1 else text
+    return f"{text} ({count(fact.count, 'pod')})" if fact.count > 1 else text
 
 
 def _queue(facts: Sequence[Fact]) -> str:
     fact = facts[0]
+    if fact.test == "queueNotLeaf":
+        return f"queue {fact.subject} has queues below it, and no work of its own can be in it"
     if fact.test == "queueCycle":
         return f"queue {fact.subject} is its own ancestor"
     role = "parent queue" if fact.test == "queueParentMissing" else "queue"
@@ -163,6 +166,91 @@ def _limit(facts: Sequence[Fact]) -> str:
     return text
 
 
+def _quota(facts: Sequence[Fact]) -> str:
+    fact = facts[0]
+    queue, _, resource = fact.subject.rpartition("/")
+    quota, used = _fact(facts, "quotaIs"), _fact(facts, "used")
+    text = f"work that cannot be preempted would exceed the quota of queue {queue}"
+    if quota is not None:
+        text += f", {quota.available} {resource}"
+    if used is not None:
+        text += f": {used.available} held by such work, {fact.wanted} wanted"
+    return text
+
+
+def _topology(facts: Sequence[Fact]) -> str:
+    fact = facts[0]
+    if fact.test == "topology":
+        return f"topology {fact.subject} does not exist (there are: {fact.available})"
+    if fact.test == "topologyLevel":
+        wrong = f"has no level {fact.wanted}" if fact.wanted else "is named without a level"
+        return f"topology {fact.subject} {wrong} (it has: {fact.available})"
+    if fact.test == "topologyOrder":
+        return (
+            f"the preferred level {fact.wanted} of topology {fact.subject} is above "
+            f"the required level {fact.available}"
+        )
+    of = f" of {fact.available}" if fact.available else ""
+    text = f"no {fact.wanted} has room for {count(fact.count, 'pod')}{of} that must be in one"
+    best = [domain_phrase(item) for item in facts if item.test == "topologyDomain"]
+    coarser = _fact(facts, "coarserLevel")
+    if coarser is not None:
+        best.append(f"{coarser.subject} {coarser.available} would hold {'it' if fact.count == 1 else 'them'}")
+    return f"{text}: {', '.join(best)}" if best else text
+
+
+def _fraction(facts: Sequence[Fact]) -> str:
+    fact = facts[0]
+    if fact.test == "gpuRequest":
+        which = f" ({count(fact.count, 'pod')})" if fact.count > 1 else ""
+        return f"{fact.subject}: {fact.available!r} {fact.wanted}{which}"
+    return "no node gives parts of its devices in the way that the pod asks for"
+
+
+def _promised(facts: Sequence[Fact]) -> str:
+    fact, leaving = facts[0], _fact(facts, "leaving")
+    text = f"{count(fact.count, 'pod')} {'has its place' if fact.count == 1 else 'have their places'}"
+    if leaving is None:
+        return f"{text} when what is leaving already is gone"
+    gone = "is" if leaving.count == 1 else "are"
+    return f"{text} when {count(leaving.count, 'pod')} that must leave for it {gone} gone"
+
+
+def _for_whom(facts: Sequence[Fact]) -> str:
+    found = _fact(facts, "forWorkload")
+    return found.subject if found is not None else "another workload"
+
+
+def _reclaimed(facts: Sequence[Fact]) -> str:
+    text = f"has to leave for {_for_whom(facts)}"
+    shares = [
+        f"queue {fact.subject.rpartition('/')[0]} holds {fact.available} {fact.subject.rpartition('/')[2]} "
+        f"of its fair share of {fact.wanted}"
+        for fact in facts
+        if fact.test == "fairShare"
+    ]
+    return f"{text}: {', '.join(shares)}" if shares else text
+
+
+def _preempted(facts: Sequence[Fact]) -> str:
+    text, priority = f"has to leave for {_for_whom(facts)}", _fact(facts, "priority")
+    if priority is None:
+        return text
+    return f"{text}, which has priority {priority.wanted} in the same queue; its own is {priority.available}"
+
+
+def _broken(facts: Sequence[Fact]) -> str:
+    short = [fact for fact in facts if fact.test == "members"]
+    grace = _fact(facts, "grace")
+    parts = [
+        f"{f'subgroup {fact.subject}' if fact.subject else 'the gang'} has {fact.available} of the "
+        f"{count(fact.wanted, 'pod')} that it needs"
+        for fact in short
+    ]
+    text = listed(parts) if parts else "the gang lacks pods that it needs"
+    return f"{text}, for longer than {grace.wanted}" if grace is not None else text
+
+
 def _claim_in_use(facts: Sequence[Fact]) -> str:
     for fact in facts:
         if fact.test == "consumers":
@@ -177,7 +265,7 @@ def _claim_in_use(facts: Sequence[Fact]) -> str:
 def _invalid(facts: Sequence[Fact]) -> str:
     failing = _fact(facts, "selectorError")
     if failing is not None:
-        return f"a selector fails on devices of {_count(failing.count, 'node')}: {failing.available}"
+        return f"a selector fails on devices of {count(failing.count, 'node')}: {failing.available}"
     return f"claim {facts[0].subject}: {facts[0].available}"
 
 
@@ -187,7 +275,7 @@ def _elsewhere(facts: Sequence[Fact]) -> str:
 
 
 def _gates(facts: Sequence[Fact]) -> str:
-    return f"held by the scheduling gate {_listed([fact.subject for fact in facts if fact.test == 'gate'])}"
+    return f"held by the scheduling gate {listed([fact.subject for fact in facts if fact.test == 'gate'])}"
 
 
 def _evicted(facts: Sequence[Fact]) -> str:
@@ -211,6 +299,15 @@ def _held_twice(facts: Sequence[Fact]) -> str:
     return f"the scheduler chose device {fact.subject}, which claim {fact.available} has already"
 
 
+def _in_use(facts: Sequence[Fact]) -> str:
+    part = _fact(facts, "partInUse")
+    if part is not None and _fact(facts, "inUse") is None:
+        amount = part.subject if part.subject.endswith("Mi") else f"{part.subject} of it"
+        devices = "a device" if part.wanted == "1" else f"{part.wanted} devices"
+        return f"no node has {devices} with {amount} free"
+    return f"no node has {devices_phrase(_fact(facts, 'inUse'), 'free ')}"
+
+
 def _unfit(facts: Sequence[Fact]) -> str:
     for fact in facts:
         if fact.test == "nodeGone":
@@ -222,7 +319,7 @@ def _unfit(facts: Sequence[Fact]) -> str:
 
 _NODES: dict[Reason, Callable[[Sequence[Fact]], str]] = {
     Reason.NODE_UNFIT: _unfit,
-    Reason.DEVICES_IN_USE: lambda facts: f"no node has {devices_phrase(_fact(facts, 'inUse'), 'free ')}",
+    Reason.DEVICES_IN_USE: lambda facts: _in_use(facts),
     Reason.TOO_FEW_DEVICES: lambda facts: (
         f"no node has {devices_phrase(_fact(facts, 'tooFew'), '')}, free or not"
     ),
@@ -235,6 +332,7 @@ _NODES: dict[Reason, Callable[[Sequence[Fact]], str]] = {
         else "no node has free devices for all requests together"
     ),
     Reason.SEARCH_BUDGET_EXCEEDED: lambda facts: "the search for devices was cut off before it was through",
+    Reason.FRACTION_REFUSED: _fraction,
 }
 
 _DIRECT: dict[Reason, Callable[[Sequence[Fact]], str]] = {
@@ -242,6 +340,13 @@ _DIRECT: dict[Reason, Callable[[Sequence[Fact]], str]] = {
     Reason.WAITING_FOR_CLAIMS: _claims,
     Reason.UNKNOWN_QUEUE: _queue,
     Reason.OVER_LIMIT: _limit,
+    Reason.OVER_QUOTA: _quota,
+    Reason.TOPOLOGY_NOT_MET: _topology,
+    Reason.ROOM_PROMISED: _promised,
+    Reason.RECLAIMED: _reclaimed,
+    Reason.PREEMPTED: _preempted,
+    Reason.CONSOLIDATED: lambda facts: f"is moved so that {_for_whom(facts)} fits; it has another place",
+    Reason.GANG_BROKEN: _broken,
     Reason.CLAIM_IN_USE: _claim_in_use,
     Reason.CLAIM_ELSEWHERE: _elsewhere,
     Reason.CLAIM_UNUSED: lambda facts: "the claim holds devices that no pod uses",
@@ -254,68 +359,6 @@ _DIRECT: dict[Reason, Callable[[Sequence[Fact]], str]] = {
     Reason.BEHIND_IN_QUEUE: lambda facts: f"waits behind {facts[0].subject}, which is first in the queue",
 }
 
-_FIXES: dict[str, Callable[[Fix], str]] = {
-    "addNode": lambda fix: (
-        f"add a node with {fix.amount} {fix.subject}" if fix.subject else "add a node that takes the pod"
-    ),
-    "askForFewer": lambda fix: f"ask for {fix.amount} devices of {fix.subject} on one node",
-    "breakCycle": lambda fix: f"give queue {fix.subject} a parent that is not below it",
-    "changeNodeSelector": lambda fix: (
-        f"change the pod's {fix.subject if fix.subject == 'affinity' else 'selector ' + fix.subject}"
-        f", which rules out {_count(fix.amount, 'node')} that would do"
-    ),
-    "changePod": lambda fix: f"change what the pod asks of nodes ({fix.subject})",
-    "correctClaim": lambda fix: f"correct claim {fix.subject}",
-    "createClaim": lambda fix: f"create claim {fix.subject}",
-    "createOwner": lambda fix: f"create {fix.subject}",
-    "createPods": lambda fix: f"have {fix.subject} create {_count(fix.amount, 'more pod')}",
-    "createQueue": lambda fix: f"create queue {fix.subject}",
-    "freeClaimNode": lambda fix: f"make room where claim {fix.subject} has its devices, or use another claim",
-    "freeDevices": lambda fix: f"free {_count(fix.amount, 'device')} of {fix.subject}",
-    "freeHostPort": lambda fix: f"free host port {fix.subject}",
-    "freeResource": lambda fix: f"free {fix.amount} of {fix.subject}",
-    "liftGate": lambda fix: f"remove the scheduling gate {fix.subject}",
-    "raiseLimit": lambda fix: _raise_limit(fix),
-    "raiseSearchBudget": lambda fix: "raise the search budget of the policy, or ask for devices more simply",
-    "relaxConstraint": lambda fix: f"relax the constraint on {fix.subject or 'the requests'}",
-    "relaxPodAffinity": lambda fix: "relax the pod's affinity to other pods",
-    "relaxSelector": lambda fix: f"relax the selectors of the request for {fix.subject}, or add such devices",
-    "repairDevice": lambda fix: f"repair device {fix.subject}, or tolerate its taint",
-    "repairNode": lambda fix: f"bring one of {_count(fix.amount, 'node')} back to ready",
-    "replaceClaim": lambda fix: f"let claim {fix.subject} go and make it anew",
-    "replacePod": lambda fix: f"delete {fix.subject} and create it again",
-    "setGangSize": lambda fix: f"set {fix.subject} to {fix.amount}",
-    "tolerateDeviceTaint": lambda fix: f"tolerate the taint of the devices of {fix.subject}",
-    "tolerateTaint": lambda fix: f"tolerate the taint {fix.subject} of {_count(fix.amount, 'node')}",
-    "uncordonNode": lambda fix: f"uncordon one of {_count(fix.amount, 'node')}",
-    "useClaim": lambda fix: (
-        f"ask for {_count(fix.amount, 'device')} of class {fix.subject} by a claim: "
-        "no node offers them by count"
-    ),
-    "useAnotherClaim": lambda fix: f"use another claim than {fix.subject}",
-    "waitForClaim": lambda fix: f"wait for the claim {fix.subject} to be made",
-}
-
-
-def _raise_limit(fix: Fix) -> str:
-    queue, _, resource = fix.subject.rpartition("/")
-    return f"raise the limit of queue {queue} by {fix.amount} {resource}"
-
 
 def _fact(facts: Sequence[Fact], test: str) -> Fact | None:
     return next((fact for fact in facts if fact.test == test), None)
-
-
-def _count(number: int | str, noun: str) -> str:
-    """ "1 node", "2 nodes"."""
-    return f"{number} {noun}" if str(number) == "1" else f"{number} {noun}s"
-
-
-def _listed(names: Sequence[str], most: int = 4) -> str:
-    """ "a, b and 3 more"."""
-    shown, left = list(names[:most]), len(names) - most
-    if left > 0:
-        return f"{', '.join(shown)} and {left} more"
-    if len(shown) > 1:
-        return f"{', '.join(shown[:-1])} and {shown[-1]}"
-    return shown[0] if shown else "nothing"
