@@ -83,7 +83,8 @@ class Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     test: which check ("selector", "inUse", "taint", "counters", "constraint", "cpu", "memory", "pods",
     "nodeSelector", "nodeTaint", "limit", "members", "topologyDomain", "fraction", ...). subject: what was
     checked (a request, a queue, a class, an attribute, ...). count: how many nodes or devices (`unit`) fell
-    at it. wanted, available: the amounts that were compared, as Kubernetes quantities or plain text, "" where there is no amount.
+    at it. wanted, available: the amounts that were compared, as Kubernetes quantities or plain text, "" where
+    there is no amount.
     """
 
     test: str
