@@ -46,11 +46,10 @@ class Closeness:
         within: the nodes that may be used. pinned: those where the group runs already. bands: preferences
         that hold where the constraint has none.
         """
-        tree = self._trees.get(constraint.topology)
-        if not constraint.topology:
-            yield within, bands
-            return
+        tree = self._tree(constraint)
         if tree is None:
+            if not constraint.topology and not constraint.required:
+                yield within, bands
             return
         span = Span.of(tree, constraint.required, constraint.preferred)
         if span is None:
@@ -77,11 +76,22 @@ class Closeness:
     ) -> tuple[TopologyTree, tuple[Shortfall, ...]] | None:
         """How near the domains of each level searched come to holding the members, the finest level first;
         None for a constraint that cannot be searched."""
-        tree = self._trees.get(constraint.topology)
+        tree = self._tree(constraint)
         span = None if tree is None else Span.of(tree, constraint.required, constraint.preferred)
         if tree is None or span is None:
             return None
         return tree, shortfalls(self._room(tree), span, self._need(members), None, pinned)
+
+    def _tree(self, constraint: TopologyConstraint) -> TopologyTree | None:
+        """The topology that a constraint names; where it names none, the only one that knows its levels."""
+        if constraint.topology:
+            return self._trees.get(constraint.topology)
+        known = [
+            tree
+            for tree in self._trees.values()
+            if Span.of(tree, constraint.required, constraint.preferred) is not None
+        ]
+        return known[0] if len(known) == 1 else None
 
     def _room(self, tree: TopologyTree) -> Room:
         found = self._rooms.get(tree.name)
