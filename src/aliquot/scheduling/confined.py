@@ -12,6 +12,7 @@ from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member, Status, leaf_groups
 from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.requests import CPU, MEMORY, written
+from aliquot.scheduling.state import PodPlacement
 from aliquot.topology.findings import Shortfall, facts
 from aliquot.topology.tree import TopologyTree
 from aliquot.workloads.subgroups import SubGroup, TopologyConstraint
@@ -32,13 +33,15 @@ class Confinement:
     missing: int
 
 
-def confinement(placer: GangPlacer, crew: Crew, members: Sequence[Member]) -> Confinement | None:
-    """Why members that could not be placed together would fit, if they need not be close; None if they would
-    not, or if nothing is required. The state is left as it is."""
+def confinement(placer: GangPlacer, crew: Crew, members: Sequence[Member]) -> Confinement | Failure | None:
+    """Why members that could not be placed together would fit, if they need not be close. If they would not
+    fit anyway, the failure to place them anywhere; None if nothing is required. The state is left as it is.
+    """
     if not placer.closeness.concerns(crew.gang.root):
         return None
-    if isinstance(_anywhere(placer, members), Failure):
-        return None
+    anywhere = _anywhere(placer, members)
+    if isinstance(anywhere, Failure):
+        return anywhere
     nearest: tuple[SubGroup, Shortfall, tuple[Shortfall, ...], TopologyTree] | None = None
     for group in _constrained(crew.gang.root):
         own = _members_of(group, members)
@@ -72,7 +75,7 @@ def confinement(placer: GangPlacer, crew: Crew, members: Sequence[Member]) -> Co
     return Confinement(told, name, frozenset(numbers_in(domain.nodes)), max(1, missing))
 
 
-def _anywhere(placer: GangPlacer, members: Sequence[Member]) -> object:
+def _anywhere(placer: GangPlacer, members: Sequence[Member]) -> list[PodPlacement] | Failure:
     """What comes of placing the members without regard to closeness."""
     state = placer.placer.state
     point = state.mark()

@@ -14,7 +14,7 @@ from aliquot.queues.tree import Excess
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.confined import Confinement, confinement
 from aliquot.scheduling.facts import PodFacts
-from aliquot.scheduling.fixes import free_devices, free_resource, raise_limit
+from aliquot.scheduling.fixes import free_devices, free_part, free_resource, raise_limit
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.observer import Observer
@@ -43,8 +43,9 @@ class Explainer:
         if failure.excess is not None:
             return self._over_limit(gang, pods, failure, failure.excess)
         confined = confinement(self._gangs, pods[0].crew, pods)
-        if confined is not None:
+        if isinstance(confined, Confinement):
             return self._confined(pods, confined)
+        failure = confined or failure
         state = self._placer.state
         point = state.mark()
         for placement in failure.placed:
@@ -153,6 +154,9 @@ class Explainer:
         reachable = [item for item in findings if item.place is None]
         if reason is Reason.DEVICES_IN_USE:
             near = [item for item in reachable if item.devices is not None and item.devices.test == "inUse"]
+            part = failure.facts.device_part
+            if part is not None and not near:
+                return free_part(state, reachable, part)
             own = frozenset(claim.key for item in failure.placed for claim, _ in item.allocated)
             return free_devices(state, near or findings, own, len(pods) - len(failure.placed))
         if reason is Reason.NODE_UNFIT:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from aliquot.dra.pools import members
+from aliquot.fractions.requests import GpuRequest, gpu_request
 from aliquot.model.index import Key
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Fix
@@ -11,7 +12,7 @@ from aliquot.queues.tree import Amount, Excess, QueueTree, shown
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.requests import pod_requests, written
 from aliquot.scheduling.state import ClusterState
-from aliquot.scheduling.survey import NodeFinding
+from aliquot.scheduling.survey import NodeFinding, part_phrase
 
 MAX_HOLDERS = 16
 """Holders named in a fix; when more would be needed the list ends there."""
@@ -44,6 +45,25 @@ def free_devices(
             freed += number
     subject = devices.subject if pods > 1 else f"{devices.subject} on node {node}"
     return Fix(change="freeDevices", subject=subject, amount=str(missing), holders=tuple(holders))
+
+
+def free_part(state: ClusterState, reachable: Sequence[NodeFinding], part: GpuRequest) -> Fix | None:
+    """The pod that has the smallest part of a device that is large enough, and where."""
+    found: list[tuple[Amount, str, str, str]] = []
+    for item in reachable:
+        if item.devices is None or item.devices.test != "partInUse":
+            continue
+        wanted = state.parts.charge(item.number, part)
+        for pod in state.neighbours.pods_on(item.node):
+            held = gpu_request(pod)
+            if isinstance(held, GpuRequest) and held.shared:
+                amount = state.parts.charge(item.number, held)
+                if amount >= wanted:
+                    found.append((amount, item.node, str(pod.ref), item.devices.subject))
+    if not found:
+        return Fix(change="freePart", amount=part_phrase(part))
+    _, node, holder, amount_text = min(found)
+    return Fix(change="freePart", subject=node, amount=amount_text, holders=(holder,))
 
 
 def _held_at(state: ClusterState, node: str, own: frozenset[Key]) -> list[tuple[Key, int]]:

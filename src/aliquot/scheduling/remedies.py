@@ -60,6 +60,10 @@ _FIXES: dict[str, Callable[[Fix], str]] = {
     "createQueue": lambda fix: f"create queue {fix.subject}",
     "freeClaimNode": lambda fix: f"make room where claim {fix.subject} has its devices, or use another claim",
     "freeDevices": lambda fix: f"free {count(fix.amount, 'device')} of {fix.subject}",
+    "freePart": lambda fix: (
+        f"free {fix.amount if fix.amount.endswith('Mi') else fix.amount + ' of a device'}"
+        f"{f' on node {fix.subject}' if fix.subject else ''}"
+    ),
     "freeHostPort": lambda fix: f"free host port {fix.subject}",
     "freeResource": lambda fix: f"free {fix.amount} of {fix.subject}",
     "liftGate": lambda fix: f"remove the scheduling gate {fix.subject}",

@@ -203,7 +203,7 @@ def _fraction(facts: Sequence[Fact]) -> str:
     fact = facts[0]
     if fact.test == "gpuRequest":
         which = f" ({count(fact.count, 'pod')})" if fact.count > 1 else ""
-        return f"{fact.subject}: {fact.available!r} {fact.wanted}{which}"
+        return f"the request {fact.subject} {fact.available!r} {fact.wanted}{which}"
     return "no node gives parts of its devices in the way that the pod asks for"
 
 
