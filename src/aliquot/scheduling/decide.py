@@ -16,6 +16,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.model.verdicts import Verdict
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling import binding, compiling, evicting, recording, repairs
+from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.blockers import too_early
 from aliquot.scheduling.explaining import Explainer
 from aliquot.scheduling.gang_state import Crew, Member
@@ -52,6 +53,12 @@ def decide(
     return plan
 
 
+def opened(snapshot: Snapshot, policy: Policy, now: datetime, memory: Memory | None = None) -> Session:
+    """The session that `decide` would begin with, before any of its steps: who holds and waits for what, and
+    what each queue is entitled to."""
+    return _Deciding(snapshot, policy, now, None, memory or Memory()).open([])[0]
+
+
 class _Deciding:
     """One call of `decide`."""
 
@@ -67,18 +74,11 @@ class _Deciding:
         self._released: set[Key] = set()
 
     def plan(self) -> Plan:
-        policy, memory, index = self._policy, self._memory, self._index
-        managed = memory.manager(index.snapshot, policy)
-        self._resources = ExtendedResources(index, policy.kubernetes)
-        self._claim_users = ClaimUsers(index)
-        self._managed = managed
-        board = sort_out(index, memory, managed, policy.every_pod, self._resources)
+        policy = self._policy
         decisions: list[Decision] = []
-        leaving = self._repair(board, managed, decisions)
+        board, leaving = self._sort_out(decisions)
         if self._anything_to_do(board):
-            session, holdings = open_session(
-                index, self._tree, board, memory, policy, self._now, leaving, self._check, self._idle
-            )
+            session, holdings = self._open(board, leaving)
             explainer = Explainer(session.placer, holdings, self._observer)
             for step in policy.steps:
                 if step is Step.ALLOCATE:
@@ -89,6 +89,33 @@ class _Deciding:
                     STEPS[step](session).run()
             decisions += compiling.decisions(session)
         return Plan(decisions=tuple(compiling.ranked(decisions)))
+
+    def open(self, decisions: list[Decision]) -> tuple[Session, list[Holding]]:
+        """The session before any step; what is to be put right first is added to the decisions."""
+        return self._open(*self._sort_out(decisions))
+
+    def _open(self, board: Board, leaving: frozenset[Key]) -> tuple[Session, list[Holding]]:
+        return open_session(
+            self._index,
+            self._tree,
+            board,
+            self._memory,
+            self._policy,
+            self._now,
+            leaving,
+            self._check,
+            self._idle,
+        )
+
+    def _sort_out(self, decisions: list[Decision]) -> tuple[Board, frozenset[Key]]:
+        """Who is to be decided about, and who of them leaves by what has to be put right first."""
+        policy, memory, index = self._policy, self._memory, self._index
+        managed = memory.manager(index.snapshot, policy)
+        self._resources = ExtendedResources(index, policy.kubernetes)
+        self._claim_users = ClaimUsers(index)
+        self._managed = managed
+        board = sort_out(index, memory, managed, policy.every_pod, self._resources)
+        return board, self._repair(board, managed, decisions)
 
     def _anything_to_do(self, board: Board) -> bool:
         return bool(board.todo) or (Step.EVICT_STALE in self._policy.steps and board.may_be_stale)
