@@ -182,3 +182,17 @@ def test_eviction_may_be_tied_to_one_pod_by_uid(api: Any) -> None:
     with pytest.raises(StatusError) as caught:
         evict(api, preconditions={"uid": "other"})
     assert caught.value.code == 409
+
+
+def test_eviction_tells_the_owner_that_the_pod_did_not_fail_itself(api: Any) -> None:
+    running_pod(api)
+    evict(api, dryRun=["All"])
+    assert not api.get("pods", "p")["metadata"].get("deletionTimestamp")
+
+    version = api.get("pods", "p")["metadata"]["resourceVersion"]
+    evict(api, preconditions={"resourceVersion": version}, gracePeriodSeconds=30)
+
+    pod = api.get("pods", "p")
+    assert pod["metadata"]["deletionTimestamp"]
+    (told,) = (one for one in pod["status"]["conditions"] if one["type"] == "DisruptionTarget")
+    assert (told["status"], told["reason"]) == ("True", "EvictionByEvictionAPI")

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from aliquot.controller.claims import Claims
+from aliquot.controller.evictions import Evictions
 from aliquot.controller.outcomes import ConflictError, EnactError, Outcome, RefusedError
 from aliquot.controller.pods import Pods
 from aliquot.controller.writing import Writer
@@ -23,6 +24,7 @@ from aliquot.kube.config import ConfigError
 from aliquot.kube.credentials import CredentialError
 from aliquot.kube.decoding import UndecodableError
 from aliquot.kube.errors import ApiError, TransportError
+from aliquot.model.core import Pod
 from aliquot.model.meta import ObjectRef
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import Snapshot
@@ -59,9 +61,11 @@ class _Step:
 class Enactor:
     """Carries out plans, one after the other; within a plan the decisions run side by side."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, patience: float | None = None) -> None:
+        """patience: for how many seconds a disruption budget's refusal is respected; None: for ever."""
         self._claims = Claims(writer)
         self._pods = Pods(writer)
+        self._evictions = Evictions(writer, patience)
         self._clock = writer.client.clock
 
     async def enact(self, plan: Plan, snapshot: Snapshot) -> tuple[Outcome, ...]:
@@ -95,10 +99,12 @@ class Enactor:
                     )
                     for decision in decisions
                 )
+        leaving = any(isinstance(action, Evict) for decision in decisions for action in decision.actions)
+        pods = {pod.key: pod for pod in snapshot.pods} if leaving else {}
         done = await asyncio.gather(
             *(
                 self._attempt(
-                    self._enact(decision, steps[decision.id], now, unreleased.get(decision.id)),
+                    self._enact(decision, steps[decision.id], now, unreleased.get(decision.id), pods),
                     decision.workload,
                 )
                 for decision in decisions
@@ -135,7 +141,12 @@ class Enactor:
         return None
 
     async def _enact(
-        self, decision: Decision, steps: list[_Step], now: datetime, unreleased: EnactError | None
+        self,
+        decision: Decision,
+        steps: list[_Step],
+        now: datetime,
+        unreleased: EnactError | None,
+        pods: Mapping[Key, Pod],
     ) -> None:
         if unreleased is not None:
             for step in steps:
@@ -155,8 +166,8 @@ class Enactor:
         for action in decision.actions:
             if isinstance(action, Admit):
                 await self._pods.admit(action)
-            elif isinstance(action, Evict):
-                await self._pods.evict(action)
+        if any(isinstance(action, Evict) for action in decision.actions):
+            await self._evictions.carry_out(decision, pods)
 
     async def _write(self, step: _Step, now: datetime) -> None:
         claim: ResourceClaim | None = None

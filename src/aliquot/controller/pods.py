@@ -1,22 +1,18 @@
-"""Letting pods go, and having them replaced. A gate cannot be put back, so everything else comes first."""
+"""Letting pods go. A gate cannot be put back, so everything else comes first."""
 
 import asyncio
-from datetime import UTC
 
 from aliquot.controller.outcomes import ConflictError, EnactError, RefusedError
 from aliquot.controller.writing import Writer
+from aliquot.fractions.groups import GROUPS_ANNOTATION
 from aliquot.kube.client import PatchType
-from aliquot.kube.errors import ApiError, TransportError
+from aliquot.kube.errors import ApiError
 from aliquot.kube.resources import PODS
 from aliquot.model.core import PLACEMENT_GATE, Node, Pod
 from aliquot.model.resource import ResourceClaim
-from aliquot.model.verdicts import Reason
-from aliquot.scheduling.plan import Admit, Evict, Placement
+from aliquot.scheduling.plan import Admit, Placement
 
 HOSTNAME = "kubernetes.io/hostname"
-
-_AT_ONCE = frozenset({Reason.DEVICE_EVICTED, Reason.DEVICE_HELD_TWICE})
-"""Reasons to go for pods that no disruption budget may hold: they are where they must not be."""
 
 
 class Pods:
@@ -67,7 +63,10 @@ class Pods:
         spec: dict[str, object] = {"schedulingGates": [{"$patch": "delete", "name": PLACEMENT_GATE}]}
         if placement.pin:
             spec["nodeSelector"] = {HOSTNAME: self._hostname(placement.node)}
-        patch = {"metadata": {"uid": pod.metadata.uid}, "spec": spec}
+        metadata: dict[str, object] = {"uid": pod.metadata.uid}
+        if placement.groups:
+            metadata["annotations"] = {GROUPS_ANNOTATION: ",".join(placement.groups)}
+        patch = {"metadata": metadata, "spec": spec}
         client = self._writer.client
 
         async def send() -> bytes:
@@ -98,65 +97,6 @@ class Pods:
         """What a node selector must say to mean this node; the label may differ from the node's name."""
         node = self._writer.mirror.get(Node, "", node_name)
         return node.metadata.labels.get(HOSTNAME, node_name) if node else node_name
-
-    async def evict(self, action: Evict) -> None:
-        """Have a pod replaced. Raises ConflictError or RefusedError.
-
-        A pod on a node goes through the Eviction API, which respects disruption budgets; but one whose
-        devices must not be used any more is deleted, as Kubernetes does for NoExecute taints. One that was
-        never bound is deleted, guarded by its resourceVersion: being bound would change that.
-        """
-        ref = action.pod
-        pod = self._writer.mirror.get(Pod, ref.namespace, ref.name)
-        if pod is None or (ref.uid and pod.metadata.uid != ref.uid):
-            raise ConflictError(ref, "is gone")
-        if pod.metadata.deletion_timestamp is not None:
-            return
-        meta = pod.metadata
-        client = self._writer.client
-        try:
-            if pod.spec.node_name and action.verdict.reason in _AT_ONCE:
-                await self._delete_disrupted(pod, action.verdict.reason)
-            elif pod.spec.node_name:
-                await self._writer.once(lambda: client.evict(meta.name, meta.namespace, uid=meta.uid))
-            elif meta.controller is None:
-                raise RefusedError(ref, "has no owner that would replace it, so it keeps its place")
-            else:
-                await self._writer.once(
-                    lambda: client.delete(
-                        PODS, meta.name, meta.namespace, uid=meta.uid, resource_version=meta.resource_version
-                    )
-                )
-            # The next decision shall know that the pod goes, before the watch tells.
-            await self._writer.look(Pod, PODS, ref)
-        except ApiError as error:
-            if error.not_found or error.conflict:
-                await self._writer.look(Pod, PODS, ref)
-                raise ConflictError(ref, error.message) from error
-            raise RefusedError(ref, error.message or error.reason) from error
-        except TransportError as error:
-            # Asking twice does no harm: the uid is in the precondition.
-            raise RefusedError(ref, error.problem) from error
-
-    async def _delete_disrupted(self, pod: Pod, reason: Reason) -> None:
-        """Delete a bound pod; its condition DisruptionTarget tells its owner that it did not fail itself."""
-        condition = {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": reason.value,
-            "message": "Aliquot: deleting because the pod's devices must not be used any more",
-            "lastTransitionTime": self._writer.client.clock.now()
-            .astimezone(UTC)
-            .strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
-        meta, client = pod.metadata, self._writer.client
-        patch = {"metadata": {"uid": meta.uid}, "status": {"conditions": [condition]}}
-        await self._writer.once(
-            lambda: client.patch(
-                PODS, meta.name, patch, meta.namespace, kind=PatchType.STRATEGIC, subresource="status"
-            )
-        )
-        await self._writer.once(lambda: client.delete(PODS, meta.name, meta.namespace, uid=meta.uid))
 
 
 def claim_names(pod: Pod) -> list[str]:

@@ -92,7 +92,7 @@ async def run(
             mirror=mirror,
             decide=_remembering(),
             policy=policy,
-            enactor=Enactor(writer),
+            enactor=Enactor(writer, policy.eviction_patience_seconds),
             recorder=journal,
             reports=(
                 reporter := Reporter(

@@ -136,16 +136,39 @@ def _evict(
     pod = registry.get(resource, namespace, name)
     finished = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed", "Pending")
     if not finished and not pod["metadata"].get("deletionTimestamp"):
-        _use_budget(registry, namespace, pod, dry_run)
+        _use_budget(registry, namespace, pod, dry_run or bool(options.get("dryRun")))
+    dry_run = dry_run or bool(options.get("dryRun"))
+    preconditions = dict(options.get("preconditions") or {})
+    if not dry_run:
+        _announce(registry, resource, namespace, name, preconditions)
     request = deletion.Request(
-        user,
-        options.get("preconditions") or {},
-        options.get("propagationPolicy"),
-        options.get("gracePeriodSeconds"),
-        dry_run or bool(options.get("dryRun")),
+        user, preconditions, options.get("propagationPolicy"), options.get("gracePeriodSeconds"), dry_run
     )
     deletion.delete(registry, resource, namespace, name, request)
     return dict(_CREATED)
+
+
+def _announce(
+    registry: Registry, resource: Resource, namespace: str, name: str, preconditions: Object
+) -> None:
+    """Tell in the pod's status that it did not fail itself (KEP-3329). That changes the version, so a
+    precondition on it is judged here."""
+    stored = registry.stored(resource, namespace, name)
+    pod = registry.decode(resource, stored)
+    meta = pod["metadata"]
+    if preconditions.get("uid") not in (None, meta["uid"]):
+        return
+    if preconditions.get("resourceVersion") not in (None, meta["resourceVersion"]):
+        return
+    condition = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "EvictionByEvictionAPI",
+        "message": "Eviction API: evicting",
+    }
+    set_condition(pod.setdefault("status", {}), condition, timestamp(registry.clock()))
+    registry.write(resource, pod, stored)
+    preconditions.pop("resourceVersion", None)
 
 
 def _use_budget(registry: Registry, namespace: str, pod: Object, dry_run: bool) -> None:

@@ -219,15 +219,19 @@ class Client:
         uid: str = "",
         resource_version: str = "",
         grace_seconds: int | None = None,
+        dry_run: bool = False,
     ) -> bytes:
         """Ask for a pod's eviction; 429 without a retry where a disruption budget forbids it now
-        (policy/v1).
+        (policy/v1). dry_run: only ask whether it would be.
         """
+        options = _delete_options(uid, resource_version, grace_seconds)
+        if dry_run:
+            options["dryRun"] = ["All"]
         eviction = {
             "apiVersion": "policy/v1",
             "kind": "Eviction",
             "metadata": {"name": name, "namespace": namespace},
-            "deleteOptions": _delete_options(uid, resource_version, grace_seconds),
+            "deleteOptions": options,
         }
         path = PODS.path(namespace, name, "eviction")
         return await self.request("POST", path, body=eviction, attempts=1)

@@ -119,7 +119,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     consolidation_budget: how many gangs may be moved to make room for one; None: any number. move_victims: a
     victim for which another place is found is moved and does not count as lost. victim_search: how many
     victims may be considered for one gang; None: any number. staleness_seconds: how long a gang may run with
-    fewer members than its minimum; None: for ever. min_runtimes: queues' minimum run times are honoured.
+    fewer members than its minimum; None: for ever. eviction_patience_seconds: how
+    long a disruption budget may keep a pod from leaving for whoever is entitled to its place; None: for ever.
+    min_runtimes: queues' minimum run times are honoured.
     smallest_device_mib: memory of the smallest device, by which a waiting request for memory is counted; 0:
     that of the smallest in the cluster.
 
@@ -168,6 +170,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     move_victims: bool = True
     victim_search: int | None = 1000
     staleness_seconds: int | None = 60
+    eviction_patience_seconds: int | None = 300
     min_runtimes: bool = True
     smallest_device_mib: int = 0
 
