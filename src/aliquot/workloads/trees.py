@@ -44,9 +44,9 @@ def finished_shape(group: Group, shape: Shape) -> tuple[Shape, Sequence[Member]]
         own = _gang_constraint(settings)
         if own is not None:
             root = msgspec.structs.replace(root, constraint=own)
-    root = _closer_leaves(root, members)
     if root.children:
         root = with_extra_leaves(root, (member.membership.leaf for member in members))
+    root = _closer_leaves(root, members)
     return _bounded(group, Shape(root, shape.maximum, problem)), members
 
 

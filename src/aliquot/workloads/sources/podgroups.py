@@ -128,7 +128,9 @@ def _kai_shape(group: Group) -> Shape:
             return Shape(SubGroup("", 1), problem=_broken(found, item.name, "a parent that exists"))
         children.setdefault(item.parent or "", []).append(item)
     found_tree = _kai_children(children, "", 0)
-    if found_tree is None or len(names) != len(spec.sub_groups) or "" in names:
+    # Names that differ and parents that exist leave one thing to go wrong: a circle, which nothing leads to.
+    complete = found_tree is not None and sum(map(_size, found_tree)) == len(spec.sub_groups)
+    if found_tree is None or not complete or len(names) != len(spec.sub_groups) or "" in names:
         return Shape(SubGroup("", 1), problem=_broken(found, "", "a tree with distinct names"))
     needed = len(found_tree) if spec.min_sub_group is None else min(spec.min_sub_group, len(found_tree))
     return Shape(without(SubGroup("", needed, constraint, found_tree), group.succeeded()))
@@ -152,6 +154,10 @@ def _kai_children(
         least = min(max(0, own), len(below)) if below else max(0, own)
         found.append(SubGroup(item.name, least, constraint, below))
     return tuple(found)
+
+
+def _size(group: SubGroup) -> int:
+    return 1 + sum(map(_size, group.children))
 
 
 def _kai_constraint(found: KaiTopologyConstraint | None) -> TopologyConstraint | None:
