@@ -1,4 +1,4 @@
-"""Kubernetes Events on pods: what happened to them and why, without repetition and at a bounded rate."""
+"""Events on pods and their owners: what happened and why, without repetition and at a bounded rate."""
 
 import logging
 import random
@@ -31,13 +31,16 @@ _CORE_EVENTS = Resource("", "v1", "events", "Event", True)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """subject: the pod. kind: Normal or Warning. reason, action: CamelCase. note: for people."""
+    """subject: the pod, or what owns it; api_version: its. kind: Normal or Warning. reason, action: words.
+    note: for people.
+    """
 
     subject: ObjectRef
     kind: str
     reason: str
     action: str
     note: str
+    api_version: str = "v1"
 
 
 class Events:
@@ -83,7 +86,7 @@ class Events:
         subject = event.subject
         name = f"{subject.name[:220]}.{self._randomness.getrandbits(64):016x}"
         reference = {
-            "apiVersion": "v1",
+            "apiVersion": event.api_version,
             "kind": subject.kind,
             "namespace": subject.namespace,
             "name": subject.name,

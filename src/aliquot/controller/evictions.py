@@ -26,7 +26,7 @@ VOLUNTARY = frozenset({Reason.RECLAIMED, Reason.PREEMPTED, Reason.CONSOLIDATED})
 """Reasons of pods that leave for somebody else."""
 
 _AT_ONCE = frozenset({Reason.DEVICE_EVICTED, Reason.DEVICE_HELD_TWICE, Reason.GANG_BROKEN})
-"""Reasons to go for pods that no disruption budget may hold: they are where they must not be, or do no work."""
+"""Reasons to go that no disruption budget may delay: the pod is where it must not be, or does no work."""
 
 TOO_MANY_REQUESTS = 429
 

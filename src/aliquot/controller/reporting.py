@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
 
+from aliquot.controller.departures import ByNode, departures, promise, told
 from aliquot.controller.events import Event, Events
 from aliquot.controller.outcomes import Outcome
 from aliquot.controller.writing import Writer
@@ -78,8 +79,10 @@ class Reporter:
     def report(self, snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome]) -> None:
         """Take note of a plan and of how its actions ended; returns at once."""
         ended = {outcome.decision.id: outcome for outcome in outcomes}
+        leaving = departures(snapshot, plan)
+        self._tell_leaving(snapshot, outcomes)
         for decision in plan.decisions:
-            for wanted in self._wanted(decision, ended.get(decision.id)):
+            for wanted in self._wanted(decision, ended.get(decision.id), leaving):
                 self._want(wanted)
         self._tell_bound(snapshot)
         uids = {pod.metadata.uid for pod in snapshot.pods}
@@ -87,11 +90,20 @@ class Reporter:
         if self._conditions or len(self._events):
             self._more.set()
 
-    def _wanted(self, decision: Decision, outcome: Outcome | None) -> Iterator[_Wanted]:
-        for action in decision.actions:
-            if isinstance(action, Evict) and outcome is not None and outcome.problem is None:
-                note = self._describe(action.verdict)
-                self._events.add(Event(action.pod, "Warning", "Replaced", "Evict", note))
+    def _tell_leaving(self, snapshot: Snapshot, outcomes: Sequence[Outcome]) -> None:
+        evicting = [
+            outcome.decision
+            for outcome in outcomes
+            if any(isinstance(action, Evict) for action in outcome.decision.actions)
+        ]
+        if not evicting:
+            return
+        before = {pod.metadata.uid: pod for pod in snapshot.pods}
+        for decision in evicting:
+            for event in told(decision, before, self._writer.mirror, self._describe):
+                self._events.add(event)
+
+    def _wanted(self, decision: Decision, outcome: Outcome | None, leaving: ByNode) -> Iterator[_Wanted]:
         if outcome is not None and outcome.refused:
             message = str(outcome.problem)
             for ref in decision.pods:
@@ -99,7 +111,13 @@ class Reporter:
                 yield _Wanted(ref, "False", "WriteRefused", message)
         elif decision.verdict is not None:
             message = self._describe(decision.verdict)
+            spots = {spot.pod.uid: spot for spot in decision.promised}
             for ref in decision.pods:
+                spot = spots.get(ref.uid)
+                if spot is not None:
+                    told_where = promise(spot, message, leaving)
+                    yield _Wanted(ref, "False", decision.verdict.reason.value, told_where)
+                    continue
                 yield _Wanted(ref, "False", decision.verdict.reason.value, message)
         elif outcome is not None and outcome.problem is None:
             for placement in decision.placements:

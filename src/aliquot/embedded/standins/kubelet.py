@@ -3,6 +3,7 @@
 No container runs. Annotations on a pod say what its containers would do:
 
 ``aliquot.dev/run-seconds``: they end after so many seconds; without it they run until the pod is deleted.
+``aliquot.dev/stop-seconds``: they take so long to end when asked to, the grace period at most.
 ``aliquot.dev/exit-code``: the exit code with which they end, 0 where absent.
 """
 
@@ -28,6 +29,7 @@ from aliquot.embedded.standins.standin import (
 from aliquot.embedded.standins.view import Key
 
 RUN_SECONDS = "aliquot.dev/run-seconds"
+STOP_SECONDS = "aliquot.dev/stop-seconds"
 EXIT_CODE = "aliquot.dev/exit-code"
 #: Delay before a container that failed is started again, doubled each time, and its bound, in seconds.
 FIRST_BACK_OFF = 10.0
@@ -36,7 +38,16 @@ LAST_BACK_OFF = 300.0
 
 def run_seconds(pod: Object) -> float | None:
     """How long the containers run; None for ever (also where the annotation is no number)."""
-    text = (pod["metadata"].get("annotations") or {}).get(RUN_SECONDS)
+    return _seconds(pod, RUN_SECONDS)
+
+
+def stop_seconds(pod: Object) -> float:
+    """How long the containers take to end when asked to."""
+    return _seconds(pod, STOP_SECONDS) or 0.0
+
+
+def _seconds(pod: Object, annotation: str) -> float | None:
+    text = (pod["metadata"].get("annotations") or {}).get(annotation)
     try:
         return None if text is None else min(max(float(text), 0.0), 1e9)
     except ValueError:
@@ -125,7 +136,15 @@ class Kubelet(StandIn):
             self._start(key, pod, node)
 
     def _stop(self, key: Key, pod: Object) -> None:
-        """Containers end at once when asked to; then nothing holds the pod but its finalizers."""
+        """Containers end when asked to, most at once; then nothing holds the pod but its finalizers."""
+        grace = float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+        end = parse_time(pod["metadata"].get("deletionTimestamp"))
+        if end is not None and (pod.get("status") or {}).get("phase") == "Running":
+            # The time of deletion is that at which the grace period ends.
+            due = end - grace + min(stop_seconds(pod), grace)
+            if self.cluster.seconds() < due:
+                self.queue.add_at(due, key)
+                return
         if pod["metadata"].get("deletionGracePeriodSeconds") == 0 and pod["metadata"].get("finalizers"):
             if not pod_finished(pod):
                 self._finish(key, pod, 137, self.cluster.seconds())
