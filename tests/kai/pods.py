@@ -169,7 +169,8 @@ def _tree(group: GroupSpec) -> dict[str, Any]:
         return found
     if group.min_sub_groups is not None:
         found["minimum"] = group.min_sub_groups
-    found["children"] = [_tree(child) for child in group.children]
+    # What goes first among equals is the first by name there, and the first in the tree here.
+    found["children"] = [_tree(child) for child in sorted(group.children, key=lambda item: item.name)]
     return found
 
 

@@ -11,6 +11,7 @@ the two would take from each other for ever.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -67,6 +68,12 @@ class Reclaimer:
         self._fixed = (
             [] if preemptible else [list(ledger.fixed_column(resource)) for resource in shares.resources]
         )
+
+    def wanting(self, charge: Charge) -> "Reclaimer":
+        """The same for work that wants something else, with what queues held then."""
+        found = copy(self)
+        found.wanted = [charge.get(resource, 0) for resource in self._resources]
+        return found
 
     def may_try(self) -> Refusal | None:
         """Why the work may not take anything from anyone, or None.

@@ -42,23 +42,35 @@ def next_members(crew: Crew, rank: Rank, by_fill: bool, *, evicted: bool = False
     return found
 
 
-def next_victims(crew: Crew, gone: frozenset[int] | set[int], rank: Rank, by_fill: bool) -> list[Member]:
-    """The members to be taken away next, the last first; gone: ids of members taken away before."""
+def may_leave(member: Member, given: bool) -> bool:
+    """Whether a member could be asked to leave. given: so could one that this decision gave a place, unless
+    devices were chosen for it."""
+    if member.status is Status.RUNNING:
+        return True
+    hold = member.hold
+    if not given or hold is None or member.moved is not None or member.status not in ALLOCATED:
+        return False
+    return not hold.claims and not hold.groups
+
+
+def next_victims(
+    crew: Crew, gone: frozenset[int] | set[int], rank: Rank, by_fill: bool, given: bool = False
+) -> list[Member]:
+    """The members to be taken away next, the last first; gone: ids of members taken away before; given: see
+    `may_leave`."""
     counts = {
         name: sum(1 for member in leaf.members if member.status in ALLOCATED and id(member) not in gone)
         for name, leaf in crew.leaves.items()
     }
-    leaves = sorted(
-        crew.leaves.items(),
-        key=lambda item: _fill(counts[item[0]], item[1].minimum) if by_fill else Fraction(0),
-        reverse=True,
-    )
+    leaves = list(crew.leaves.items())
+    if by_fill:
+        leaves.sort(key=lambda item: _fill(counts[item[0]], item[1].minimum))
+    # The reverse of the order in which they are filled: of equal ones the last gives up first.
+    leaves.reverse()
     above = [(name, leaf) for name, leaf in leaves if counts[name] > leaf.minimum]
     found: list[Member] = []
     for name, leaf in above[:1] or leaves:
-        running = [
-            member for member in leaf.members if member.status is Status.RUNNING and id(member) not in gone
-        ]
+        running = [member for member in leaf.members if may_leave(member, given) and id(member) not in gone]
         running.sort(key=rank, reverse=True)
         found += running[:1] if counts[name] > leaf.minimum else running
     return found

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aliquot.queues.amounts import Charge, total
 from aliquot.scheduling.closeness import Closeness
-from aliquot.scheduling.gang_state import Crew, Leaf, Member, Status, leaf_groups
+from aliquot.scheduling.gang_state import ALLOCATED, Crew, Leaf, Member, Status, leaf_groups
 from aliquot.scheduling.placing import Failure, Placer, When
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.state import PodPlacement
@@ -36,8 +36,10 @@ class GangPlacer:
         bands: Sequence[int] | None = None,
         *,
         first: int | None = None,
+        joins: bool = True,
     ) -> list[PodPlacement] | Failure:
-        """Place the members. bands: the nodes to which the choice is confined, None for all."""
+        """Place the members. bands: the nodes to which the choice is confined, None for all. joins: whether
+        they must join members that have their place already where a constraint says so."""
         if not members:
             return []
         root = crew.gang.root
@@ -48,23 +50,24 @@ class GangPlacer:
             within = 0
             for band in bands:
                 within |= band
-        return self._group(crew, root, members, when, within, None)
+        return self._group(crew if joins else None, root, members, when, within, None)
 
     def _group(
         self,
-        crew: Crew,
+        crew: Crew | None,
         group: SubGroup,
         members: Sequence[Member],
         when: When,
         within: int | None,
         bands: Sequence[int] | None,
     ) -> list[PodPlacement] | Failure:
-        """Place the members of a subgroup in one of the domains that its constraint leaves."""
+        """Place the members of a subgroup in one of the domains that its constraint leaves. crew: the gang
+        whose other members they must join; None: they need join nobody."""
         failure: Failure | None = None
         state = self.placer.state
         domains = [(within, bands)]
         if group.constraint is not None:
-            pins = _pins(crew, group)
+            pins = _pins(crew, group) if crew is not None else 0
             domains = self.closeness.domains(group.constraint, members, within, pins, bands)  # type: ignore[assignment]
         for nodes, preferred in domains:
             start = state.mark()
@@ -78,7 +81,7 @@ class GangPlacer:
 
     def _inside(
         self,
-        crew: Crew,
+        crew: Crew | None,
         group: SubGroup,
         members: Sequence[Member],
         when: When,
@@ -139,10 +142,11 @@ def _leaves(group: SubGroup) -> list[SubGroup]:
 
 
 def _pins(crew: Crew, group: SubGroup) -> int:
-    """The nodes where members of the subgroup run already."""
+    """The nodes where members of the subgroup have their place already, or were promised one."""
     found = 0
     for leaf in leaf_groups(group):
         for member in crew.leaves[leaf.name].members:
-            if member.status in (Status.RUNNING, Status.PLACED) and member.hold is not None:
-                found |= 1 << member.hold.number
+            hold = member.moved or member.hold
+            if member.status in ALLOCATED and hold is not None:
+                found |= 1 << hold.number
     return found

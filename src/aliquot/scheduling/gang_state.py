@@ -43,7 +43,8 @@ READY = ALLOCATED | {Status.WAITING, Status.EVICTED}
 @dataclass(frozen=True, slots=True)
 class Hold:
     """What a member holds where. number, node: of its node. claims: those that it uses with what they hold.
-    groups: shared devices of which it has a part. charge: what it counts for in its queue."""
+    groups: shared devices of which it has a part. charge: what it counts for in its queue. given: what its
+    holder is by it: RUNNING, or what this decision made of it."""
 
     number: int
     node: str
@@ -51,6 +52,7 @@ class Hold:
     claims: tuple[tuple[ResourceClaim, AllocationResult], ...] = ()
     groups: tuple[str, ...] = ()
     charge: Charge = field(default_factory=dict)
+    given: Status = Status.RUNNING
 
 
 class Member:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aliquot.queues.amounts import GPU, UNIT
-from aliquot.scheduling.chunks import next_members, next_victims
+from aliquot.scheduling.chunks import may_leave, next_members, next_victims
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.objectives import wants_accelerators
@@ -25,10 +25,14 @@ from aliquot.scheduling.state import ClusterState
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What would become of the cluster. gone: pods that leave for good. moved: those that leave and are
-    promised another place."""
+    promised another place. asked: those by whom the outcome is judged: the same, or, stepwise, all that were
+    asked to leave up to then. withdrawn: those that were given a place by this very decision, and wait.
+    """
 
     gone: tuple[Member, ...]
     moved: tuple[Member, ...]
+    asked: tuple[Member, ...]
+    withdrawn: tuple[Member, ...] = ()
 
     @property
     def disturbed(self) -> tuple[Member, ...]:
@@ -38,8 +42,8 @@ class Outcome:
 Legal = Callable[[Sequence[Member], Outcome], bool]
 """Whether it is allowed to make room in this way for these members."""
 
-Turns = Callable[[Crew, Sequence[Crew]], Iterable[Crew]]
-"""The order in which a gang that waits, and those that had to leave for it, are placed."""
+Turns = Callable[[Crew, Sequence[Member], Sequence[Crew]], Iterable[Crew]]
+"""The order in which members of a gang that wait, and gangs that had to leave for it, are placed."""
 
 
 class Victims(Protocol):
@@ -92,7 +96,7 @@ class RoomMaker:
         steps = _Steps(self._victims(crew), placer, self._prepare)
         outcome: Outcome | None = None
         for count in range(1, len(todo) + 1):
-            known = outcome.disturbed if outcome is not None else ()
+            known = self._known(outcome, steps)
             state.undo(start)
             outcome = self._serve(crew, todo[:count], known, legal, space, steps)
             if outcome is None:
@@ -101,7 +105,34 @@ class RoomMaker:
         if outcome is None or not crew.complete:
             state.undo(start)
             return None
-        return outcome
+        return self._settled(outcome)
+
+    def _settled(self, outcome: Outcome) -> Outcome:
+        """The outcome without those that had nothing but what this decision gave them."""
+        fresh = [member for member in outcome.disturbed if _fresh(member)]
+        if not fresh:
+            return outcome
+        for member in fresh:
+            self._state.withdraw(member)
+        gone = tuple(member for member in outcome.gone if member.status is not Status.WAITING)
+        moved = tuple(member for member in outcome.moved if member.moved is not None)
+        withdrawn = tuple(member for member in fresh if member.status is Status.WAITING)
+        return Outcome(gone, moved, outcome.asked, withdrawn)
+
+    def _known(self, outcome: Outcome | None, steps: "_Steps") -> Sequence[Member]:
+        """Who is to leave from the start when one more member is served; stepwise, with all that were asked
+        together with somebody who has to."""
+        if outcome is None:
+            return ()
+        if not self._placer.policy.stepwise:
+            return outcome.disturbed
+        disturbed = {id(member) for member in outcome.disturbed}
+        return [
+            member
+            for step in steps.found
+            if any(id(member) in disturbed for member in step)
+            for member in step
+        ]
 
     def _serve(
         self,
@@ -120,13 +151,15 @@ class RoomMaker:
         space.begin(members, known)
         evicted = state.mark()
         if known and space.suffices:
-            outcome, _ = self._try(crew, members, known, legal, space)
+            outcome, _ = self._try(crew, members, known, known, legal, space)
             if outcome is not None:
                 return outcome
             state.undo(evicted)
         passed = {id(member) for member in known}
+        tried = 0 if self._placer.policy.stepwise else steps.tried
         asked: dict[int, list[Member]] = {}
         at_node: dict[int, dict[int, None]] = {}
+        accumulated = list(known)
         number = 0
         while self._search is None or number < self._search:
             if number == len(steps.found):
@@ -146,17 +179,20 @@ class RoomMaker:
                 assert member.hold is not None
                 asked.setdefault(id(member.crew), []).append(member)
                 at_node.setdefault(member.hold.number, {})[id(member.crew)] = None
+            accumulated += victims
             space.add(victims)
-            if not space.suffices:
+            if number <= tried or not space.suffices:
+                # What would not do for fewer members will not do for more.
                 continue
             for node in _nodes(victims[0].crew):
                 leave = [member for gang in at_node.get(node, ()) for member in asked[gang]]
-                if not leave:
+                if not leave or not space.helps(leave):
                     continue
                 for member in leave:
                     state.evict(member)
-                outcome, placed = self._try(crew, members, (*known, *leave), legal, space)
+                outcome, placed = self._try(crew, members, (*known, *leave), accumulated, legal, space)
                 if outcome is not None:
+                    steps.tried = number
                     return outcome
                 state.undo(evicted)
                 if placed:
@@ -168,36 +204,39 @@ class RoomMaker:
         crew: Crew,
         members: Sequence[Member],
         evicted: Sequence[Member],
+        asked: Sequence[Member],
         legal: Legal,
         space: "_Space",
     ) -> tuple[Outcome | None, bool]:
         """Place the members and, where there is room, those evicted. Gives the outcome if it is legal, and
-        whether the members could be placed at all."""
+        whether the members could be placed at all. asked: all that were asked to leave so far."""
         placer = self._placer
         involved = list({id(member.crew): member.crew for member in evicted}.values())
         bands = space.bands(evicted)
-        for turn in self._turns(crew, involved):
+        joins = not placer.policy.stepwise
+        for turn in self._turns(crew, members, involved):
             if turn is crew:
-                if isinstance(placer.place(crew, members, When.LATER, bands), Failure):
+                if isinstance(placer.place(crew, members, When.LATER, bands, joins=joins), Failure):
                     return None, False
             else:
                 again = next_members(turn, placer.rank, placer.policy.by_fill, evicted=True)
                 placer.place(turn, again, When.LATER, bands)
-        outcome = Outcome(
-            tuple(member for member in evicted if member.status is Status.EVICTED),
-            tuple(member for member in evicted if member.moved is not None),
-        )
+        gone = tuple(member for member in evicted if member.status is Status.EVICTED)
+        moved = tuple(member for member in evicted if member.moved is not None)
+        judged = tuple(asked) if placer.policy.stepwise else (*gone, *moved)
+        outcome = Outcome(gone, moved, judged)
         return (outcome, True) if legal(members, outcome) else (None, True)
 
 
 class _Steps:
     """Members that may be asked to leave, in the order and the steps in which they are asked.
 
-    found: the steps known so far.
+    found: the steps known so far. tried: how many of them were needed for the members served so far.
     """
 
     def __init__(self, victims: Victims, placer: GangPlacer, prepare: Callable[[Member], None]) -> None:
         self.found: list[list[Member]] = []
+        self.tried = 0
         self._victims = victims
         self._placer = placer
         self._prepare = prepare
@@ -209,11 +248,10 @@ class _Steps:
         before = len(self.found)
         placer, asked = self._placer, self._asked
         while len(self.found) < wanted and (crew := self._victims.pop()) is not None:
-            step = next_victims(crew, asked, placer.rank, placer.policy.by_fill)
+            given = placer.policy.stepwise
+            step = next_victims(crew, asked, placer.rank, placer.policy.by_fill, given)
             asked.update(id(member) for member in step)
-            if step and any(
-                member.status is Status.RUNNING and id(member) not in asked for member in crew.members
-            ):
+            if step and any(may_leave(member, given) and id(member) not in asked for member in crew.members):
                 self._victims.push(crew, asked)
             step = [member for member in step if member.hold is not None]
             for member in step:
@@ -253,6 +291,8 @@ class _Space:
         self._count = self._wanted = 0
         self._largest = 0.0
         self._times: dict[float, int] = {}
+        self._before: dict[int, float] = {}
+        self._enough = False
 
     def begin(self, members: Sequence[Member], known: Sequence[Member]) -> None:
         """Start again for these members, with the known victims gone."""
@@ -266,6 +306,21 @@ class _Space:
                 self._times[self._least] = sum(int(free / self._least + _SLACK) for free in self._base)
             self._count = self._times[self._least]
         self.add(known)
+        self._before, self._enough = dict(self._free), self.suffices
+
+    def helps(self, leave: Iterable[Member]) -> bool:
+        """Whether a member may fit on a node that these leave, if none does without that."""
+        if self._enough or self._least <= 0:
+            return True
+        found: dict[int, float] = {}
+        for member in leave:
+            hold = member.hold
+            assert hold is not None
+            before = found.get(hold.number)
+            if before is None:
+                before = self._before.get(hold.number, self._base[hold.number])
+            found[hold.number] = before + float(hold.charge.get(GPU, 0) / UNIT)
+        return any(free + _SLACK >= self._least for free in found.values())
 
     def add(self, victims: Iterable[Member]) -> None:
         """Count what these would leave behind."""
@@ -308,6 +363,11 @@ def _accelerators(state: ClusterState, member: Member) -> float:
     if member.facts.gpus is not None and member.facts.gpus.mig:
         return 0.0
     return float(state.wanted(member.facts).get(GPU, 0) / UNIT)
+
+
+def _fresh(member: Member) -> bool:
+    """Whether a member had nothing but a place that this decision gave it."""
+    return member.hold is not None and member.hold.given is not Status.RUNNING
 
 
 def _nodes(crew: Crew) -> list[int]:

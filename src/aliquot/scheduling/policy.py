@@ -118,10 +118,13 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     consolidation_budget: how many gangs may be moved to make room for one; None: any number. move_victims: a
     victim for which another place is found is moved and does not count as lost. victim_search: how many
-    victims may be considered for one gang; None: any number. staleness_seconds: how long a gang may run with
-    fewer members than its minimum; None: for ever. eviction_patience_seconds: how
-    long a disruption budget may keep a pod from leaving for whoever is entitled to its place; None: for ever.
-    min_runtimes: queues' minimum run times are honoured.
+    victims may be considered for one gang; None: any number. stepwise: room is made as KAI-Scheduler does
+    it. Whoever waits stands in line for what becomes free, though none but the gang and its victims gets any
+    of it; each step is judged for the members served so far, and by everybody who was asked to leave up to
+    then; and what this decision gave may be taken again. Otherwise each step is judged for all that the gang
+    lacks, by those who would leave; only work of queues that hold more than they are entitled to is asked to
+    leave for another queue; and whoever had to leave is placed again after the one for whom. staleness_seconds: how long a gang may run with fewer members than its
+    minimum; None: for ever. min_runtimes: queues' minimum run times are honoured.
     smallest_device_mib: memory of the smallest device, by which a waiting request for memory is counted; 0:
     that of the smallest in the cluster.
 
@@ -169,6 +172,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     consolidation_budget: int | None = 16
     move_victims: bool = True
     victim_search: int | None = 1000
+    stepwise: bool = False
     staleness_seconds: int | None = 60
     eviction_patience_seconds: int | None = 300
     min_runtimes: bool = True
@@ -199,6 +203,7 @@ KAI = Policy(
     largest_first=False,
     preemptible_below=100,
     victim_search=None,
+    stepwise=True,
     strict_topology=True,
 )
 """The order, weights and tie-breaks of KAI-Scheduler (v0.13, March 2026), for those who come from there."""

@@ -8,6 +8,7 @@ from aliquot.model.core import Pod
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.amounts import Charge
+from aliquot.queues.criteria import Standing
 from aliquot.queues.order import WorkOrder
 from aliquot.queues.runtimes import MinRuntimes
 from aliquot.queues.shares import FairShares
@@ -66,20 +67,23 @@ class Session:
     """Allocated claims that nobody but these pods could use."""
     settling: Settling
     findings: Findings = field(default_factory=Findings)
+    _standing: Standing | None = None
 
-    def sort_key(self, crew: Crew) -> tuple[object, ...]:
-        """The place of a gang in its queue: the smallest goes first."""
+    def sort_key(self, crew: Crew, fullness: int | None = None) -> tuple[object, ...]:
+        """The place of a gang in its queue: the smallest goes first. fullness: to be taken for its own."""
         policy, gang = self.policy, crew.gang
         return (
             -gang.priority if policy.by_priority else 0,
-            crew.fullness if policy.by_elasticity else 0,
+            (crew.fullness if fullness is None else fullness) if policy.by_elasticity else 0,
             gang.created,
             gang.key,
         )
 
     def in_turn(self, crews: Iterable[Crew]) -> WorkOrder[Crew]:
         """Gangs in the order in which they have their turn."""
-        order: WorkOrder[Crew] = WorkOrder(self.shares, self.state.queues)
+        if self._standing is None:
+            self._standing = Standing(self.shares, self.state.queues)
+        order: WorkOrder[Crew] = WorkOrder(self.shares, self.state.queues, standing=self._standing)
         for crew in crews:
             self.push(order, crew)
         return order

@@ -5,7 +5,7 @@ less what was promised of that. What is placed takes from both; what is promised
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aliquot.dra.usage import ClaimKey, Mark
 from aliquot.fractions.parts import Choice
@@ -44,11 +44,22 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherDevices:
+    """Devices for a member of the same gang instead of those that this decision gave it before. waits: they
+    are not free yet, others than the ones before."""
+
+    member: Member
+    allocated: tuple[tuple[ResourceClaim, AllocationResult], ...]
+    charge: Charge
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PodPlacement:
     """A pod and what it gets. number: of its node. allocated: claims that get devices with it; reserved:
     claims that have them already and get the pod as a consumer. promised: only once something leaves the
     node. choice: shared devices of the node of which it gets a part. stays: it was to leave this node, but
-    keeps what it had.
+    keeps what it had. others: members on the same node whose devices are chosen again with its own.
     """
 
     member: Member
@@ -60,6 +71,7 @@ class PodPlacement:
     promised: bool = False
     choice: Choice | None = None
     stays: bool = False
+    others: tuple[OtherDevices, ...] = ()
 
     @property
     def facts(self) -> PodFacts:
@@ -239,6 +251,8 @@ class ClusterState:
         if placement.stays:
             self._stay(member)
             return
+        for other in placement.others:
+            self.exchange(other)
         demand = facts.traits.demand
         moving = member.status is Status.EVICTED
         self._note(member)
@@ -264,12 +278,42 @@ class ClusterState:
         gang = member.crew.gang
         if gang.queue:
             self.queues.add(gang.queue, placement.charge, preemptible=gang.preemptible)
-        hold = Hold(number, placement.node, demand, placement.allocated, groups, placement.charge)
+        status = Status.PROMISED if placement.promised else Status.PLACED
+        hold = Hold(number, placement.node, demand, placement.allocated, groups, placement.charge, status)
         if moving:
             member.moved = hold
         else:
             member.hold = hold
-        member.become(Status.PROMISED if placement.promised else Status.PLACED)
+        member.become(status)
+
+    def exchange(self, other: OtherDevices) -> None:
+        """Take from a member the devices that this decision gave it, and give it others on its node."""
+        member = other.member
+        moving = member.moved is not None
+        hold = member.moved or member.hold
+        assert hold is not None
+        self._note(member)
+        usages = [self.devices.usage] if self._later is None else [self.devices.usage, self._later.usage]
+        for usage in usages:
+            # All is given back first: one claim may get what another had.
+            for claim, _ in hold.claims:
+                usage.release(moved_key(claim) if moving else claim.key)
+        for claim, allocation in other.allocated:
+            for usage in usages:
+                usage.take(moved_key(claim) if moving else claim.key, allocation)
+            if not moving:
+                self.claims.allocate(claim, allocation)
+        gang = member.crew.gang
+        if gang.queue:
+            self.queues.remove(gang.queue, hold.charge, preemptible=gang.preemptible)
+            self.queues.add(gang.queue, other.charge, preemptible=gang.preemptible)
+        changed = replace(hold, claims=other.allocated, charge=other.charge)
+        if moving:
+            member.moved = changed
+        else:
+            member.hold = changed
+        if other.waits:
+            self.defer(member)
 
     def defer(self, member: Member) -> None:
         """Turn a place into the promise of one."""
@@ -280,7 +324,20 @@ class ClusterState:
         self.table.defer(hold.number, hold.demand)
         if hold.groups:
             self.parts.defer(hold.number, member.key)
+        member.hold = replace(hold, given=Status.PROMISED)
         member.become(Status.PROMISED)
+
+    def withdraw(self, member: Member) -> None:
+        """Take back for good what this decision gave a member that it evicted again: the member waits, or
+        has the place that it was promised instead."""
+        hold = member.hold
+        assert hold is not None
+        self._note(member)
+        if hold.given is Status.PLACED:
+            self.table.shift(hold.number, hold.demand, 1, -1)
+        member.hold, member.moved = member.moved, None
+        if member.hold is None:
+            member.become(Status.WAITING)
 
     def evict(self, member: Member) -> None:
         """Have a pod leave: what it holds is free later."""
@@ -328,7 +385,7 @@ class ClusterState:
         gang = member.crew.gang
         if gang.queue:
             self.queues.add(gang.queue, hold.charge, preemptible=gang.preemptible)
-        member.become(Status.RUNNING)
+        member.become(hold.given)
 
     def _count_user(self, claim: ClaimKey, step: int) -> int:
         """How many pods use the claim after one more (1) or one fewer (-1) does."""

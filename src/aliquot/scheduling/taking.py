@@ -6,14 +6,15 @@ moved, and nobody loses a place. Work that is not preemptible is never asked to 
 time a gang keeps its minimum.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from operator import itemgetter
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU, UNIT, Charge, shown, total
 from aliquot.queues.order import VictimOrder
 from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
-from aliquot.scheduling.chunks import next_members
+from aliquot.scheduling.chunks import may_leave, next_members
 from aliquot.scheduling.gang_state import ALLOCATED, Crew, Member, Status
 from aliquot.scheduling.making_room import Legal, Outcome, RoomMaker
 from aliquot.scheduling.policy import Step
@@ -27,6 +28,8 @@ class Taker:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._failed: dict[tuple[object, ...], int] = {}
+        self._line: dict[str, list[tuple[tuple[object, ...], Crew, Charge]]] = {}
+        self._lined_up = -1
 
     def _kind(self, crew: Crew) -> tuple[object, ...] | None:
         """Equal for gangs of which one fails if the other did; None for one that is like no other."""
@@ -56,6 +59,9 @@ class Taker:
             kind = self._kind(crew)
             if kind is not None and self._failed.get(kind) == session.state.changes:
                 continue
+            if session.policy.stepwise and self._lined_up != session.state.changes:
+                self._line_up()
+                self._lined_up = session.state.changes
             outcome = maker.make_room(crew) if self.may_try(crew) else None
             if outcome is None:
                 if kind is not None:
@@ -65,6 +71,8 @@ class Taker:
             for member in outcome.gone:
                 verdict = self.verdict(crew, member)
                 session.findings.removals.append(Removal(member, verdict, crew))
+            for member in outcome.withdrawn:
+                session.findings.waits(member.crew, self.verdict(crew, member))
             for member in outcome.moved:
                 verdict = Verdict(reason=Reason.CONSOLIDATED, facts=(_for(crew),))
                 session.findings.removals.append(Removal(member, verdict, crew))
@@ -90,37 +98,71 @@ class Taker:
         raise NotImplementedError
 
     def _victims(self, crew: Crew) -> "_Victims":
+        session = self._session
+        given = session.policy.stepwise
+        crews: Iterable[Crew] = session.crews.running()
+        if given:
+            crews = {id(item): item for item in (*crews, *session.crews.waiting.values())}.values()
         found = [
             victim
-            for victim in self._session.crews.running()
+            for victim in crews
             if victim is not crew
             and victim.gang.preemptible
             and victim.gang.queue
-            and any(member.status is Status.RUNNING for member in victim.members)
+            and any(may_leave(member, given) for member in victim.members)
             and self.may_be_asked(crew, victim)
         ]
-        return _Victims(self._session, found)
+        return _Victims(session, found)
 
-    def _turns(self, crew: Crew, involved: Sequence[Crew]) -> Iterator[Crew]:
-        """Who is placed in which order: that of their queues, as things stand."""
+    def _turns(self, crew: Crew, members: Sequence[Member], involved: Sequence[Crew]) -> Iterator[Crew]:
+        """Who is placed in which order: the gang, then whoever had to leave, in the order of their queues, as
+        things stand.
+
+        Stepwise, the gang has its turn among them, and whoever waits stands in line. If queue 0 gives up a pod for one of queue 1, and the oldest
+        that waits in queue 1 is large, queue 0 may come first and get its pod back.
+        """
         session = self._session
+        stepwise = session.policy.stepwise
+        if not stepwise:
+            yield crew
         order = session.in_turn(())
-        for other in (crew, *involved):
-            order.push(
-                other.gang.queue,
-                other,
-                session.next_charge(other, evicted=other is not crew),
-                session.sort_key(other),
-            )
+        left = {id(other): other for other in (crew, *involved)}
+        for other in involved:
+            charge = session.next_charge(other, evicted=True)
+            order.push(other.gang.queue, other, charge, session.sort_key(other))
+        if stepwise:
+            order.push(crew.gang.queue, crew, session.placer.wanted(members), session.sort_key(crew, -1))
+            for queue, line in self._line.items():
+                order.feed(queue, (item for item in line if id(item[1]) not in left))
+        else:
+            del left[id(crew)]
         try:
-            while (turn := order.pop()) is not None:
-                yield turn
+            while left and (turn := order.pop()) is not None:
+                if left.pop(id(turn), None) is not None:
+                    yield turn
         finally:
             order.close()
+
+    def _line_up(self) -> None:
+        """Note who waits for what in each queue, in order."""
+        session = self._session
+        self._line.clear()
+        for crew in session.crews.waiting.values():
+            if crew.waiting and crew.gang.queue:
+                entry = (session.sort_key(crew), crew, session.next_charge(crew))
+                self._line.setdefault(crew.gang.queue, []).append(entry)
+        for line in self._line.values():
+            line.sort(key=itemgetter(0))
 
 
 class Reclaim(Taker):
     """Between queues."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._asking: Crew | None = None
+        self._mine: Reclaimer | None = None
+        self._right: dict[str, bool] = {}
 
     def may_try(self, crew: Crew) -> bool:
         return self._reclaimer(crew).may_try() is None
@@ -128,7 +170,19 @@ class Reclaim(Taker):
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
         if victim.gang.queue == crew.gang.queue:
             return False
+        if not self._session.policy.stepwise and not self._over(crew, victim.gang.queue):
+            return False
         return _elastic(victim) or not self._protected(crew, victim)
+
+    def _over(self, crew: Crew, queue: str) -> bool:
+        """Whether the queue holds more than it is entitled to, as far as the gang is concerned."""
+        if self._asking is not crew:
+            self._asking, self._mine, self._right = crew, self._reclaimer(crew), {}
+        found = self._right.get(queue)
+        if found is None:
+            assert self._mine is not None
+            found = self._right[queue] = self._mine.begin().take(queue, {}) is None
+        return found
 
     def _reclaimer(self, crew: Crew) -> Reclaimer:
         session, gang = self._session, crew.gang
@@ -144,17 +198,20 @@ class Reclaim(Taker):
         return protected(victim.gang.started, minimum, session.now)
 
     def rule(self, crew: Crew) -> Legal:
-        reclaimer = self._reclaimer(crew)
-        moves_count = not self._session.policy.move_victims
+        session = self._session
+        whole = self._reclaimer(crew)
+        lost = {Status.EVICTED} if session.policy.move_victims else set(Status)
 
         def legal(members: Sequence[Member], outcome: Outcome) -> bool:
-            lost = outcome.disturbed if moves_count else outcome.gone
+            reclaimer = whole
+            if session.policy.stepwise:
+                reclaimer = whole.wanting(session.placer.wanted(members))
             bundles: dict[str, list[Charge]] = {}
-            for victim, gone in _by_crew(lost):
-                bundles.setdefault(victim.gang.queue, []).extend(_bundles(gone))
+            for victim, asked in _by_crew(outcome.asked):
+                bundles.setdefault(victim.gang.queue, []).extend(_bundles(asked, lost))
             if reclaimer.may_take(bundles) is not None:
                 return False
-            return _keeps_minimum(outcome.disturbed, lambda victim: self._protected(crew, victim))
+            return _keeps_minimum(outcome.asked, lambda victim: self._protected(crew, victim))
 
         return legal
 
@@ -187,7 +244,7 @@ class Preempt(Taker):
 
     def rule(self, crew: Crew) -> Legal:
         def legal(members: Sequence[Member], outcome: Outcome) -> bool:
-            return _keeps_minimum(outcome.disturbed, self._protected)
+            return _keeps_minimum(outcome.asked, self._protected)
 
         return legal
 
@@ -298,27 +355,36 @@ def _by_crew(members: Iterable[Member]) -> list[tuple[Crew, list[Member]]]:
     return list(found.values())
 
 
-def _bundles(members: Sequence[Member]) -> list[Charge]:
-    """What a gang loses, in the steps in which it is judged: pods beyond the minimum each, then the rest."""
+def _bundles(members: Sequence[Member], lost: Collection[Status]) -> list[Charge]:
+    """What a gang loses, in the steps in which it is judged: pods beyond the minimum each, then the rest.
+
+    members: those asked to leave, in the order in which they were; only those in one of the states `lost` are
+    counted.
+    """
     by_leaf: dict[int, list[Member]] = {}
     for member in members:
         by_leaf.setdefault(id(member.leaf), []).append(member)
     core: list[Charge] = []
     found: list[Charge] = []
-    for lost in by_leaf.values():
-        minimum = lost[0].leaf.minimum
-        core += [member.hold.charge for member in lost[:minimum] if member.hold is not None]
-        found += [member.hold.charge for member in lost[minimum:] if member.hold is not None]
+    for asked in by_leaf.values():
+        minimum = asked[0].leaf.minimum
+        for place, member in enumerate(asked):
+            if member.hold is not None and member.status in lost:
+                (core if place < minimum else found).append(member.hold.charge)
     if core:
         found.append(total(core))
     return found
 
 
-def _keeps_minimum(members: Iterable[Member], protected: Callable[[Crew], bool]) -> bool:
-    """Whether every elastic gang in its minimum run time keeps its minimum."""
-    for crew, _ in _by_crew(members):
-        if _elastic(crew) and crew.fullness < 0 and protected(crew):
-            return False
+def _keeps_minimum(asked: Iterable[Member], protected: Callable[[Crew], bool]) -> bool:
+    """Whether every elastic gang in its minimum run time keeps its minimum of those not asked to leave."""
+    for crew, members in _by_crew(asked):
+        if not _elastic(crew) or not protected(crew):
+            continue
+        for leaf in crew.leaves.values():
+            leaving = sum(1 for member in members if member.leaf is leaf)
+            if leaving and leaf.using - leaving < leaf.minimum:
+                return False
     return True
 
 
