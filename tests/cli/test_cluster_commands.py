@@ -118,12 +118,53 @@ def test_queues_with_use_of_limit(cluster: Cluster, capsys: Capsys) -> None:
     lines = get(capsys, cluster, "get", "queues").out.splitlines()
     (item,) = json.loads(get(capsys, cluster, "get", "queues", "-o", "json").out)["items"]
 
-    assert lines[1].split()[:6] == ["red", "2", "4", "2", "2/4", "(50%)"]
+    wide = get(capsys, cluster, "get", "queues", "-o", "wide").out
+    (resource,) = item["resources"]
+    assert lines[0].split() == ["NAME", "QUOTA", "SHARE", "LIMIT", "USED", "WANTED", "WAITING", "STATUS"]
+    assert lines[1].split() == ["red", "2", "4", "4", "2", "6", "1", "UnderShare"]
+    assert max(map(len, lines)) <= 80
+    assert "2/4 (50%)" in wide
     assert lines[-1].startswith("*")
-    assert item["resources"] == [
-        {"name": "gpu", "quota": "2", "limit": "4", "used": "2", "overQuotaWeight": 1}
-    ]
+    assert (resource["quota"], resource["limit"], resource["used"]) == ("2", "4", "2")
+    assert (resource["fairShare"], resource["wanted"], resource["balance"]) == ("4", "6", "-2")
+    assert resource["terms"]["guaranteed"] == "2"
     assert get(capsys, cluster, "get", "queues", "-l", "colour=blue", "-o", "name").out == ""
+
+
+def test_a_queue_with_its_fair_share_term_by_term(cluster: Cluster, capsys: Capsys) -> None:
+    result = get(capsys, cluster, "explain", "queue/red")
+    document = json.loads(get(capsys, cluster, "explain", "queue/red", "-o", "json").out)
+
+    assert result.code == 0
+    lines = [" ".join(line.split()) for line in result.out.splitlines()]
+    assert lines[0] == "queue/red holds 2 gpu, 2 less than its fair share."
+    for line in (
+        "24 what the cluster has",
+        "2 quota",
+        "4 limit",
+        "2 held",
+        "6 wanted by work that waits",
+        "4 asked for, within the limit",
+        "2 guaranteed: the quota, as far as it is asked for",
+        "+ 2 of 22 over: part 1 (weight 1 of 1)",
+        "= 4 fair share",
+        "4 may be held without others having a claim on it",
+        "nobody: no other queue holds more than it is entitled to",
+        "nobody that waits",
+    ):
+        assert line in lines
+    assert max(map(len, result.out.splitlines())) <= 80
+    (terms,) = document["resources"]
+    assert (terms["guaranteed"], terms["share"]) == ("2", "4")
+    assert terms["surplus"] == [{"over": "22", "part": "1", "given": "2", "rest": False}]
+    assert (document["mayTakeFrom"], document["mayBeTakenFromBy"], document["refusal"]) == ([], [], None)
+
+
+def test_a_queue_that_is_not_there_cannot_be_explained(cluster: Cluster, capsys: Capsys) -> None:
+    result = get(capsys, cluster, "explain", "queue/green")
+
+    assert result.code == 2
+    assert "there is no queue 'green'; queues are red" in result.err
 
 
 def test_sorting_by_a_column(cluster: Cluster, capsys: Capsys) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from aliquot.cli import story
+from aliquot.cli import queue_story, story
 from aliquot.cli.cluster import Target, snapshot, target_options
 from aliquot.cli.controller import JOURNAL
 from aliquot.cli.failures import Failure
@@ -15,13 +15,16 @@ from aliquot.cli.output import coloured, note, write_document
 from aliquot.inventory.report import Report
 from aliquot.inventory.workloads import Status
 from aliquot.model.meta import ObjectRef
-from aliquot.scheduling.decide import decide
+from aliquot.scheduling.decide import decide, opened
+from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.standings import Standings
 from aliquot.store.database import JournalError
 from aliquot.store.entries import Entry
 from aliquot.store.journal import Journal
 
 HISTORY = 12
+MOST_NAMES = 20
 
 _KINDS = {
     "pod": "Pod",
@@ -35,11 +38,12 @@ _KINDS = {
     "workloads": "Workload",
     "gang": "Gang",
 }
+_QUEUES = ("queue", "queues", "aq")
 
 
 @click.command(
-    short_help="Say why a workload waits, or why it runs where it runs.",
-    epilog="Exit status: 0 it does not wait, 1 it waits, 2 error (also when it is not there).",
+    short_help="Say why a workload waits or runs where it runs, or what a queue is entitled to.",
+    epilog="Exit status: 0 it does not wait, or is a queue; 1 it waits; 2 error, also when it is not there.",
 )
 @click.argument("what", metavar="KIND/NAME")
 @click.option("-n", "--namespace", default="", help="Its namespace; that of the context if left out.")
@@ -57,15 +61,20 @@ _KINDS = {
 def explain(
     what: str, namespace: str, output: str, journal_file: Path | None, kubeconfig: str, context: str
 ) -> int:
-    """Explain one workload: pod/NAME, job/NAME, podgroup/NAME, workload/NAME.
+    """Explain one workload (pod/NAME, job/NAME, podgroup/NAME, workload/NAME) or a queue (queue/NAME).
 
     What is decided now is decided anew, by the controller's own code, on the cluster as it is; what was
-    decided before comes from the journal. A pod of a gang stands for its gang.
+    decided before comes from the journal. A pod of a gang stands for its gang. Of a queue its fair share is
+    told term by term.
     """
     kind, _, name = what.rpartition("/")
-    if kind and kind.lower() not in _KINDS:
-        raise Failure(f"there is nothing to explain of kind {kind!r}; try pod, job, podgroup or workload")
     target = Target(kubeconfig, context)
+    if kind.lower() in _QUEUES:
+        return _queue(target, name, output)
+    if kind and kind.lower() not in _KINDS:
+        raise Failure(
+            f"there is nothing to explain of kind {kind!r}; try pod, job, podgroup, workload or queue"
+        )
     namespace = namespace or target.connection().namespace or "default"
     now = datetime.now(UTC)
     wanted = ObjectRef(kind=_KINDS.get(kind.lower(), ""), namespace=namespace, name=name)
@@ -77,6 +86,25 @@ def explain(
     else:
         write_document(story.document(told), output)
     return 1 if told.state is not None and told.state.status is Status.WAITING else 0
+
+
+def _queue(target: Target, name: str, output: str) -> int:
+    policy, memory, now = Policy(), Memory(), datetime.now(UTC)
+    seen = asyncio.run(snapshot(target))
+    plan = decide(seen, policy, now, memory=memory)
+    session = opened(seen, policy, now, memory)
+    report = Report.of(seen, plan, policy, standings=Standings.of(session))
+    told = queue_story.queue_story(report, session, name)
+    if told is None:
+        known = ", ".join(queue.name for queue in report.queues.queues[:MOST_NAMES]) or "there is none"
+        raise Failure(f"there is no queue {name!r}; queues are {known}")
+    if output != "text":
+        write_document(queue_story.document(told), output)
+        return 0
+    text = queue_story.lines(told)
+    for line in story.coloured_lines(text) if coloured() else text:
+        click.echo(line)
+    return 0
 
 
 def _tell(target: Target, wanted: ObjectRef, now: datetime, journal_file: Path | None) -> story.Story:

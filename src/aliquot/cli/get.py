@@ -11,13 +11,16 @@ from aliquot.cli.cluster import Target, mirrored, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.filters import Filter, FilterError
 from aliquot.cli.output import FORMS, Table, note, sorted_by, write
+from aliquot.cli.queue_tables import queue_table
 from aliquot.inventory.report import Report
 from aliquot.inventory.workloads import WorkloadState
 from aliquot.kube.mirror import Mirror
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import GPU, UNIT
 from aliquot.scheduling.decide import decide
+from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.standings import standings
 
 WATCH_PAUSE_S = 0.5
 """Changes that come closer together than this are shown together."""
@@ -138,12 +141,14 @@ async def _follow(
 def build(kind: str, snapshot: Snapshot, now: datetime, chosen: Filter, *, wide: bool) -> Table:
     """The table of one kind: what is in force now, and, for what waits, what `decide` says of it."""
     policy = Policy()
-    plan = decide(snapshot, policy, now)
-    report = Report.of(snapshot, plan, policy)
+    memory = Memory()
+    plan = decide(snapshot, policy, now, memory=memory)
+    shares = standings(snapshot, policy, now, memory) if kind == "queues" else None
+    report = Report.of(snapshot, plan, policy, standings=shares)
     if kind == "devices":
         return tables.devices(report.devices, chosen.device_test(snapshot))
     if kind == "workloads":
         keep: Callable[[WorkloadState], bool] = chosen.workload_test(snapshot)
         return tables.workloads(report.workloads, now, keep)
     capacity = {GPU: report.devices.total.total * UNIT}
-    return tables.queues(report.queues, capacity, wide=wide, keep=chosen.queue_test(snapshot))
+    return queue_table(report.queues, capacity, wide=wide, keep=chosen.queue_test(snapshot))

@@ -1,8 +1,7 @@
 """The tables of the inventory with their columns, for output in any form."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from fractions import Fraction
 from typing import Any
 
 from aliquot.cli.output import Column, Row, Table
@@ -10,11 +9,9 @@ from aliquot.inventory import amounts
 from aliquot.inventory.amounts import NONE
 from aliquot.inventory.devices import Amounts, DeviceState, DeviceTable, Holder
 from aliquot.inventory.owners import workload_name
-from aliquot.inventory.queues import QueueState, QueueTable, ResourceState
 from aliquot.inventory.workloads import Status, WorkloadState, WorkloadTable
 from aliquot.model.kinds import plain
 from aliquot.model.meta import ObjectRef
-from aliquot.queues.tree import GPU, UNIT, Amount
 from aliquot.scheduling.wording import sentence
 
 TOTAL = "*"
@@ -250,114 +247,3 @@ def _workload_item(state: WorkloadState) -> dict[str, Any]:
         "verdict": plain(state.verdict) if state.verdict is not None else None,
         "message": sentence(state.verdict) if state.verdict is not None else "",
     }
-
-
-_QUEUE_COLUMNS = (
-    Column(title="NAME", key="name"),
-    Column(title="RESOURCE", key="resource", wide=True),
-    Column(title="PRIORITY", key="priority", wide=True, right=True),
-    Column(title="QUOTA", key="quota", right=True),
-    Column(title="LIMIT", key="limit", right=True),
-    Column(title="USED", key="used", right=True),
-    Column(title="USED/LIMIT", key="share"),
-    Column(title="WEIGHT", key="weight", wide=True, right=True),
-    Column(title="RUNNING", key="running", right=True),
-    Column(title="WAITING", key="waiting", right=True),
-    Column(title="STATUS", key="status"),
-)
-
-
-def queues(
-    table: QueueTable,
-    capacity: Mapping[str, Amount],
-    *,
-    wide: bool,
-    keep: Callable[[QueueState], bool] = lambda state: True,
-) -> Table:
-    """The tree, indented; GPUs only, or with `wide` a row for every resource that has terms; then totals.
-
-    The totals are those of the whole tree, also when only some queues are kept. capacity: what the cluster
-    has of a resource, in billionths; it stands in for a limit that is not set.
-    """
-    rows: list[Row] = []
-    for queue in filter(keep, table.queues):
-        shown = queue.resources if wide else queue.resources[:1]
-        for number, resource in enumerate(shown):
-            rows.append(_queue_row(queue, resource, capacity, first=not number))
-    tops = [queue.resource(GPU) for queue in table.queues if not queue.depth and not queue.problem]
-    if table.outside.resources or table.outside.running or table.outside.waiting:
-        rows.append(_queue_row(table.outside, table.outside.resource(GPU), capacity, first=True))
-    if tops:
-        used: Amount = sum((resource.used for resource in tops), table.outside.resource(GPU).used)
-        total = ResourceState(GPU, used)
-        sums = QueueState(
-            name=TOTAL,
-            parent="",
-            depth=0,
-            priority=0,
-            resources=(total,),
-            waiting=sum(q.waiting for q in table.queues if not q.depth) + table.outside.waiting,
-            running=sum(q.running for q in table.queues if not q.depth) + table.outside.running,
-        )
-        rows.append(_queue_row(sums, total, capacity, first=True))
-    return Table(kind="QueueTable", columns=_QUEUE_COLUMNS, rows=tuple(rows))
-
-
-def _queue_row(
-    queue: QueueState, resource: ResourceState, capacity: Mapping[str, Amount], *, first: bool
-) -> Row:
-    whole = resource.limit if resource.limit is not None else capacity.get(resource.name)
-    name = "  " * queue.depth + (queue.name or "<no queue>")
-    used = f"{amounts.amount(resource.used)}/{amounts.amount(whole)}" if whole is not None else NONE
-    if whole is not None:
-        used += f" ({amounts.percent(Fraction(resource.used), Fraction(whole))})"
-    cells = (
-        name if first else "",
-        resource.name,
-        str(queue.priority) if first and queue.name not in ("", TOTAL) else NONE,
-        amounts.amount(resource.quota),
-        amounts.amount(resource.limit),
-        amounts.amount(resource.used),
-        used,
-        str(resource.weight) if queue.name not in ("", TOTAL) else NONE,
-        str(queue.running),
-        str(queue.waiting),
-        f"Broken: {queue.problem}" if queue.problem else ("OverQuota" if _over(queue, resource) else "Ready"),
-    )
-    special = queue.name in ("", TOTAL) or not first
-    return Row(
-        cells=cells,
-        item={} if special else _queue_item(queue),
-        name=f"queue/{queue.name}",
-        total=special,
-    )
-
-
-def _over(queue: QueueState, resource: ResourceState) -> bool:
-    return queue.name not in ("", TOTAL) and resource.quota is not None and resource.over_quota
-
-
-def _queue_item(queue: QueueState) -> dict[str, Any]:
-    return {
-        "name": queue.name,
-        "parent": queue.parent,
-        "priority": queue.priority,
-        "running": queue.running,
-        "waiting": queue.waiting,
-        "problem": queue.problem,
-        "resources": [
-            {
-                "name": resource.name,
-                "quota": _text(resource.quota),
-                "limit": _text(resource.limit),
-                "used": _text(resource.used),
-                "overQuotaWeight": resource.weight,
-            }
-            for resource in queue.resources
-        ],
-    }
-
-
-def _text(value: Amount | None) -> str | None:
-    """An amount for programs: exact, without a suffix."""
-    return None if value is None else str(Fraction(value) / UNIT)

@@ -65,6 +65,11 @@ def amount(value: Amount | None) -> str:
     return fraction(exact) if exact.denominator != 1 else shown(value)
 
 
+def bounded(value: Amount | None) -> str:
+    """A quota: an amount, or that there is no bound (below 0)."""
+    return "unbounded" if value is not None and value < 0 else amount(value)
+
+
 def age(since: datetime | None, now: datetime) -> str:
     """How long ago, as kubectl shows it: 45s, 3m20s, 5h, 3d4h."""
     if since is None or since.year < 1980:

@@ -16,9 +16,11 @@ from aliquot.model.index import SnapshotIndex, live
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, exact
 from aliquot.queues.ledger import Ledger
+from aliquot.queues.shares import FairShare
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.holdings import class_counts, pod_charge
 from aliquot.scheduling.requests import pod_requests
+from aliquot.scheduling.standings import Standings
 
 OUTSIDE = ""
 """The name under which work outside all queues is counted."""
@@ -26,13 +28,32 @@ OUTSIDE = ""
 
 @dataclass(frozen=True, slots=True)
 class ResourceState:
-    """One resource of one queue, in billionths of its unit; None: no such term; below 0: no bound."""
+    """One resource of one queue, in billionths of its unit; None: no such term; below 0: no bound.
+
+    terms: its fair share term by term; None where that is not known or the resource takes no part.
+    """
 
     name: str
     used: Amount
     quota: int | None = None
     limit: int | None = None
     weight: int = 1
+    terms: FairShare | None = None
+
+    @property
+    def share(self) -> Amount | None:
+        """The fair share: what the queue is entitled to now, by what all ask for."""
+        return self.terms.share if self.terms is not None else None
+
+    @property
+    def wanted(self) -> Amount | None:
+        """What the work that waits in the queue wants."""
+        return self.terms.pending if self.terms is not None else None
+
+    @property
+    def balance(self) -> Amount | None:
+        """How much more than its fair share the queue holds; below 0: how much less."""
+        return exact(self.terms.allocated - self.terms.share) if self.terms is not None else None
 
     @property
     def over_quota(self) -> bool:
@@ -116,9 +137,17 @@ def queue_usage(
 
 
 def queue_table(
-    tree: QueueTree, usage: Ledger, outside: Mapping[str, Amount], workloads: WorkloadTable
+    tree: QueueTree,
+    usage: Ledger,
+    outside: Mapping[str, Amount],
+    workloads: WorkloadTable,
+    standings: Standings | None = None,
 ) -> QueueTable:
-    """The tree with terms, usage and counts; queues with a broken chain of parents come last."""
+    """The tree with terms, usage and counts; queues with a broken chain of parents come last.
+
+    standings: the fair shares; without them the table shows none.
+    """
+    standings = standings or Standings()
     counts = _Counts()
     for item in workloads.workloads:
         into = None
@@ -132,13 +161,13 @@ def queue_table(
     found: list[QueueState] = []
 
     def walk(name: str, depth: int) -> None:
-        found.append(_queue(tree, name, depth, usage.of(name), counts))
+        found.append(_queue(tree, name, depth, usage.of(name), counts, standings))
         for child in tree.children(name):
             walk(child, depth + 1)
 
     for top in tree.children(""):
         walk(top, 0)
-    found.extend(_queue(tree, name, 0, {}, counts) for name in sorted(tree.problems))
+    found.extend(_queue(tree, name, 0, {}, counts, standings) for name in sorted(tree.problems))
     used = tuple(ResourceState(name, outside[name]) for name in sorted(outside, key=_gpu_first))
     return QueueTable(
         tuple(found),
@@ -154,7 +183,14 @@ def queue_table(
     )
 
 
-def _queue(tree: QueueTree, name: str, depth: int, used: Mapping[str, Amount], counts: _Counts) -> QueueState:
+def _queue(
+    tree: QueueTree,
+    name: str,
+    depth: int,
+    used: Mapping[str, Amount],
+    counts: _Counts,
+    standings: Standings,
+) -> QueueState:
     queue = tree.queues[name]
     terms = tree.terms[name]
     problem = tree.problems.get(name)
@@ -168,6 +204,7 @@ def _queue(tree: QueueTree, name: str, depth: int, used: Mapping[str, Amount], c
                 quota=term.quota.nano if term is not None and term.quota is not None else None,
                 limit=tree.limit(name, resource),
                 weight=term.over_quota_weight if term is not None else 1,
+                terms=standings.share(name, resource),
             )
         )
     return QueueState(

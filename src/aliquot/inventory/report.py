@@ -16,6 +16,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.standings import Standings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,14 @@ class Report:
         plan: Plan,
         policy: Policy,
         *,
+        standings: Standings | None = None,
         previous: "Report | None" = None,
         kubernetes: KubernetesVersion = (1, 36),
     ) -> "Report":
-        """The tables; what belongs to unchanged slices is taken over from a previous report."""
+        """The tables; what belongs to unchanged slices is taken over from a previous report.
+
+        standings: the fair shares of queues; tables show none without.
+        """
         fleet = Fleet.of(
             snapshot.resource_slices,
             snapshot.device_classes,
@@ -58,7 +63,7 @@ class Report:
         )
         workloads = workload_table(owners, devices, plan)
         usage, outside = queue_usage(snapshot, index, tree, owners, fleet)
-        queues = queue_table(tree, usage, outside, workloads)
+        queues = queue_table(tree, usage, outside, workloads, standings)
         return Report(snapshot, plan, fleet, layout, plugins, devices, workloads, queues)
 
 
