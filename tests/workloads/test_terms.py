@@ -1,12 +1,25 @@
 """What else is told of a gang: order of members, preemptibility, closeness, cost, times, queue."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.workloads.builders import NO_QUEUES, NOON, at, constraints, index_of, obj, only, owner, pod
+from tests.workloads.builders import (
+    NO_QUEUES,
+    NOON,
+    Shown,
+    at,
+    constraints,
+    index_of,
+    obj,
+    only,
+    owner,
+    pod,
+    shown,
+)
 
 from aliquot.model.core import Pod
 from aliquot.workloads.gangs import GangRules
@@ -185,3 +198,63 @@ def test_the_queue_is_named_by_pod_owner_or_namespace() -> None:
         index = index_of(objects, **{"kai.scheduler/queue": "namespaces"})
         found = Grouping.of(index, NO_QUEUES, GangRules())
         assert found.gang_of_pod(index.snapshot.pods[0]).queue == expected
+
+
+KUEUE_SLICES = {
+    "kueue.x-k8s.io/podset-slice-size": "4",
+    "kueue.x-k8s.io/podset-slice-required-topology": "block",
+}
+KAI_SEGMENTS = {
+    "kai.scheduler/segment-size": "4",
+    "kai.scheduler/segment-topology-preferred-placement": "rack",
+    "kai.scheduler/topology": "dc",
+}
+
+
+@pytest.mark.parametrize(
+    ("marks", "size", "there", "tree", "limit"),
+    [
+        (KUEUE_SLICES, 8, range(8), {"segment-0": 4, "segment-1": 4}, ("", "block", "")),
+        (KUEUE_SLICES, 6, range(6), {"segment-0": 4, "segment-1": 2}, ("", "block", "")),
+        (KAI_SEGMENTS, 8, (0, 1, 6), {"segment-0": 4, "segment-1": 4}, ("dc", "", "rack")),
+        (KAI_SEGMENTS, 4, range(4), 4, None),
+        ({**KUEUE_SLICES, "kueue.x-k8s.io/podset-slice-size": "x"}, 8, range(8), 8, None),
+    ],
+)
+def test_segments_are_runs_of_indexes_close_to_each_other(
+    marks: dict[str, str], size: int, there: Sequence[int], tree: Shown, limit: tuple[str, str, str] | None
+) -> None:
+    above = owner("Job", "batch/v1", "j")
+    index = "batch.kubernetes.io/job-completion-index"
+    pods = [pod(f"j-{number}", {index: str(number)}, marks, owner=above) for number in there]
+    job = obj("Job", "batch/v1", "j", spec={"parallelism": size, "completions": size})
+    gang = only([job, *pods])
+    assert (shown(gang.root), gang.minimum) == (tree, size)
+    if limit is None:
+        assert constraints(gang.root) == {}
+        return
+    assert constraints(gang.root) == {"segment-0": limit, "segment-1": limit}
+    assert gang.leaf_of == {("team", f"j-{n}"): f"segment-{n // 4}" for n in there}
+
+
+def test_segments_of_a_job_set_run_over_its_jobs_in_turn() -> None:
+    pods = []
+    for number in range(4):
+        for place in range(2):
+            labels = {
+                "jobset.sigs.k8s.io/jobset-name": "js",
+                "jobset.sigs.k8s.io/replicatedjob-name": "w",
+                "jobset.sigs.k8s.io/job-index": str(number),
+                "batch.kubernetes.io/job-completion-index": str(place),
+            }
+            pods.append(pod(f"js-w-{number}-{place}", labels, KUEUE_SLICES))
+    template = {"spec": {"parallelism": 2, "completions": 2}}
+    spec = {"replicatedJobs": [{"name": "w", "replicas": 4, "template": template}]}
+    gang = only([obj("JobSet", "jobset.x-k8s.io/v1alpha2", "js", spec=spec), *pods])
+    assert shown(gang.root) == {"w": {"w-0": 4, "w-1": 4}}
+    assert {name: leaf for (_, name), leaf in gang.leaf_of.items() if name.endswith("-0")} == {
+        "js-w-0-0": "w-0",
+        "js-w-1-0": "w-0",
+        "js-w-2-0": "w-1",
+        "js-w-3-0": "w-1",
+    }

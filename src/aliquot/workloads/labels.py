@@ -79,6 +79,11 @@ KAI_BATCH_MIN_MEMBER = "kai.scheduler/batch-min-member"
 KAI_TOPOLOGY = "kai.scheduler/topology"
 KAI_TOPOLOGY_REQUIRED = "kai.scheduler/topology-required-placement"
 KAI_TOPOLOGY_PREFERRED = "kai.scheduler/topology-preferred-placement"
+KAI_SEGMENT_SIZE = "kai.scheduler/segment-size"
+"""So many pods, consecutive by index, make a segment with a topology of its own."""
+
+KAI_SEGMENT_REQUIRED = "kai.scheduler/segment-topology-required-placement"
+KAI_SEGMENT_PREFERRED = "kai.scheduler/segment-topology-preferred-placement"
 KAI_STALE_SINCE = "kai.scheduler/stale-podgroup-timestamp"
 """On a KAI PodGroup, in RFC 3339."""
 
@@ -110,6 +115,12 @@ KUEUE_TOPOLOGY_REQUIRED = "kueue.x-k8s.io/podset-required-topology"
 """Annotation of a pod template: the node label of the level of which its pods must be in one domain."""
 
 KUEUE_TOPOLOGY_PREFERRED = "kueue.x-k8s.io/podset-preferred-topology"
+KUEUE_SLICE_SIZE = "kueue.x-k8s.io/podset-slice-size"
+"""Annotation of a pod template: so many pods, consecutive by index, make a slice."""
+
+KUEUE_SLICE_REQUIRED = "kueue.x-k8s.io/podset-slice-required-topology"
+"""Annotation of a pod template: the node label of the level of which every slice must be in one domain."""
+
 VOLCANO_POD_GROUP = "scheduling.k8s.io/group-name"
 """Annotation of a pod: its Volcano PodGroup."""
 
@@ -196,6 +207,9 @@ SETTINGS = frozenset(
         KAI_TOPOLOGY,
         KAI_TOPOLOGY_REQUIRED,
         KAI_TOPOLOGY_PREFERRED,
+        KAI_SEGMENT_SIZE,
+        KAI_SEGMENT_REQUIRED,
+        KAI_SEGMENT_PREFERRED,
         KAI_PRIORITY_CLASS,
         RAY_PRIORITY_CLASS,
         KUEUE_POD_GROUP_TOTAL,
@@ -218,6 +232,8 @@ SUBGROUP_SETTINGS = frozenset(
         SUBGROUP_TOPOLOGY_PREFERRED,
         KUEUE_TOPOLOGY_REQUIRED,
         KUEUE_TOPOLOGY_PREFERRED,
+        KUEUE_SLICE_SIZE,
+        KUEUE_SLICE_REQUIRED,
     }
 )
 """What the pods of a subgroup may say of it."""

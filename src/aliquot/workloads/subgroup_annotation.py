@@ -12,9 +12,7 @@ from typing import Annotated
 import msgspec
 
 from aliquot.model.verdicts import Fact
-
-SUBGROUPS_ANNOTATION = "aliquot.dev/subgroups"
-SUBGROUP_ANNOTATION = "aliquot.dev/subgroup"
+from aliquot.workloads.labels import SUBGROUPS
 
 MOST_BYTES = 256 * 1024
 """All annotations of a Kubernetes object together have at most this size, which bounds a tree to less than
@@ -98,4 +96,4 @@ def _problem(root: AnnotatedGroup) -> Fact | None:
 
 
 def _wrong(wanted: str, available: str) -> Fact:
-    return Fact(test="subgroups", subject=SUBGROUPS_ANNOTATION, wanted=wanted, available=available[:200])
+    return Fact(test="subgroups", subject=SUBGROUPS, wanted=wanted, available=available[:200])

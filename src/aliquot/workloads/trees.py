@@ -7,6 +7,7 @@ import msgspec
 from aliquot.model.verdicts import Fact
 from aliquot.workloads import labels
 from aliquot.workloads.lookup import gather
+from aliquot.workloads.segments import segmented
 from aliquot.workloads.sources.source import (
     Group,
     Member,
@@ -47,6 +48,7 @@ def finished_shape(group: Group, shape: Shape) -> tuple[Shape, Sequence[Member]]
     if root.children:
         root = with_extra_leaves(root, (member.membership.leaf for member in members))
     root = _closer_leaves(root, members)
+    root, members = segmented(root, members, settings)
     return _bounded(group, Shape(root, shape.maximum, problem)), members
 
 

@@ -13,6 +13,7 @@ from aliquot.model.workloads import Job, JobSpec
 from aliquot.workloads import labels
 from aliquot.workloads.lookup import Lookup
 from aliquot.workloads.sources.source import (
+    LARGEST,
     Group,
     GroupKey,
     Membership,
@@ -68,9 +69,9 @@ def in_job_set(pod: Pod, lookup: Lookup) -> Membership | None:
     if _exclusive(pod, found):
         leaf = f"{role}-{number_of_job}"
     index = completion_index(pod)
-    return Membership(
-        ("JobSet", meta.namespace, name, stage), leaf, leader=index == 0 and leaf != role, index=index
-    )
+    leads = index == 0 and leaf != role
+    key = ("JobSet", meta.namespace, name, stage)
+    return Membership(key, leaf, leads, number_of_job * LARGEST + index)
 
 
 def _staged(job_set: JobSet) -> bool:
