@@ -12,7 +12,8 @@ The mix of pods is learnt from the arrivals so far, anew whenever their number h
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from aliquot.packing.cluster import WHOLE, Demand, State
 from aliquot.packing.filling import CPU_CELL, CPU_CELLS, Filling
@@ -27,33 +28,58 @@ LONGEST_PERIOD = 16_384
 """Arrivals after which the mix is learnt anew at the latest."""
 
 CPU_STEP = 1000
-MEMORY_STEP = 16_384
+MEMORY_STEP = 32_768
 """Of what nodes have left: nodes that differ by less count as alike, rounded down."""
+KIND_MILLI_STEP = 50
 KIND_CPU_STEPS = 2
-KIND_MEMORY_STEPS = 2
-"""Of what pods ask for, in the steps of nodes: kinds that differ by less are taken together, rounded up."""
+KIND_MEMORY_STEPS = 1
+"""Of what pods ask for, CPU and memory in the steps of nodes: for the third loss, kinds that differ by less
+are taken together, rounded up."""
 
 _Outline = tuple[str, int, int, tuple[int, ...]]
 """A node as the losses see it: model, steps of CPU and memory, milli-GPU left of the devices, ascending."""
 _Kind = tuple[int, int, float]
 """Steps of CPU, steps of memory, weight."""
+_Group = tuple[int, int, list[_Kind]]
+"""Milli-GPU of each GPU, GPUs, and the kinds that ask for so many, in the order of their CPU."""
+_MergedKind = tuple[int, int, int, int, tuple[str, ...]]
+"""GPUs, milli-GPU of each, steps of CPU, steps of memory, GPU models."""
+
+
+class _View(NamedTuple):
+    """What the losses take from a node's devices alone, whatever its CPU and memory.
+
+    worth: the first loss. rooms: cells left of each device, and its share of the node's CPU, which goes by
+    what its pods should take. sizes: for each size of demand that fits, the least CPU it asks for, how many
+    pods fit, the milli-GPU left of the devices that fit one, the milli-GPU of a pod, and its kinds.
+    """
+
+    worth: float
+    rooms: list[tuple[int, float]]
+    sizes: list[tuple[int, int, int, int, list[_Kind]]]
 
 
 class ExpectedCapacity(Stateless):
-    """The policy. Learns from `arrived`; before the first arrival it prefers nothing."""
+    """The policy. It learns from `arrived`; of equal losses the first node wins, on it the fullest device.
+
+    The devices of a node are alike to it: it expects what is left of them in ascending order and keeps it so.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[Demand] = Counter()
         self._seen = 0
         self._learn_at = 1
         self._values: dict[_Outline, float] = {}
-        self._groups: dict[str, list[tuple[int, int, list[_Kind]]]] = {}
+        self._views: dict[tuple[str, tuple[int, ...]], _View] = {}
+        self._groups: dict[str, list[_Group]] = {}
         self._worth = [0.0] * (CELLS + 1)
         self._filling = Filling({}, {})
 
     def score(self, state: State, demand: Demand) -> float:
         before = self._value((state.model, state.cpu // CPU_STEP, state.memory // MEMORY_STEP, state.gpus))
-        return max(self._value(outline) for outline in _outlines(state, demand)) - before
+        best = max(self._value(outline) for outline in _outlines(state, demand))
+        # Losses that are equal on paper are equal here too, whatever their sums' last bits are.
+        return round(best - before, 6)
 
     def after(self, state: State, demand: Demand) -> State:
         best = max(_outlines(state, demand), key=self._value)
@@ -76,63 +102,94 @@ class ExpectedCapacity(Stateless):
 
     def _measure(self, outline: _Outline) -> float:
         model, cpu, memory, gpus = outline
-        rooms = [left for left in gpus if left]
-        if not rooms:
-            return 0.0
-        filling = self._filling
-        shares = [filling.cpu_needed[left // 10] for left in rooms]
-        whole = sum(shares)
-        per_need = cpu * CPU_STEP / CPU_CELL / whole if whole else 0.0
-        worth = filled = 0.0
-        for left, need in zip(rooms, shares):
-            room = left // 10
-            worth += self._worth[room]
-            filled += filling.filled(room, need * per_need)
-        value = (PATTERN_WEIGHT * worth + FILLING_WEIGHT * filled) * WHOLE
-        for number, milli, kinds in self._groups.get(model, ()):
-            value += _hosted(rooms, cpu, memory, number, milli, kinds)
+        view = self._views.get((model, gpus))
+        if view is None:
+            view = self._views[(model, gpus)] = self._view(model, gpus)
+        value = view.worth
+        if view.rooms:
+            filled = self._filling.filled
+            cells_of_cpu = cpu * CPU_STEP / CPU_CELL
+            for room, share in view.rooms:
+                value += FILLING_WEIGHT * WHOLE * filled(room, share * cells_of_cpu)
+        for least_cpu, count, usable, total, kinds in view.sizes:
+            if least_cpu <= cpu:
+                value += _hosted(count, usable, total, cpu, memory, kinds)
         return value
 
+    def _view(self, model: str, gpus: Sequence[int]) -> "_View":
+        rooms = [left * CELLS // WHOLE for left in gpus if left]
+        needs = [self._filling.cpu_needed[room] for room in rooms]
+        whole = sum(needs)
+        sizes = []
+        for milli, number, kinds in self._groups.get(model, ()):
+            count, usable = _room_for(gpus, number, milli)
+            if count:
+                sizes.append((kinds[0][0], count, usable, number * milli, kinds))
+        return _View(
+            PATTERN_WEIGHT * WHOLE * sum(self._worth[room] for room in rooms),
+            [(room, need / whole) for room, need in zip(rooms, needs) if need],
+            sizes,
+        )
+
     def _learn(self, states: Sequence[State]) -> None:
-        merged: Counter[tuple[int, int, int, int, tuple[str, ...]]] = Counter()
+        kinds: Counter[_MergedKind] = Counter()
         parts: Counter[int] = Counter()
         fillers: Counter[tuple[int, int]] = Counter()
         for demand, count in self._counts.items():
             if not demand.gpus:
                 continue
-            frequency = count / self._seen
             cpu = -(-demand.cpu // (CPU_STEP * KIND_CPU_STEPS)) * KIND_CPU_STEPS
             memory = -(-demand.memory // (MEMORY_STEP * KIND_MEMORY_STEPS)) * KIND_MEMORY_STEPS
-            merged[(demand.gpus, demand.milli, cpu, memory, demand.models)] += frequency
+            milli = -(-demand.milli // KIND_MILLI_STEP) * KIND_MILLI_STEP
+            kinds[(demand.gpus, milli, cpu, memory, demand.models)] += count
             size = cells(demand.milli)
-            parts[size] += frequency * demand.gpus
-            per_gpu = min(CPU_CELLS, -(-demand.cpu // (CPU_CELL * demand.gpus)))
-            fillers[(size, per_gpu)] += frequency * demand.gpus
+            parts[size] += count * demand.gpus
+            cpu_of_one = min(CPU_CELLS, -(-demand.cpu // (CPU_CELL * demand.gpus)))
+            fillers[(size, cpu_of_one)] += count * demand.gpus
         prices = part_prices(parts)
         self._worth = worth_of_rooms(prices)
-        self._filling = Filling(fillers, prices)
-        outlines = Counter(
-            (state.model, state.cpu // CPU_STEP, state.memory // MEMORY_STEP, state.gpus) for state in states
-        )
-        capacity = sum(len(outline[3]) * count for outline, count in outlines.items()) * WHOLE
-        weights = {}
-        for kind, frequency in merged.items():
-            number, milli, cpu, memory, models = kind
-            held = 0.0
-            for (model, cpu_left, memory_left, gpus), count in outlines.items():
-                if not models or model in models:
-                    held += count * _hosted(gpus, cpu_left, memory_left, number, milli, [(cpu, memory, 1.0)])
-            if held:
-                weights[kind] = frequency * (capacity / held) ** 2
-        total = sum(weights.values())
-        self._groups = {}
-        for model in {state.model for state in states}:
-            groups: dict[tuple[int, int], list[_Kind]] = {}
-            for (number, milli, cpu, memory, models), weight in weights.items():
-                if not models or model in models:
-                    groups.setdefault((number, milli), []).append((cpu, memory, weight / total))
-            self._groups[model] = [(*key, sorted(kinds)) for key, kinds in groups.items()]
+        self._filling = Filling({kind: count / self._seen for kind, count in fillers.items()}, prices)
+        self._groups = _weighed(kinds, states)
         self._values.clear()
+        self._views.clear()
+
+
+def _weighed(kinds: Mapping[_MergedKind, int], states: Sequence[State]) -> dict[str, list[_Group]]:
+    """The kinds by GPU model, each with its weight: frequency over the square of the cluster's capacity."""
+    outlines = Counter(
+        (state.model, state.cpu // CPU_STEP, state.memory // MEMORY_STEP, state.gpus) for state in states
+    )
+    by_size: dict[tuple[int, int], list[_MergedKind]] = {}
+    for kind in kinds:
+        by_size.setdefault(kind[:2], []).append(kind)
+    whole = sum(len(state.gpus) for state in states) * WHOLE
+    capacities: Counter[_MergedKind] = Counter()
+    for (model, cpu_left, memory_left, gpus), count in outlines.items():
+        for size, group in by_size.items():
+            fits, usable = _room_for(gpus, *size)
+            if fits:
+                for kind in group:
+                    _, _, cpu, memory, models = kind
+                    if cpu <= cpu_left and memory <= memory_left and (not models or model in models):
+                        pods = min(
+                            fits, cpu_left // cpu if cpu else fits, memory_left // memory if memory else fits
+                        )
+                        capacities[kind] += count * (pods * size[0] * size[1] + usable)
+    weights = {
+        kind: kinds[kind] * (whole / capacity) ** 2 for kind, capacity in capacities.items() if capacity
+    }
+    total = sum(weights.values())
+    groups: dict[str, list[_Group]] = {}
+    for node_model in {state.model for state in states}:
+        found: dict[tuple[int, int], list[_Kind]] = {}
+        for (number, milli, cpu, memory, models), weight in weights.items():
+            if not models or node_model in models:
+                found.setdefault((number, milli), []).append((cpu, memory, weight / total))
+        # In the order of what they ask for, so that the first that asks for too much ends a search.
+        groups[node_model] = sorted(
+            (milli, number, sorted(group)) for (number, milli), group in found.items()
+        )
+    return groups
 
 
 def _outlines(state: State, demand: Demand) -> list[_Outline]:
@@ -163,23 +220,22 @@ def _outlines(state: State, demand: Demand) -> list[_Outline]:
     return [(state.model, cpu, memory, tuple(sorted(changed_gpus)))]
 
 
-def _hosted(
-    rooms: Sequence[int], cpu: int, memory: int, number: int, milli: int, kinds: Sequence[_Kind]
-) -> float:
-    """Milli-GPU that pods of the kinds could use here, by weight.
-
-    For each kind: of as many pods as fit, and once more the devices' rooms that at least one fits, which
-    tells what is lost to fragmentation in FGD's sense.
-    """
+def _room_for(rooms: Sequence[int], number: int, milli: int) -> tuple[int, int]:
+    """How many pods of so many GPUs the devices have room for, and the milli-GPU left of devices with any."""
     count = usable = 0
     for left in rooms:
         if left >= milli:
             count += left // milli
             usable += left
-    count //= number
-    if not count:
-        return 0.0
-    total = number * milli
+    return count // number, usable
+
+
+def _hosted(count: int, usable: int, total: int, cpu: int, memory: int, kinds: Sequence[_Kind]) -> float:
+    """Milli-GPU that pods of the kinds, of `total` each, could use on a node, by weight.
+
+    For each kind: that of as many pods as fit (count, unless CPU or memory allow fewer), and once more that
+    of the devices that one fits, which tells what is lost to fragmentation in FGD's sense.
+    """
     value = 0.0
     for kind_cpu, kind_memory, weight in kinds:
         if kind_cpu > cpu:

@@ -11,7 +11,7 @@ Example: a room of 530 whose node has 6 CPU left is worth little where the share
 nearly the 470 that comes often where it has 12.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from aliquot.packing.patterns import CELLS
 
@@ -26,7 +26,7 @@ CPU_CELLS = 32
 class Filling:
     """The tables for a mix: kinds as (cells of GPU, cells of CPU) with how frequent they are.
 
-    prices: of a part in GPUs, by its cells. cpu_needed[room]: cells of CPU that its pods are expected to take.
+    prices: of a part in GPUs, by its cells. cpu_needed[room]: cells of CPU that its pods should take.
     """
 
     def __init__(self, mix: Mapping[tuple[int, int], float], prices: Mapping[int, float]) -> None:
@@ -45,17 +45,13 @@ class Filling:
             self.cpu_needed.append(self._need(room))
 
     def filled(self, room: int, cpu: float) -> float:
-        """GPU value expected in a room of so many cells, with so many cells of CPU (between cells: between)."""
+        """GPU value expected in a room of so many cells, with so many cells of CPU (also part of one)."""
         row = self._filled[room]
         whole = int(cpu)
         if whole >= CPU_CELLS:
             return row[CPU_CELLS]
         low = row[whole]
         return low + (row[whole + 1] - low) * (cpu - whole)
-
-    def rows(self) -> Sequence[Sequence[float]]:
-        """The table by room and cells of CPU."""
-        return self._filled
 
     def _row(self, room: int) -> list[float]:
         row: list[float] = []

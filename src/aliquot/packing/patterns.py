@@ -89,7 +89,7 @@ def _dearest(sizes: Sequence[int], prices: Sequence[float]) -> tuple[float, list
 
 
 def worth_of_rooms(prices: Mapping[int, float]) -> list[float]:
-    """What a GPU with so many cells left is worth, by cells: the dearest parts that fit; 1 for a whole GPU."""
+    """What a GPU with so many cells left is worth: the dearest parts that fit; a whole GPU is worth 1."""
     worth = [0.0] * (CELLS + 1)
     for room in range(1, CELLS + 1):
         best = worth[room - 1]

@@ -77,16 +77,21 @@ class Placer:
         return index
 
     def _scores(self, demand: Demand) -> list[float]:
+        states = self.states
         column = self._columns.get(demand)
         if column is None:
             column = self._columns[demand] = _Column()
-            column.by_node = [UNFIT] * len(self.states)
-            stale: Sequence[int] | set[int] = range(len(self.states))
+            column.by_node = [UNFIT] * len(states)
+            stale: Sequence[int] | set[int] = range(len(states))
         else:
             stale = set(self._changed[column.cursor :])
-        by_node, by_state, states = column.by_node, column.by_state, self.states
+        by_node, by_state = column.by_node, column.by_state
+        cpu, memory = demand.cpu, demand.memory
         for index in stale:
             state = states[index]
+            if state.cpu < cpu or state.memory < memory:
+                by_node[index] = UNFIT
+                continue
             score = by_state.get(state)
             if score is None:
                 score = self._policy.score(state, demand) if state.fits(demand) else UNFIT
