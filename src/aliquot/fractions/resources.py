@@ -8,6 +8,7 @@ nvidia.com/gpumem-percentage, which no node lists as allocatable).
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 from aliquot.cel.quantity import Quantity
 from aliquot.model.core import Container, Node, PodSpec
@@ -79,6 +80,7 @@ def extended_devices(requests: Mapping[str, int], node: Node | None) -> int | Fr
     return found.numerator if isinstance(found, Fraction) and found.denominator == 1 else found
 
 
+@lru_cache(maxsize=4096)
 def accelerator(resource: str) -> bool:
     """Whether a pod that asks for the resource asks for accelerators or a part of one."""
     return (
@@ -102,6 +104,8 @@ def asked(container: Container) -> dict[str, int]:
 def asked_by_pod(spec: PodSpec) -> dict[str, int]:
     """A pod's accelerators by resource: containers and sidecars together, or one init container if that
     asks for more (KEP-753)."""
+    if len(spec.containers) == 1 and not spec.init_containers:
+        return asked(spec.containers[0])
     sidecars = [item for item in spec.init_containers if item.restart_policy == "Always"]
     total = summed(asked(container) for container in (*spec.containers, *sidecars))
     for container in spec.init_containers:

@@ -12,12 +12,12 @@ from aliquot.queues.amounts import Charge
 from aliquot.scheduling.affinity import named_node, required_nodes
 from aliquot.scheduling.claims import claim_keys, owned_by, pod_claims
 from aliquot.scheduling.facts import PodFacts, PodTraits, claim_shape
-from aliquot.scheduling.gang_book import GangBook
 from aliquot.scheduling.gang_state import Crew, Hold, Member, Status
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand, NodeTable
 from aliquot.scheduling.pending import Board
 from aliquot.workloads.gangs import Gang
+from aliquot.workloads.grouping import Grouping
 from aliquot.workloads.sources.source import GroupKey
 
 
@@ -44,7 +44,7 @@ class Crews:
         board: Board,
         memory: Memory,
         table: NodeTable,
-        book: GangBook,
+        gangs: Grouping,
         charges: Mapping[Key, Charge],
         groups: Callable[[int, Key], tuple[str, ...]],
         gone: Collection[Key] = (),
@@ -56,7 +56,7 @@ class Crews:
         self._memory = memory
         self._table = table
         self._standing = Standing.of(board, table)
-        self._book = book
+        self._gangs = gangs
         self._charges = charges
         self._groups = groups
         self._gone = gone
@@ -66,16 +66,16 @@ class Crews:
             item.pod.key: item for items in board.todo.values() for item in items
         }
         for key in board.todo:
-            self.waiting[key] = self._crew(book.gang(key), book.pods(key))
+            self.waiting[key] = self._crew(gangs.gang(key), gangs.pods(key))
 
     def running(self) -> Iterable[Crew]:
         """Every gang of which something runs, those that wait for more included."""
         if self._running is None:
-            book = self._book
+            gangs = self._gangs
             self._running = [crew for crew in self.waiting.values() if crew.allocated]
-            for key in book.on_nodes():
+            for key in gangs.on_nodes():
                 if key not in self.waiting:
-                    self._running.append(self._crew(book.gang(key), book.pods(key)))
+                    self._running.append(self._crew(gangs.gang(key), gangs.pods(key)))
         return self._running
 
     def prepare(self, member: Member) -> None:

@@ -22,6 +22,10 @@ Shape = tuple[bytes, bytes, tuple[tuple[str, int], ...], tuple[tuple[str, str, i
 """(constraints on nodes, claims wanted, resources, host ports, devices of device plugins)."""
 
 
+UNCONSTRAINED = encode_json(({}, None, ()))
+"""The constraints of a pod that has none."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodTraits:
     """What follows from the pod alone. `constraints`: its node selector, affinity and tolerations, as bytes
@@ -36,7 +40,10 @@ class PodTraits:
     @staticmethod
     def of(pod: Pod) -> "PodTraits":
         spec = pod.spec
-        constraints = encode_json((spec.node_selector, required_nodes(spec.affinity), spec.tolerations))
+        if spec.node_selector or spec.affinity is not None or spec.tolerations:
+            constraints = encode_json((spec.node_selector, required_nodes(spec.affinity), spec.tolerations))
+        else:
+            constraints = UNCONSTRAINED
         social = bool(affinity_terms(pod) or anti_affinity_terms(pod))
         return PodTraits(Demand.of(pod), constraints, social, gpu_request(pod))
 

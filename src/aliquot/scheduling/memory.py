@@ -21,6 +21,8 @@ from aliquot.scheduling.facts import PodTraits
 from aliquot.scheduling.placing import StaticFit
 from aliquot.scheduling.policy import Policy, managed_drivers
 from aliquot.topology.tree import TopologyTree
+from aliquot.workloads.gangs import GangRules
+from aliquot.workloads.grouping import Grouping
 
 EMPTY_FLEET = Fleet.of((), ())
 
@@ -46,6 +48,7 @@ class Memory:
     _nodes: tuple[Node, ...] | None = None
     _static: dict[bytes, StaticFit] = field(default_factory=dict)
     _topologies: dict[str, TopologyTree] = field(default_factory=dict)
+    _grouping: Grouping = field(default_factory=Grouping)
 
     def index(self, snapshot: Snapshot) -> SnapshotIndex:
         """The snapshot indexed; what belongs to objects that are gone is forgotten."""
@@ -62,6 +65,17 @@ class Memory:
         if self._tree is None or self._queues is not queues:
             self._queues, self._tree = queues, QueueTree.of(queues)
         return self._tree
+
+    def gangs(self, index: SnapshotIndex, tree: QueueTree, policy: Policy) -> Grouping:
+        """The pods of a snapshot by gang."""
+        rules = GangRules(
+            default_queue=policy.default_queue,
+            preemptible_below=policy.preemptible_below,
+            by_member_priority=policy.by_member_priority,
+            leaders_first=policy.leaders_first,
+        )
+        self._grouping.update(index, tree, rules)
+        return self._grouping
 
     def fleet(self, snapshot: Snapshot, policy: Policy) -> Fleet:
         """The devices of managed drivers."""

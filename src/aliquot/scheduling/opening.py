@@ -19,7 +19,6 @@ from aliquot.scheduling.affinity import is_ready
 from aliquot.scheduling.claims import live_consumers
 from aliquot.scheduling.closeness import Closeness
 from aliquot.scheduling.crews import Crews
-from aliquot.scheduling.gang_book import GangBook
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Status
 from aliquot.scheduling.holdings import WHOLE_DEVICES
@@ -35,6 +34,7 @@ from aliquot.scheduling.served import given_up
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.settling import Settling
 from aliquot.scheduling.state import ClusterState
+from aliquot.scheduling.topologies import Topologies
 
 
 def open_session(
@@ -57,10 +57,13 @@ def open_session(
     parts = PartsInUse.of(table, policy)
     neighbours = PodNeighbours(index.namespaces, index.nodes, _occupy(board, memory, table, parts))
     gpus = plugin_charges(memory, index.nodes, policy)
-    book = GangBook(index, tree, policy)
-    queues, holdings = running_usage(
-        index, tree, devices, board.placed, book.terms, gpus, memory.charges(fleet)
-    )
+    gangs = memory.gangs(index, tree, policy)
+
+    def terms(pod: Pod) -> tuple[str, bool]:
+        gang = gangs.gang_of_pod(pod)
+        return gang.queue, gang.preemptible
+
+    queues, holdings = running_usage(index, tree, devices, board.placed, terms, gpus, memory.charges(fleet))
     users = {key: len(pods) for key, pods in live_consumers(snapshot.pods).items()}
     state = ClusterState(index, table, neighbours, devices, queues, parts, users)
     _let_leave(board, state)
@@ -68,9 +71,16 @@ def open_session(
     for holding in holdings:
         before = charges.get(holding.pod.key)
         charges[holding.pod.key] = holding.charge if before is None else total((before, holding.charge))
-    crews = Crews(index, board, memory, table, book, charges, parts.groups, gone)
-    placer = Placer(state, memory.static_fits(snapshot.nodes), policy)
-    closeness = Closeness(memory.topologies(snapshot, fleet, policy.strict_topology), state, policy.topology)
+    crews = Crews(index, board, memory, table, gangs, charges, parts.groups, gone)
+    topologies = Topologies(
+        memory.topologies(snapshot, fleet, policy.strict_topology),
+        snapshot.nodes,
+        fleet,
+        honoured=policy.topology,
+        strict=policy.strict_topology,
+    )
+    placer = Placer(state, memory.static_fits(snapshot.nodes), policy, topologies)
+    closeness = Closeness(topologies, state, policy.topology)
     gang_placer = GangPlacer(placer, closeness, policy)
     for crew in crews.waiting.values():
         if crew.gang.queue:

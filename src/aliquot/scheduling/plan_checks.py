@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from aliquot.dra.checker import check_cluster
+from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import MAX_CONSUMERS
 from aliquot.model.snapshot import Snapshot
@@ -14,7 +15,6 @@ from aliquot.scheduling.accounts import plugin_charges, running_usage
 from aliquot.scheduling.affinity import matches_node, node_fall
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.claims import claim_keys, reserved_for
-from aliquot.scheduling.gang_book import GangBook
 from aliquot.scheduling.interpod import PodNeighbours, anti_affinity_terms
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand, NodeTable
@@ -22,6 +22,7 @@ from aliquot.scheduling.plan import Placement, Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.served import ExtendedResources
 from aliquot.workloads.gangs import gangs, group_key
+from aliquot.workloads.grouping import Grouping
 
 _LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -159,7 +160,12 @@ def _limits(
             for pod in snapshot.pods
             if pod.spec.node_name and not pod.finished
         ]
-        terms = GangBook(index, tree, policy).terms
+        gangs_of = memory.gangs(index, tree, policy)
+
+        def terms(pod: Pod, gangs_of: Grouping = gangs_of) -> tuple[str, bool]:
+            gang = gangs_of.gang_of_pod(pod)
+            return gang.queue, gang.preemptible
+
         gpus = plugin_charges(memory, index.nodes, policy)
         usages.append(running_usage(index, tree, devices, placed, terms, gpus)[0])
     old, new = usages

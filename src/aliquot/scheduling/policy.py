@@ -90,7 +90,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unschedulable before it is replaced. kubernetes: (major, minor) of the cluster, which says which parts of
     Dynamic Resource Allocation it knows. uncounted_drivers: DRA drivers whose devices are no accelerators
     (network cards, channels, CPUs) and do not count as "gpu" in queues. counted_classes: only devices of
-    classes with this in their name count as "gpu".
+    classes with this in their name count as "gpu". labelled_claims: a claim for such devices that was not made
+    for one pod must carry a label with its pods' queue.
 
     taint_patience_seconds: how long a pod on a device with an untolerated NoExecute taint is left to
     Kubernetes' own device taint eviction before Aliquot evicts it; None: for ever. binding_timeout_seconds:
@@ -119,14 +120,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     consolidation_budget: how many gangs may be moved to make room for one; None: any number. move_victims: a
     victim for which another place is found is moved and does not count as lost. victim_search: how many
     victims may be considered for one gang; None: any number. stepwise: room is made as KAI-Scheduler does
-    it. Whoever waits stands in line for what becomes free, though none but the gang and its victims gets any
-    of it; each step is judged for the members served so far, and by everybody who was asked to leave up to
-    then; and what this decision gave may be taken again. Otherwise each step is judged for all that the gang
-    lacks, by those who would leave; only work of queues that hold more than they are entitled to is asked to
-    leave for another queue; and whoever had to leave is placed again after the one for whom. staleness_seconds: how long a gang may run with fewer members than its
-    minimum; None: for ever. min_runtimes: queues' minimum run times are honoured.
-    smallest_device_mib: memory of the smallest device, by which a waiting request for memory is counted; 0:
-    that of the smallest in the cluster.
+    it. Whoever waits stands in line for what becomes free, though none but the gang and its victims gets
+    any of it; each step is judged for the members served so far, and by everybody who was asked to leave
+    up to then; and what this decision gave may be taken again. Otherwise each step is judged for all that
+    the gang lacks, by those who would leave; only work of queues that hold more than they are entitled to
+    is asked to leave for another queue; and whoever had to leave is placed again after the one for whom.
+    staleness_seconds: how long a gang may run with fewer members than its minimum; None: for ever.
+    min_runtimes: queues' minimum run times are honoured. smallest_device_mib: memory of the smallest
+    device, by which a waiting request for memory is counted; 0: that of the smallest in the cluster.
 
     node_rules: taints, selectors, affinity and conditions of nodes are honoured. topology: constraints on
     closeness are honoured. strict_topology: only nodes with a value at every level of a topology are part of
@@ -146,6 +147,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     kubernetes: tuple[int, int] = (1, 36)
     uncounted_drivers: frozenset[str] = NO_ACCELERATORS
     counted_classes: str = ""
+    labelled_claims: bool = False
 
     steps: tuple[Step, ...] = (Step.ALLOCATE, Step.RECLAIM, Step.PREEMPT, Step.EVICT_STALE)
     placement: tuple[Objective, ...] = PLACEMENT
@@ -186,6 +188,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 KAI = Policy(
     default_queue="",
     counted_classes="gpu",
+    labelled_claims=True,
     gang_search=0,
     steps=(Step.ALLOCATE, Step.CONSOLIDATE, Step.RECLAIM, Step.PREEMPT, Step.EVICT_STALE),
     placement=(

@@ -118,8 +118,9 @@ class Taker:
         """Who is placed in which order: the gang, then whoever had to leave, in the order of their queues, as
         things stand.
 
-        Stepwise, the gang has its turn among them, and whoever waits stands in line. If queue 0 gives up a pod for one of queue 1, and the oldest
-        that waits in queue 1 is large, queue 0 may come first and get its pod back.
+        Stepwise, the gang has its turn among them, and whoever waits stands in line. If queue 0 gives up a
+        pod for one of queue 1, and the oldest that waits in queue 1 is large, queue 0 may come first and get
+        its pod back.
         """
         session = self._session
         stepwise = session.policy.stepwise
