@@ -16,7 +16,7 @@ from aliquot.scheduling.affinity import named_node, required_nodes
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
-from aliquot.scheduling.plan import Admit, Plan
+from aliquot.scheduling.plan import Admit, Evict, Plan
 from aliquot.scheduling.plan_checks import check_plan
 from aliquot.scheduling.policy import Policy
 from aliquot.workloads.gangs import gangs, group_key
@@ -95,9 +95,13 @@ def test_whatever_a_crash_leaves_is_completed(snapshot, crashes, binding):
         if binding:
             snapshot = bound(snapshot)
         assert check_cluster(snapshot) == ()
-    plan = decide(snapshot, POLICY, NOW, memory=memory)
-    assert check_plan(snapshot, plan, POLICY) == ()
-    final = bound(apply(snapshot, plan, NOW))
+    for _ in range(6):
+        plan = decide(snapshot, POLICY, NOW, memory=memory)
+        assert check_plan(snapshot, plan, POLICY) == ()
+        final = snapshot = bound(apply(snapshot, plan, NOW))
+        # Whoever waits for pods to leave has a place once they are gone.
+        if not any(isinstance(action, Evict) for action in plan.actions):
+            break
 
     assert check_cluster(final) == ()
     assert not any(
