@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from aliquot.dra.constraints import Together
 from aliquot.dra.explanation import shortfall
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.objective import DEFAULT, Objective
@@ -34,13 +35,15 @@ def allocate(
     new_share_id: ShareId = share_id,
     observer: Observer | None = None,
     explain: bool = True,
+    together: Sequence[Together] = (),
 ) -> Outcome:
     """Devices on one node for all of the claims, or why not.
 
     The claims' own status is ignored; `usage` says what is taken and is not changed. mode: `best` finds a
     solution whenever there is one within the budget, and a good one by the objective; `strict` gives what
     kube-scheduler's allocator gives, without scores, explanation or observer. budget: in steps. explain: fill
-    in what fell where if there is no solution.
+    in what fell where if there is no solution. together: what devices of several claims have to share beside
+    what each claim says, in mode `best`.
     """
     if mode == "strict":
         return allocate_strictly(fleet, usage, node, claims, budget=budget, new_share_id=new_share_id)
@@ -56,7 +59,7 @@ def allocate(
     for pool, devices in reach:
         if devices and not pool.problem:
             views.append(View(pool, devices, usage.of_pool(pool), fleet.appraisal(pool, objective)))
-    search = Search(fleet, views, blueprints, budget, reach, observer)
+    search = Search(fleet, views, blueprints, budget, reach, observer, together)
     try:
         found = search.run()
     except BudgetError:

@@ -1,12 +1,14 @@
-"""matchAttribute and distinctAttribute while devices are chosen."""
+"""matchAttribute and distinctAttribute while devices are chosen, of one claim or of several together."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aliquot.dra.attributes import Value, elements, is_list
 from aliquot.dra.pools import Devices
 
 if TYPE_CHECKING:
+    from aliquot.dra.pools import Pool
     from aliquot.dra.requests import Constraint
     from aliquot.dra.view import View
 
@@ -25,10 +27,16 @@ class Agreement:
 
     __slots__ = ("_lists", "constraint", "value")
 
+    value: Held | None
+
     def __init__(self, constraint: "Constraint", lists: bool) -> None:
         self.constraint = constraint
-        self.value: Held | None = None
+        self.value = None
         self._lists = lists
+
+    def attribute(self, pool: "Pool") -> str:
+        """The name of the attribute in this pool."""
+        return self.constraint.attribute
 
     def add(self, attribute: Value | None) -> bool:
         """Take a device with this attribute value in, if it agrees."""
@@ -60,8 +68,7 @@ class Agreement:
 
         For a matched attribute without lists, a value that fewer than `wanted` free devices have is out.
         """
-        name = self.constraint.attribute
-        groups = [view.pool.groups(name) for view in views]
+        groups = [view.pool.groups(self.attribute(view.pool)) for view in views]
         good: set[Value] | None = None
         if not self.constraint.distinct and not self._lists:
             held = self.value
@@ -83,3 +90,50 @@ class Agreement:
                     fitting |= devices
             narrowed.append(free & fitting)
         return narrowed
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Devices of several claims that must share a value of an attribute.
+
+    attributes: its names; in each pool the first counts that some device has. claims: the numbers of the
+    claims. held: the type and the values that devices given before share; None if there are none. A request
+    for devices none of which has the attribute takes no part.
+    """
+
+    attributes: tuple[str, ...]
+    claims: frozenset[int]
+    held: Held | None = None
+
+    def name_in(self, pool: "Pool") -> str:
+        """The name that counts in a pool."""
+        for name in self.attributes:
+            if pool.groups(name):
+                return name
+        return self.attributes[0]
+
+
+class SharedAgreement(Agreement):
+    """One claim's part in what several claims have in common."""
+
+    __slots__ = ("_cell", "_together")
+
+    def __init__(
+        self, constraint: "Constraint", lists: bool, together: Together, cell: list[Held | None]
+    ) -> None:
+        """cell: holds the value for all of the claims."""
+        self._cell = cell
+        self._together = together
+        self.constraint = constraint
+        self._lists = lists
+
+    @property
+    def value(self) -> Held | None:
+        return self._cell[0]
+
+    @value.setter
+    def value(self, value: Held | None) -> None:
+        self._cell[0] = value
+
+    def attribute(self, pool: "Pool") -> str:
+        return self._together.name_in(pool)

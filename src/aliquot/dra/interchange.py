@@ -7,6 +7,7 @@ each counter and the same devices around, free and taken alike.
 
 from collections.abc import Hashable, Sequence
 
+from aliquot.dra.constraints import Together
 from aliquot.dra.pools import Devices, members
 from aliquot.dra.progress import Progress
 from aliquot.dra.requests import Blueprint
@@ -17,10 +18,17 @@ from aliquot.dra.view import View
 class Interchange:
     """Classes of interchangeable devices of some views, for some claims."""
 
-    def __init__(self, taints: DeviceTaints, views: Sequence[View], blueprints: Sequence[Blueprint]) -> None:
+    def __init__(
+        self,
+        taints: DeviceTaints,
+        views: Sequence[View],
+        blueprints: Sequence[Blueprint],
+        together: Sequence[Together] = (),
+    ) -> None:
         self._taints = taints
         self._views = views
         self._blueprints = blueprints
+        self._together = together
         self._static: dict[tuple[int, int], int] = {}
         self._statics: dict[Hashable, int] = {}
 
@@ -77,6 +85,7 @@ class Interchange:
             ]
             if pool.shareable >> index & 1:
                 facts.append(tuple(sorted((n, c.value.nano) for n, c in device.capacity.items())))
+            facts.extend(pool.attribute(each.name_in(pool))[index] for each in self._together)
             for blueprint in self._blueprints:
                 facts.extend(
                     pool.attribute(constraint.attribute)[index] for constraint in blueprint.constraints

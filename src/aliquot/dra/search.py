@@ -13,13 +13,13 @@ from typing import Protocol
 
 from aliquot.cel.quantity import Quantity
 from aliquot.dra.capacity import consumption
-from aliquot.dra.constraints import Agreement, Held
+from aliquot.dra.constraints import Agreement, Held, SharedAgreement, Together
 from aliquot.dra.demand import fits
 from aliquot.dra.fleet import Fleet, Reach
 from aliquot.dra.interchange import Interchange
 from aliquot.dra.pools import Devices, Pool, members
 from aliquot.dra.progress import Progress
-from aliquot.dra.requests import MAX_RESULTS, Alternative, Blueprint
+from aliquot.dra.requests import MAX_RESULTS, Alternative, Blueprint, Constraint
 from aliquot.dra.results import Pick
 from aliquot.dra.trampoline import Step, run
 from aliquot.dra.view import Saved, View
@@ -47,6 +47,7 @@ class Search:
         budget: int,
         reach: Reach,
         observer: Observer | None,
+        together: Sequence[Together] = (),
     ) -> None:
         self.fleet = fleet
         self.views = views
@@ -60,10 +61,12 @@ class Search:
             Progress(each, [], [], [], [Agreement(constraint, lists) for constraint in each.constraints], [])
             for each in blueprints
         ]
+        for each in together:
+            self._join(each, lists)
         self.order = [(state, request) for state in self.claims for request in state.blueprint.requests]
         self._whole: dict[int, list[Devices]] = {}
         self._hopeless: set[Hashable] = set()
-        self._interchange = Interchange(fleet.taints, views, blueprints)
+        self._interchange = Interchange(fleet.taints, views, blueprints, together)
 
     def run(self) -> bool:
         """Whether all claims are served; if so, `claims` says how. Raises BudgetError."""
@@ -75,6 +78,27 @@ class Search:
                             self._all_of(view, alternative) for view in self.views
                         ]
         return run(self._serve(0))
+
+    def _join(self, together: Together, lists: bool) -> None:
+        """Tie claims to each other where their requests can have devices with the attribute."""
+        cell = [together.held]
+        having = [
+            sum(view.pool.groups(together.name_in(view.pool)).values()) & view.devices for view in self.views
+        ]
+        for number in sorted(together.claims):
+            state = self.claims[number]
+            concerned = frozenset(
+                alternative.name
+                for request in state.blueprint.requests
+                for alternative in request.alternatives
+                if any(
+                    alternative.demand.eligible(view.pool).matched & devices
+                    for view, devices in zip(self.views, having, strict=True)
+                )
+            )
+            if concerned:
+                constraint = Constraint(together.attributes[0], False, concerned)
+                state.agreements.append(SharedAgreement(constraint, lists, together, cell))
 
     @property
     def cost(self) -> float:
@@ -228,7 +252,7 @@ class Search:
         before = [agreement.value for agreement in claim.agreements]
         for agreement in claim.agreements:
             if agreement.constraint.covers(request, alternative.name) and not agreement.add(
-                pool.attribute(agreement.constraint.attribute)[index]
+                pool.attribute(agreement.attribute(pool))[index]
             ):
                 for each, value in zip(claim.agreements, before, strict=True):
                     each.value = value

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from aliquot.dra.allocator import allocate
 from aliquot.dra.candidates import NodeIndex
+from aliquot.dra.constraints import Together
 from aliquot.dra.demand import Demand
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.outcome import Allocated, BudgetExceeded, Invalid, Unallocatable
@@ -57,11 +58,17 @@ class DeviceAllocator:
         return self.index.possible(claims)
 
     def allocate(
-        self, node: Node, claims: Sequence[ResourceClaim], *, explain: bool = False
+        self,
+        node: Node,
+        claims: Sequence[ResourceClaim],
+        *,
+        explain: bool = False,
+        together: Sequence[Together] = (),
     ) -> tuple[AllocationResult, ...] | DeviceFall:
         """Devices on the node for all claims, one result per claim, or why not.
 
-        explain: fill in what fell where, which costs about as much as the search.
+        explain: fill in what fell where, which costs about as much as the search. together: what devices of
+        several of the claims have to share.
         """
         outcome = allocate(
             self.fleet,
@@ -70,6 +77,7 @@ class DeviceAllocator:
             claims,
             budget=self._budget,
             explain=explain,
+            together=together,
         )
         return outcome.results if isinstance(outcome, Allocated) else DeviceFall(outcome)
 

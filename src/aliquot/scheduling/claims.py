@@ -173,7 +173,7 @@ class ClaimBook:
     def __init__(self) -> None:
         self.allocations: dict[Key, AllocationResult] = {}
         self.reservations: dict[Key, list[ConsumerReference]] = {}
-        self._log: list[tuple[Key, bool]] = []
+        self._log: list[tuple[Key, bool, AllocationResult | None]] = []
 
     def allocation(self, claim: ResourceClaim) -> AllocationResult | None:
         """The claim's allocation, decided or in the snapshot."""
@@ -188,20 +188,23 @@ class ClaimBook:
         return wanted.uid in consumers or len(consumers) < MAX_CONSUMERS
 
     def allocate(self, claim: ResourceClaim, allocation: AllocationResult) -> None:
+        """Give the claim devices, instead of those that it was given by this decision before."""
+        self._log.append((claim.key, True, self.allocations.get(claim.key)))
         self.allocations[claim.key] = allocation
-        self._log.append((claim.key, True))
 
     def reserve(self, claim: ResourceClaim, wanted: ConsumerReference) -> None:
         self.reservations.setdefault(claim.key, []).append(wanted)
-        self._log.append((claim.key, False))
+        self._log.append((claim.key, False, None))
 
     def mark(self) -> int:
         return len(self._log)
 
     def undo(self, mark: int) -> None:
         while len(self._log) > mark:
-            key, allocated = self._log.pop()
-            if allocated:
+            key, allocated, before = self._log.pop()
+            if before is not None:
+                self.allocations[key] = before
+            elif allocated:
                 del self.allocations[key]
             else:
                 self.reservations[key].pop()

@@ -1,12 +1,13 @@
 """Constraints on closeness, asked of the topologies of a cluster in its present state."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from aliquot.queues.amounts import GPU, UNIT
 from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.requests import CPU, MEMORY
 from aliquot.scheduling.state import ClusterState
+from aliquot.scheduling.topologies import Topologies
 from aliquot.topology.findings import Shortfall, shortfalls
 from aliquot.topology.room import Need, Room
 from aliquot.topology.search import Span, candidates, node_scores
@@ -20,9 +21,9 @@ Bands = Sequence[int] | None
 class Closeness:
     """The domains in which groups of pods may be placed."""
 
-    def __init__(self, trees: Mapping[str, TopologyTree], state: ClusterState, honoured: bool) -> None:
-        """trees: by the name of the Topology. honoured: whether constraints are honoured at all."""
-        self._trees = trees
+    def __init__(self, topologies: Topologies, state: ClusterState, honoured: bool) -> None:
+        """honoured: whether constraints are honoured at all."""
+        self._topologies = topologies
         self._state = state
         self._honoured = honoured
         self._rooms: dict[str, Room] = {}
@@ -46,7 +47,7 @@ class Closeness:
         within: the nodes that may be used. pinned: those where the group runs already. bands: preferences
         that hold where the constraint has none.
         """
-        tree = self._tree(constraint)
+        tree = self._topologies.tree(constraint)
         if tree is None:
             if not constraint.topology and not constraint.required:
                 yield within, bands
@@ -76,22 +77,11 @@ class Closeness:
     ) -> tuple[TopologyTree, tuple[Shortfall, ...]] | None:
         """How near the domains of each level searched come to holding the members, the finest level first;
         None for a constraint that cannot be searched."""
-        tree = self._tree(constraint)
+        tree = self._topologies.tree(constraint)
         span = None if tree is None else Span.of(tree, constraint.required, constraint.preferred)
         if tree is None or span is None:
             return None
         return tree, shortfalls(self._room(tree), span, self._need(members), None, pinned)
-
-    def _tree(self, constraint: TopologyConstraint) -> TopologyTree | None:
-        """The topology that a constraint names; where it names none, the only one that knows its levels."""
-        if constraint.topology:
-            return self._trees.get(constraint.topology)
-        known = [
-            tree
-            for tree in self._trees.values()
-            if Span.of(tree, constraint.required, constraint.preferred) is not None
-        ]
-        return known[0] if len(known) == 1 else None
 
     def _room(self, tree: TopologyTree) -> Room:
         found = self._rooms.get(tree.name)

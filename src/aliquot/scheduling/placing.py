@@ -6,7 +6,7 @@ fit without any move. Moving a pod of the same shape cannot help, so a gang of e
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from aliquot.fractions.parts import Choice
@@ -20,11 +20,13 @@ from aliquot.scheduling.allocating import DeviceFall
 from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.gang_state import Hold, Member, Status
 from aliquot.scheduling.holdings import pod_charge
-from aliquot.scheduling.nodes import Demand
+from aliquot.scheduling.joint import Choice as DeviceChoice
+from aliquot.scheduling.joint import JointChoice, Mates
 from aliquot.scheduling.objectives import Scoring
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.ranking import Ranking
-from aliquot.scheduling.state import ClusterState, PodPlacement
+from aliquot.scheduling.state import ClusterState, OtherDevices, PodPlacement
+from aliquot.scheduling.topologies import DeviceLevel, Topologies
 
 LIMIT_TRIES = 16
 """Nodes tried after a queue's limit refused a place: elsewhere the same claim may count for less."""
@@ -82,12 +84,19 @@ class Failure:
 class Placer:
     """Places pods in a ClusterState and remembers, for one decision, what did not fit."""
 
-    def __init__(self, state: ClusterState, static: dict[bytes, StaticFit], policy: Policy) -> None:
+    def __init__(
+        self,
+        state: ClusterState,
+        static: dict[bytes, StaticFit],
+        policy: Policy,
+        topologies: Topologies | None = None,
+    ) -> None:
         self.state = state
         self.policy = policy
         self._static = static
         self._scoring = Scoring(policy.placement, state)
         self._rankings: dict[Shape, Ranking] = {}
+        self._joint = JointChoice(state, topologies, self._charge)
         self._everywhere = StaticFit(tuple(range(len(state.table.nodes))), {})
 
     def static_fit(self, facts: PodFacts) -> StaticFit:
@@ -121,6 +130,8 @@ class Placer:
         failures: list[Failure] = []
         failure: Failure | None = None
         moves = 0
+        mates = Mates(members[0].crew) if members else None
+        exchanged = False
         while len(placed) < len(members):
             depth = len(placed)
             member = members[depth]
@@ -128,11 +139,14 @@ class Placer:
                 points.append(state.mark())
                 failures.append(Failure(member))
                 favourite = None if depth else first
-                options.append(self._options(member, failures[depth], when, bands, favourite, limits))
+                options.append(self._options(member, failures[depth], when, bands, favourite, limits, mates))
             option = next(options[depth], None)
             if option is not None:
                 state.place(option)
                 placed.append(option)
+                assert mates is not None
+                mates.add(option)
+                exchanged = exchanged or bool(option.others)
                 continue
             options.pop()
             points.pop()
@@ -148,8 +162,11 @@ class Placer:
                 state.undo(start)
                 return failure
             state.undo(points[keep - 1])
+            assert mates is not None
+            for lost in reversed(placed[keep - 1 :]):
+                mates.drop(lost)
             del placed[keep - 1 :], options[keep:], points[keep:], failures[keep:]
-        return placed
+        return [_as_it_is(item) for item in placed] if exchanged else placed
 
     def meeting_point(self, members: Sequence[Member]) -> int | None:
         """A node for the first of the pods such that all of them find a place; None if there is none.
@@ -169,6 +186,7 @@ class Placer:
         bands: Sequence[int] | None,
         first: int | None,
         limits: bool,
+        mates: Mates | None,
     ) -> Iterator[PodPlacement]:
         """Places for a pod in the present state, the best first. What is in the way goes into `failure`."""
         state = self.state
@@ -205,6 +223,9 @@ class Placer:
             possible_later = possible if state.later is state.devices else state.later.possible(wanted)
             if possible_later == -1 and when is When.LATER:
                 possible_later = state.later.possible(wanted)
+        levels = self._joint.levels(member) if wanted else ()
+        if not wanted or (mates is not None and mates.crew is not member.crew):
+            mates = None
         demand, part = facts.traits.demand, facts.device_part
         charged = limits and bool(gang.queue)
         refused = 0
@@ -217,8 +238,14 @@ class Placer:
                     continue
                 yield PodPlacement(member, number, node.metadata.name, (), (), charge, stays=True)
                 continue
-            now = when is not When.LATER and possible >> number & 1 == 1 and state.table.fits(number, demand)
-            if not now and (when is When.NOW or not self._later(number, demand, possible_later)):
+            joint = mates is not None and (bool(levels) or self._may_help(member, mates, number))
+            may = joint or possible >> number & 1 == 1
+            now = when is not When.LATER and may and state.table.fits(number, demand)
+            if not now and (
+                when is When.NOW
+                or not (joint or possible_later >> number & 1)
+                or not state.table.fits_later(number, demand)
+            ):
                 continue
             if not self._allowed(facts, number, node, held):
                 continue
@@ -229,19 +256,22 @@ class Placer:
                     continue
                 now = choice.now
             allocations: tuple[AllocationResult, ...] = ()
+            others: tuple[OtherDevices, ...] = ()
             if wanted:
-                found = self._devices(node, wanted, now, when)
+                found = self._devices(
+                    member, node, number, wanted, now, when, mates if joint else None, levels
+                )
                 if isinstance(found, DeviceFall):
-                    if ranking is not None:
+                    if ranking is not None and not levels:
                         ranking.strike(number)
                     if found.fatal:
                         return
                     continue
-                allocations, now = found
+                allocations, now, others = found.allocations, found.now, found.others
             allocated = tuple(zip(wanted, allocations, strict=True))
             charge = self._charge(facts, number, node, allocated) if gang.queue else {}
             if charged:
-                excess = state.queues.excess(gang.queue, charge, preemptible=gang.preemptible)
+                excess = self._excess(member, charge, others)
                 if excess is not None:
                     failure.excess = failure.excess or excess
                     refused += 1
@@ -257,7 +287,23 @@ class Placer:
                 charge,
                 promised=not now,
                 choice=choice,
+                others=others,
             )
+
+    def _may_help(self, member: Member, mates: Mates, number: int) -> bool:
+        near = mates.on(number)
+        return bool(near) and self._joint.may_help(member, near)
+
+    def _excess(self, member: Member, charge: Charge, others: Sequence[OtherDevices]) -> Excess | None:
+        """The limit that a place would exceed, with other devices for mates."""
+        state, gang = self.state, member.crew.gang
+        start = state.mark() if others else None
+        for other in others:
+            state.exchange(other)
+        excess = state.queues.excess(gang.queue, charge, preemptible=gang.preemptible)
+        if start is not None:
+            state.undo(start)
+        return excess
 
     def _stays(self, member: Member, own: Hold) -> bool:
         """Whether an evicted pod finds the room that it had; of shared devices, in the very same ones."""
@@ -270,25 +316,39 @@ class Placer:
                 return False
         return state.can_stay(member)
 
-    def _later(self, number: int, demand: Demand, possible: int) -> bool:
-        return possible >> number & 1 == 1 and self.state.table.fits_later(number, demand)
-
     def _devices(
-        self, node: Node, wanted: Sequence[ResourceClaim], now: bool, when: When
-    ) -> tuple[tuple[AllocationResult, ...], bool] | DeviceFall:
-        """Devices for the claims on the node, and whether they are free now."""
+        self,
+        member: Member,
+        node: Node,
+        number: int,
+        wanted: Sequence[ResourceClaim],
+        now: bool,
+        when: When,
+        mates: Mates | None,
+        levels: Sequence[DeviceLevel],
+    ) -> DeviceChoice | DeviceFall:
+        """Devices for the claims on the node; mates: whose devices there may be chosen again, or None."""
         state = self.state
         fall: DeviceFall | None = None
-        if now:
-            found = state.devices.allocate(node, wanted)
-            if not isinstance(found, DeviceFall):
-                return found, True
-            fall = found
-        if when is When.NOW or (fall is not None and (fall.fatal or state.later is state.devices)):
-            assert fall is not None
-            return fall
-        found = state.later.allocate(node, wanted)
-        return found if isinstance(found, DeviceFall) else (found, False)
+        for free_now in (True, False):
+            if (free_now and not now) or (not free_now and when is When.NOW):
+                continue
+            if not free_now and fall is not None and state.later is state.devices:
+                continue
+            if not levels:
+                found = (state.devices if free_now else state.later).allocate(node, wanted)
+                if not isinstance(found, DeviceFall):
+                    return DeviceChoice(found, free_now)
+                fall = found
+                if fall.fatal or mates is None:
+                    continue
+            assert mates is not None
+            chosen = self._joint.choose(member, node, number, wanted, mates, levels, now=free_now)
+            if not isinstance(chosen, DeviceFall):
+                return chosen
+            fall = chosen
+        assert fall is not None
+        return fall
 
     def _allowed(
         self,
@@ -373,3 +433,13 @@ class Placer:
         return (
             shape is not None and shape == other.facts.shape and not self.state.neighbours.concerns(one.pod)
         )
+
+
+def _as_it_is(placement: PodPlacement) -> PodPlacement:
+    """A placement as later ones have left it."""
+    member = placement.member
+    hold = member.moved or member.hold
+    if placement.stays or not placement.allocated or hold is None:
+        return placement
+    promised = member.status is Status.PROMISED
+    return replace(placement, allocated=hold.claims, charge=hold.charge, promised=promised, others=())
