@@ -18,6 +18,7 @@ from aliquot.queues.tree import QueueTree
 from aliquot.scheduling import binding, compiling, evicting, recording, repairs
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.blockers import too_early
+from aliquot.scheduling.claim_labels import claim_of_other_queue
 from aliquot.scheduling.explaining import Explainer
 from aliquot.scheduling.gang_state import Crew, Member
 from aliquot.scheduling.memory import Memory
@@ -125,7 +126,10 @@ class _Deciding:
         todo = [member.facts for member in crew.members if member.facts is not None and not member.hold]
         lacking = sum(max(0, leaf.minimum - leaf.allocated) for leaf in crew.leaves.values())
         topologies = self._index.topologies if self._policy.topology else None
-        return too_early(crew.gang, todo, lacking, self._tree, topologies=topologies)
+        found = too_early(crew.gang, todo, lacking, self._tree, topologies=topologies)
+        if found is None and self._policy.labelled_claims:
+            found = claim_of_other_queue(todo, crew.gang.queue, self._policy.counted_classes)
+        return found
 
     def _idle(self, pods: list[Pod]) -> list[ResourceClaim]:
         """Claims that hold devices for nobody but these pods, which cannot use them; each is given once."""

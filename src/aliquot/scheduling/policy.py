@@ -90,8 +90,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     unschedulable before it is replaced. kubernetes: (major, minor) of the cluster, which says which parts of
     Dynamic Resource Allocation it knows. uncounted_drivers: DRA drivers whose devices are no accelerators
     (network cards, channels, CPUs) and do not count as "gpu" in queues. counted_classes: only devices of
-    classes with this in their name count as "gpu". labelled_claims: a claim for such devices that was not made
-    for one pod must carry a label with its pods' queue.
+    classes with this in their name count as "gpu". labelled_claims: a claim for such devices that was not
+    made for one pod must carry a label with its pods' queue.
 
     taint_patience_seconds: how long a pod on a device with an untolerated NoExecute taint is left to
     Kubernetes' own device taint eviction before Aliquot evicts it; None: for ever. binding_timeout_seconds:
