@@ -37,12 +37,12 @@ class Workload(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """One line of the table: the mean over the seeds, by percent arrived."""
+    """One line of the table: the mean over the seeds, by percent arrived; None where no pod arrived near it."""
 
     trace: str
     policy: str
     seeds: tuple[int, ...]
-    allocated: Mapping[int, float]
+    allocated: Mapping[int, float | None]
 
 
 @click.command(epilog="Exit status: 0 done, 2 error. docs/placement-benchmark.md tells what is measured.")
@@ -119,7 +119,9 @@ def _measured(
             _write_placements(placements, outcome)
     speed = f", {decisions / spent:,.0f} decisions/s" if spent else ""
     note(f"{workload.name} {policy}: {len(seeds)} {'run' if len(seeds) == 1 else 'runs'}{speed}")
-    marks = {mark: mean_of(curves, mark) for mark in MARKS if all(mark in curve for curve in curves)}
+    marks = {
+        mark: mean_of(curves, mark) if all(mark in curve for curve in curves) else None for mark in MARKS
+    }
     return Result(workload.name, policy, seeds, marks)
 
 

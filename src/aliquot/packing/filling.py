@@ -35,9 +35,9 @@ class Filling:
         )
         self._filled: list[list[float]] = []
         self.cpu_needed: list[float] = []
-        reachable = _reachable({size for size, _, _, _ in self._kinds})
+        sizes = {size for size, _, _, _ in self._kinds}
         for room in range(CELLS + 1):
-            if room and not reachable[room]:
+            if room and self._is_as_the_one_before(room, sizes):
                 self._filled.append(self._filled[-1])
                 self.cpu_needed.append(self.cpu_needed[-1])
                 continue
@@ -52,6 +52,13 @@ class Filling:
             return row[CPU_CELLS]
         low = row[whole]
         return low + (row[whole + 1] - low) * (cpu - whole)
+
+    def _is_as_the_one_before(self, room: int, sizes: set[int]) -> bool:
+        """Whether one cell more fits nothing more, now or after any pod that fits."""
+        rows = self._filled
+        return room not in sizes and all(
+            rows[room - size] is rows[room - size - 1] for size in sizes if size < room
+        )
 
     def _row(self, room: int) -> list[float]:
         row: list[float] = []
@@ -86,15 +93,3 @@ class Filling:
                 chance += frequency
                 total += frequency * (cpu + self.cpu_needed[room - size])
         return total / (END + chance)
-
-
-def _reachable(sizes: set[int]) -> list[bool]:
-    """Which rooms a whole GPU can come to."""
-    found = [False] * (CELLS + 1)
-    found[CELLS] = True
-    for room in range(CELLS, 0, -1):
-        if found[room]:
-            for size in sizes:
-                if size <= room:
-                    found[room - size] = True
-    return found

@@ -18,7 +18,7 @@ _MOST_PATTERNS = 400
 
 
 def cells(milli: int) -> int:
-    """Cells that a part takes: rounded up, but never so far that fewer of them fit a GPU (333 takes 33)."""
+    """Cells that a part takes: rounded up, unless fewer of them would then fit a GPU (333 takes 33)."""
     return max(1, min(-(-milli * CELLS // WHOLE), CELLS // (WHOLE // milli)))
 
 
