@@ -12,6 +12,8 @@ from tests.kube.faults import FaultyProxy
 from tests.kube.times import VirtualClock
 
 from aliquot import manifests
+from aliquot.cel.quantity import Quantity
+from aliquot.controller.deciding import Deciding
 from aliquot.controller.live import Live
 from aliquot.controller.outcomes import Outcome, RefusedError
 from aliquot.controller.queue_status import QueueStatuses
@@ -242,7 +244,8 @@ async def test_queues_say_what_is_used_and_whether_they_are_ready(
         async with asyncio.timeout(10):
             while mirror.snapshot().resource_claims[0].status.allocation is None:
                 await mirror.wait_for_change(mirror.version)
-        statuses = QueueStatuses(writer, Policy(), Live(), VirtualClock())
+        clock = VirtualClock()
+        statuses = QueueStatuses(writer, Policy(), Live(), clock, Deciding())
         await statuses.write(mirror.snapshot())
         resource = mirror.resource(Queue)
         assert resource is not None
@@ -257,5 +260,12 @@ async def test_queues_say_what_is_used_and_whether_they_are_ready(
         proxy.seen.clear()
         await statuses.write(mirror.snapshot())
         assert [call for call in proxy.seen if call[0] != "GET"] == []
+        assert {"name": "gpu", "quantity": "1"} in good["fairShares"]
+        clock.advance(120)
+        await statuses.write(mirror.snapshot())
+        used = msgspec.json.decode(await client.get(resource, "default"))["status"]["usage"]
+        (gpus,) = (one for one in used if one["name"] == "gpu")
+        value, capacity = (Quantity.parse(gpus[name]).nano / 10**9 for name in ("value", "capacity"))
+        assert (round(value, 1), round(capacity, 1)) == (120.0, 240.0)
     finally:
         await cancel_and_wait(running)

@@ -76,7 +76,7 @@ def told(
         names = ", ".join(action.pod.name for action in actions[:MOST_NAMES])
         more = f" and {len(actions) - MOST_NAMES} more" if len(actions) > MOST_NAMES else ""
         verdict = actions[0].verdict
-        note = f"{names}{more}: {describe(verdict)}"
+        note = f"{describe(verdict)} ({names}{more})"
         yield Event(subject, "Warning", _word(verdict), "Evict", note, api_version)
 
 

@@ -18,6 +18,7 @@ from aliquot.controller.claims import Claims
 from aliquot.controller.evictions import Evictions
 from aliquot.controller.outcomes import ConflictError, EnactError, Outcome, RefusedError
 from aliquot.controller.pods import Pods
+from aliquot.controller.stale_gangs import StaleGangs
 from aliquot.controller.writing import Writer
 from aliquot.dra.checker import check_cluster
 from aliquot.kube.config import ConfigError
@@ -66,6 +67,7 @@ class Enactor:
         self._claims = Claims(writer)
         self._pods = Pods(writer)
         self._evictions = Evictions(writer, patience)
+        self._stale_gangs = StaleGangs(writer)
         self._clock = writer.client.clock
 
     async def enact(self, plan: Plan, snapshot: Snapshot) -> tuple[Outcome, ...]:
@@ -73,6 +75,7 @@ class Enactor:
 
         Raises NotLeadingError.
         """
+        await self._stale_gangs.note(plan.staleness)
         decisions = [decision for decision in plan.decisions if decision.actions]
         if not decisions:
             return ()

@@ -70,12 +70,11 @@ class _Delays:
         delayed = {ref for ref, (_, until) in self._by_workload.items() if until > now}
         if not delayed:
             return plan
-        return Plan(
-            decisions=tuple(
-                msgspec.structs.replace(decision, actions=()) if decision.workload in delayed else decision
-                for decision in plan.decisions
-            )
+        decisions = tuple(
+            msgspec.structs.replace(decision, actions=()) if decision.workload in delayed else decision
+            for decision in plan.decisions
         )
+        return msgspec.structs.replace(plan, decisions=decisions)
 
     def note(self, outcome: Outcome) -> None:
         workload = outcome.decision.workload

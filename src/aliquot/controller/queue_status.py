@@ -1,24 +1,23 @@
-"""The status of Queues: what is used, and whether the queue has a way up to the top."""
+"""The status of Queues: what they use and have used, their fair share, whether they have a way to the top."""
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from datetime import UTC
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from aliquot.cel.quantity import Quantity
+from aliquot.controller.deciding import Accounts, Deciding
 from aliquot.controller.live import Live
 from aliquot.controller.writing import Writer
-from aliquot.dra.fleet import Fleet
-from aliquot.inventory.owners import Owners
-from aliquot.inventory.queues import queue_usage
 from aliquot.kube.clock import Clock
 from aliquot.kube.reflector import Failure
-from aliquot.model.index import SnapshotIndex
+from aliquot.model.kinds import plain
 from aliquot.model.meta import Condition
-from aliquot.model.queue import Queue
+from aliquot.model.queue import Queue, ResourceUsage
 from aliquot.model.snapshot import Snapshot
-from aliquot.queues.ledger import Ledger
+from aliquot.queues.past_use import UseRules, advance, part_used
 from aliquot.queues.tree import Amount, QueueProblem, QueueTree
 from aliquot.scheduling.policy import Policy
 
@@ -27,22 +26,48 @@ _log = logging.getLogger(__name__)
 READY = "Ready"
 EVERY_SECONDS = 5.0
 
+USAGE_SECONDS = 60.0
+"""What was used over time is written this often at most ..."""
+
+USAGE_GRAIN = 1_000_000
+"""... and only when it differs by this many billionths of all there was to use: a reader carries on an old
+value by itself as long as the queue holds the same."""
+
+MOST_RESOURCES = 64
+"""What the schema of Queue admits."""
+
 _PROBLEMS = {"missing": "NotFound", "parentMissing": "ParentNotFound", "cycle": "Cycle"}
+
+
+@dataclass(slots=True)
+class _Past:
+    """What a queue has used so far, by resource, and what it has held since."""
+
+    records: dict[str, ResourceUsage]
+    held: Mapping[str, Amount] = field(default_factory=dict)
+    written: dict[str, int] = field(default_factory=dict)
+    written_at: float = float("-inf")
 
 
 class QueueStatuses:
     """Keeps the status of every Queue up to date, with a delay of EVERY_SECONDS at most."""
 
-    def __init__(self, writer: Writer, policy: Policy, live: Live, clock: Clock) -> None:
+    def __init__(self, writer: Writer, policy: Policy, live: Live, clock: Clock, deciding: Deciding) -> None:
         self._writer = writer
         self._policy = policy
         self._live = live
         self._clock = clock
+        self._deciding = deciding
+        self._rules = UseRules(half_life=policy.usage_half_life_seconds)
         self._written: dict[str, dict[str, Any]] = {}
-        self._fleet: Fleet | None = None
+        self._past: dict[str, _Past] = {}
+        self._capacity: Mapping[str, Amount] = {}
 
     async def run(self) -> None:
         """Until cancelled. Raises NotLeadingError when leadership is lost on the way."""
+        # Another leader may have carried on what this one knew.
+        self._past.clear()
+        self._written.clear()
         async for _ in self._live.subscribe():
             snapshot = self._live.snapshot
             if snapshot.queues:
@@ -51,32 +76,50 @@ class QueueStatuses:
 
     async def write(self, snapshot: Snapshot) -> None:
         """Write the statuses that differ from what was written last."""
-        tree, usage = await asyncio.to_thread(self._usage, snapshot)
+        now = self._clock.now()
+        accounts = await asyncio.to_thread(self._deciding.accounts, snapshot, self._policy, now)
+        tree = QueueTree.of(snapshot.queues)
         known = {queue.metadata.uid for queue in snapshot.queues}
         self._written = {uid: status for uid, status in self._written.items() if uid in known}
+        self._past = {uid: past for uid, past in self._past.items() if uid in known}
         for queue in snapshot.queues:
-            status = self._status(queue, tree, usage)
-            if self._written.get(queue.metadata.uid) != status:
-                await self._write_one(queue, status)
+            past = self._carry_on(queue, accounts, now)
+            status = self._status(queue, tree, accounts)
+            due = self._usage_is_due(past)
+            if due or self._written.get(queue.metadata.uid) != status:
+                await self._write_one(queue, status, past if due else None)
+        self._capacity = accounts.capacity
 
-    def _usage(self, snapshot: Snapshot) -> tuple[QueueTree, Ledger]:
-        self._fleet = Fleet.of(
-            snapshot.resource_slices,
-            snapshot.device_classes,
-            snapshot.device_taint_rules,
-            previous=self._fleet,
+    def _carry_on(self, queue: Queue, accounts: Accounts, now: datetime) -> _Past:
+        """What the queue has used up to now: by what it held, and what there was, until now."""
+        past = self._past.get(queue.metadata.uid)
+        held = accounts.used.get(queue.name, {})
+        if past is None:
+            records = {record.name: record for record in queue.status.usage}
+            past = self._past[queue.metadata.uid] = _Past(records, held)
+            past.written = {name: part_used(record) for name, record in records.items()}
+        for name, capacity in accounts.capacity.items():
+            record = past.records.get(name, ResourceUsage(name=name))
+            whole = self._capacity.get(name, capacity)
+            past.records[name] = advance(record, past.held.get(name, 0), whole, now, self._rules)
+        past.held = held
+        return past
+
+    def _usage_is_due(self, past: _Past) -> bool:
+        if self._clock.monotonic() - past.written_at < USAGE_SECONDS:
+            return False
+        return any(
+            abs(part_used(record) - past.written.get(name, 0)) >= USAGE_GRAIN
+            for name, record in past.records.items()
         )
-        index = SnapshotIndex.of(snapshot)
-        tree = QueueTree.of(snapshot.queues)
-        owners = Owners.of(index, tree, self._policy.default_queue)
-        usage, _ = queue_usage(snapshot, index, tree, owners, self._fleet)
-        return tree, usage
 
-    def _status(self, queue: Queue, tree: QueueTree, usage: Ledger) -> dict[str, Any]:
-        used = usage.of(queue.name)
+    def _status(self, queue: Queue, tree: QueueTree, accounts: Accounts) -> dict[str, Any]:
+        used = accounts.used.get(queue.name, {})
+        shares = accounts.shares.get(queue.name, {})
         names = dict.fromkeys([term.name for term in queue.spec.resources] + sorted(used))
-        reason, message = _readiness(tree.problem(queue.name))
-        status = "False" if tree.problem(queue.name) else "True"
+        problem = tree.problem(queue.name)
+        reason, message = _readiness(problem)
+        status = "False" if problem else "True"
         condition = {
             "type": READY,
             "status": status,
@@ -87,7 +130,8 @@ class QueueStatuses:
         }
         return {
             "observedGeneration": queue.metadata.generation,
-            "used": [{"name": name, "quantity": _quantity(used.get(name, 0))} for name in names][:64],
+            "used": _amounts({name: used.get(name, 0) for name in names}),
+            "fairShares": _amounts(shares),
             "conditions": [condition],
         }
 
@@ -100,20 +144,29 @@ class QueueStatuses:
             return str(written["conditions"][0]["lastTransitionTime"])
         return _second(self._clock.now())
 
-    async def _write_one(self, queue: Queue, status: dict[str, Any]) -> None:
+    async def _write_one(self, queue: Queue, status: dict[str, Any], past: _Past | None) -> None:
+        """past: what to write of use over time, None to leave that as it is: it enters the fair shares, so
+        that writing it whenever those change would never end."""
         resource = self._writer.mirror.resource(Queue)
         if resource is None:
             return
-        patch = {"metadata": {"uid": queue.metadata.uid}, "status": status}
+        usage = (
+            {} if past is None else {"usage": [plain(past.records[name]) for name in sorted(past.records)]}
+        )
+        patch = {"metadata": {"uid": queue.metadata.uid}, "status": {**status, **usage}}
         client = self._writer.client
         try:
             body = await self._writer.once(
                 lambda: client.patch(resource, queue.name, patch, subresource="status")
             )
             self._writer.keep(Queue, body)
-            self._written[queue.metadata.uid] = status
         except Failure as error:
             _log.debug("status of queue %s: %s", queue.name, error)
+            return
+        self._written[queue.metadata.uid] = status
+        if past is not None:
+            past.written = {name: part_used(record) for name, record in past.records.items()}
+            past.written_at = self._clock.monotonic()
 
 
 def _ready(queue: Queue) -> Iterator[Condition]:
@@ -126,6 +179,12 @@ def _readiness(problem: QueueProblem | None) -> tuple[str, str]:
     if problem.kind == "cycle":
         return _PROBLEMS[problem.kind], f"its chain of parents leads in a circle through {problem.subject}"
     return _PROBLEMS.get(problem.kind, "Invalid"), f"there is no queue {problem.subject}"
+
+
+def _amounts(amounts: Mapping[str, Amount]) -> list[dict[str, str]]:
+    return [{"name": name, "quantity": _quantity(amount)} for name, amount in amounts.items()][
+        :MOST_RESOURCES
+    ]
 
 
 def _quantity(amount: Amount) -> str:

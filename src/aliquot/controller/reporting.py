@@ -138,6 +138,10 @@ class Reporter:
         ):
             self._conditions.pop(pod.metadata.uid, None)
             return
+        under_way = self._conditions.get(pod.metadata.uid)
+        if under_way is not None and (under_way.status, under_way.reason) == (wanted.status, wanted.reason):
+            self._conditions[pod.metadata.uid] = wanted
+            return
         same = now is not None and (now.status, now.reason) == (wanted.status, wanted.reason)
         last = self._written.get(pod.metadata.uid)
         if same and last is not None and self._clock.monotonic() - last < WORDING_SECONDS:

@@ -3,15 +3,14 @@
 import asyncio
 import logging
 import random
-import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
+from aliquot.controller.deciding import Deciding
 from aliquot.controller.enact import Enactor
 from aliquot.controller.live import Live
-from aliquot.controller.loop import Decide, Loop, Recorder
+from aliquot.controller.loop import Loop, Recorder
 from aliquot.controller.outcomes import NotLeadingError
 from aliquot.controller.queue_status import QueueStatuses
 from aliquot.controller.reporting import Describe, Reporter
@@ -25,9 +24,6 @@ from aliquot.kube.reflector import Failure
 from aliquot.kube.transport import Limits
 from aliquot.model.core import Pod
 from aliquot.model.resource import ResourceClaim
-from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.decide import decide
-from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.wording import sentence
@@ -88,9 +84,10 @@ async def run(
             seconds=config.lease_seconds,
         )
         writer = Writer(client, mirror, lambda: election.leading, in_flight=config.writes_in_flight)
+        deciding = Deciding()
         loop = Loop(
             mirror=mirror,
-            decide=_remembering(),
+            decide=deciding.decide,
             policy=policy,
             enactor=Enactor(writer, policy.eviction_patience_seconds),
             recorder=journal,
@@ -103,7 +100,7 @@ async def run(
             clock=clock,
             randomness=randomness,
         )
-        queues = QueueStatuses(writer, policy, live, clock)
+        queues = QueueStatuses(writer, policy, live, clock, deciding)
         stopped = asyncio.create_task(stop.wait(), name="stop")
         work = [
             asyncio.create_task(mirror.run(), name="mirror"),
@@ -119,18 +116,6 @@ async def run(
         finally:
             await cancel_and_wait(stopped, *work)
             await election.release()
-
-
-def _remembering() -> Decide:
-    """`decide` with a memory of its own. Calls may come from several threads, one at a time."""
-    memory = Memory()
-    lock = threading.Lock()
-
-    def deciding(snapshot: Snapshot, policy: Policy, now: datetime) -> Plan:
-        with lock:
-            return decide(snapshot, policy, now, memory=memory)
-
-    return deciding
 
 
 async def _lead(

@@ -11,6 +11,7 @@ from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.resource import DELETE_PROTECTION, ResourceClaim
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Allocate, Deallocate, Evict, Placement, Plan, Reserve
+from aliquot.workloads.labels import STALE_SINCE
 
 T = TypeVar("T", bound=KubernetesObject)
 
@@ -38,10 +39,13 @@ def apply(snapshot: Snapshot, plan: Plan, now: datetime) -> Snapshot:
     spots = {_key(spot.pod): spot for decision in plan.decisions for spot in decision.placements}
     pods: list[Pod] = []
     removed: set[str] = set()
+    noted = {_key(pod): found.since for found in plan.staleness for pod in found.pods}
     for pod in snapshot.pods:
         if pod.key in gone:
             removed.add(pod.metadata.uid)
             continue
+        if pod.key in noted:
+            pod = _noted(pod, noted[pod.key])
         pods.append(_bound(pod, spots[pod.key]) if pod.key in spots else pod)
     kept = [
         _released(claims.get(claim.key, claim), removed)
@@ -76,6 +80,13 @@ def _released(claim: ResourceClaim, removed: set[str]) -> ResourceClaim:
     left = tuple(item for item in claim.status.reserved_for if item.uid not in removed)
     allocation = claim.status.allocation if left else None
     return replace(claim, status=replace(claim.status, reserved_for=left, allocation=allocation))
+
+
+def _noted(pod: Pod, since: datetime | None) -> Pod:
+    annotations = {name: text for name, text in pod.metadata.annotations.items() if name != STALE_SINCE}
+    if since is not None:
+        annotations[STALE_SINCE] = since.isoformat()
+    return replace(pod, metadata=replace(pod.metadata, annotations=annotations))
 
 
 def _bound(pod: Pod, spot: Placement) -> Pod:

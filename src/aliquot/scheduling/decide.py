@@ -25,7 +25,7 @@ from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.opening import open_session
 from aliquot.scheduling.pending import Board, sort_out
-from aliquot.scheduling.plan import Decision, Plan
+from aliquot.scheduling.plan import Decision, Plan, Staleness
 from aliquot.scheduling.policy import Policy, Step
 from aliquot.scheduling.served import ExtendedResources, abandoned, held_twice
 from aliquot.scheduling.session import Session
@@ -77,6 +77,7 @@ class _Deciding:
     def plan(self) -> Plan:
         policy = self._policy
         decisions: list[Decision] = []
+        staleness: list[Staleness] = []
         board, leaving = self._sort_out(decisions)
         if self._anything_to_do(board):
             session, holdings = self._open(board, leaving)
@@ -89,7 +90,8 @@ class _Deciding:
                 else:
                     STEPS[step](session).run()
             decisions += compiling.decisions(session)
-        return Plan(decisions=tuple(compiling.ranked(decisions)))
+            staleness = session.findings.staleness
+        return Plan(decisions=tuple(compiling.ranked(decisions)), staleness=tuple(staleness))
 
     def open(self, decisions: list[Decision]) -> tuple[Session, list[Holding]]:
         """The session before any step; what is to be put right first is added to the decisions."""

@@ -1,5 +1,6 @@
 """Plan: what one decision wants done, and what it says about everybody who got nothing. Data only."""
 
+from datetime import datetime
 from typing import TypeAlias
 
 import msgspec
@@ -99,10 +100,25 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fal
     promised: tuple[Placement, ...] = ()
 
 
+class Staleness(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
+    """A gang that runs with fewer members than it needs (since: from when on), or does so no more (None).
+
+    pods: its pods on which this is to be noted, by the annotation `aliquot.dev/stale-since`.
+    """
+
+    workload: ObjectRef
+    pods: tuple[ObjectRef, ...]
+    since: datetime | None = None
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """All decisions of one call in the order in which they were made, which is the order to enact them in."""
+    """All decisions of one call in the order in which they were made, which is the order to enact them in.
+
+    staleness: what has to be noted about gangs that lost members, or have them again.
+    """
 
     decisions: tuple[Decision, ...] = ()
+    staleness: tuple[Staleness, ...] = ()
 
     @property
     def actions(self) -> tuple[AnyAction, ...]:

@@ -17,6 +17,7 @@ from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.crews import Crews
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member
+from aliquot.scheduling.plan import Staleness
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.settling import Settling
 from aliquot.scheduling.state import ClusterState
@@ -40,6 +41,7 @@ class Findings:
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     removals: list[Removal] = field(default_factory=list)
     settling: set[int] = field(default_factory=set)
+    staleness: list[Staleness] = field(default_factory=list)
 
     def waits(self, crew: Crew, verdict: Verdict) -> None:
         self.handled.setdefault(id(crew), crew)
