@@ -31,10 +31,13 @@ from aliquot.dra.allocator import allocate
 from aliquot.dra.candidates import NodeIndex
 from aliquot.dra.cases import AllocationCase, CaseError
 from aliquot.dra.checker import check
+from aliquot.dra.clashes import clashes
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.outcome import Allocated, BudgetExceeded, Invalid, Unallocatable
-from aliquot.dra.usage import Usage
+from aliquot.dra.usage import ClaimKey, Usage
 from aliquot.model.kinds import ObjectError, decode
+from aliquot.model.meta import ObjectMeta
+from aliquot.model.resource import AllocationResult, ResourceClaim, ResourceClaimStatus
 
 BUDGET = 3_000
 """Steps that a search may take."""
@@ -142,6 +145,8 @@ class Fuzzer:
         for key, held in case.usage.holdings.items():
             usage.take(key, held)
         before = usage.state()
+        holders = [_holder(key, held) for key, held in usage.holdings.items()]
+        known = {(each.rule, each.subject) for each in clashes(fleet, holders)}
         index = NodeIndex(fleet, usage, [node])
         possible = 0 in index.candidates(claims)
         for mode in ("best", "strict"):
@@ -153,14 +158,22 @@ class Fuzzer:
                 continue
             if mode == "best" and not possible:
                 raise FindingError("allocated on a node that is not among the candidates")
-            taken: list[Any] = []
             mark = usage.mark()
             for number, (claim, result) in enumerate(zip(claims, outcome.results, strict=True)):
-                wrong = check(result, claim, fleet, [node], taken)
-                wrong = tuple(each for each in wrong if each.rule not in LENIENT)
+                # What belongs to a request for All is fixed before the call: only earlier holders decide.
+                wrong = [
+                    each
+                    for each in check(result, claim, fleet, [node], holders)
+                    if each.rule not in LENIENT and (each.rule, each.subject) not in known
+                ]
                 if wrong and sound and mode == "best":
                     raise FindingError(f"the checker refutes claim {number}: {wrong}")
                 usage.take((claim.key[0], f"{claim.key[1]}/{number}"), result)
+            if sound and mode == "best":
+                served = [_holder(key, held) for key, held in usage.holdings.items()]
+                found = {(each.rule, each.subject) for each in clashes(fleet, served)} - known
+                if found:
+                    raise FindingError(f"claims clash: {found}")
             usage.undo(mark)
             if usage.state() != before:
                 raise FindingError("taking and giving back changes what is in use")
@@ -226,6 +239,13 @@ class Fuzzer:
             self._count("object refused")
         else:
             self._count("manifest read")
+
+
+def _holder(key: ClaimKey, held: AllocationResult) -> ResourceClaim:
+    namespace, name = key
+    return ResourceClaim(
+        metadata=ObjectMeta(name=name, namespace=namespace), status=ResourceClaimStatus(allocation=held)
+    )
 
 
 def _view(random: Random) -> DeviceView:
