@@ -19,7 +19,7 @@ from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.objectives import wants_accelerators
 from aliquot.scheduling.placing import Failure, When
-from aliquot.scheduling.state import ClusterState
+from aliquot.scheduling.state import ClusterState, Point
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,11 @@ class RoomMaker:
         turns: Turns,
         rule: Callable[[Crew], Legal],
         search: int | None,
+        spare: Callable[[Sequence[Member], Callable[[Sequence[Member]], bool]], Sequence[Member]] | None,
     ) -> None:
         """prepare: finds out what has to be known of a pod before it can be placed anew. rule: makes the test
         of outcomes for a gang, before anybody is asked. search: how many gangs may be asked for one member;
-        None: any number."""
+        None: any number. spare: of those who leave, who has to, found by trying who is enough; None: all."""
         self._state = state
         self._placer = placer
         self._prepare = prepare
@@ -82,8 +83,9 @@ class RoomMaker:
         self._turns = turns
         self._rule = rule
         self._search = search
+        self._spare = spare
 
-    def make_room(self, crew: Crew) -> Outcome | None:
+    def make_room(self, crew: Crew, *, sparing: bool = True) -> Outcome | None:
         """Have pods leave so that the gang is promised what it lacks; None, and nothing is done, if none will
         do."""
         state, placer = self._state, self._placer
@@ -105,7 +107,48 @@ class RoomMaker:
         if outcome is None or not crew.complete:
             state.undo(start)
             return None
+        if sparing and self._spare is not None and len(outcome.disturbed) > 1:
+            fewest = self._fewest(self._spare, crew, todo, outcome, legal, space, start)
+            if fewest is None:
+                state.undo(start)
+                return self.make_room(crew, sparing=False)
+            outcome = fewest
         return self._settled(outcome)
+
+    def _fewest(
+        self,
+        spare: Callable[[Sequence[Member], Callable[[Sequence[Member]], bool]], Sequence[Member]],
+        crew: Crew,
+        members: Sequence[Member],
+        outcome: Outcome,
+        legal: Legal,
+        space: "_Space",
+        start: Point,
+    ) -> Outcome | None:
+        """The outcome with nobody leaving in vain; None, and anything may be done, if it cannot be had."""
+        tried: Sequence[Member] = ()
+        found: Outcome | None = None
+
+        def enough(leave: Sequence[Member]) -> bool:
+            nonlocal tried, found
+            state = self._state
+            state.undo(start)
+            for member in leave:
+                state.evict(member)
+            space.begin(members, leave)
+            tried, found = leave, None
+            if space.suffices:
+                found, _ = self._try(crew, members, leave, leave, legal, space)
+            if found is not None and not crew.complete:
+                found = None
+            return found is not None
+
+        fewest = spare(outcome.disturbed, enough)
+        if len(fewest) == len(outcome.disturbed) and not tried:
+            return outcome
+        if found is None or {id(member) for member in fewest} != {id(member) for member in tried}:
+            enough(fewest)
+        return found
 
     def _settled(self, outcome: Outcome) -> Outcome:
         """The outcome without those that had nothing but what this decision gave them."""

@@ -7,6 +7,7 @@ time a gang keeps its minimum.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from functools import partial
 from operator import itemgetter
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
@@ -20,6 +21,7 @@ from aliquot.scheduling.making_room import Legal, Outcome, RoomMaker
 from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
+from aliquot.scheduling.victims import VictimCosts, spare
 
 
 class Taker:
@@ -30,6 +32,9 @@ class Taker:
         self._failed: dict[tuple[object, ...], int] = {}
         self._line: dict[str, list[tuple[tuple[object, ...], Crew, Charge]]] = {}
         self._lined_up = -1
+        policy, rank = session.policy, session.placer.rank
+        cheapest = policy.victim_order == "cheapest"
+        self._costs = VictimCosts(session.now, rank, policy.by_fill) if cheapest else None
 
     def _kind(self, crew: Crew) -> tuple[object, ...] | None:
         """Equal for gangs of which one fails if the other did; None for one that is like no other."""
@@ -53,6 +58,7 @@ class Taker:
             self._turns,
             self.rule,
             session.policy.victim_search,
+            partial(spare, now=session.now) if session.policy.spare_victims else None,
         )
         order = session.in_turn(waiting)
         while (crew := order.pop()) is not None:
@@ -112,7 +118,7 @@ class Taker:
             and any(may_leave(member, given) for member in victim.members)
             and self.may_be_asked(crew, victim)
         ]
-        return _Victims(session, found)
+        return _Victims(session, found, self._costs, session.next_charge(crew))
 
     def _turns(self, crew: Crew, members: Sequence[Member], involved: Sequence[Crew]) -> Iterator[Crew]:
         """Who is placed in which order: the gang, then whoever had to leave, in the order of their queues, as
@@ -166,7 +172,8 @@ class Reclaim(Taker):
         self._right: dict[str, bool] = {}
 
     def may_try(self, crew: Crew) -> bool:
-        return self._reclaimer(crew).may_try() is None
+        self._asking, self._mine, self._right = crew, self._reclaimer(crew), {}
+        return self._mine.may_try() is None
 
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
         if victim.gang.queue == crew.gang.queue:
@@ -217,8 +224,9 @@ class Reclaim(Taker):
         return legal
 
     def verdict(self, crew: Crew, member: Member) -> Verdict:
+        assert self._mine is not None
         queues = (crew.gang.queue, member.crew.gang.queue)
-        shares = [fact for queue in queues for fact in share_facts(self._session, queue)]
+        shares = [fact for queue in queues for fact in share_facts(self._session, queue, self._mine)]
         return Verdict(reason=Reason.RECLAIMED, facts=(_for(crew), *shares))
 
 
@@ -302,7 +310,12 @@ STEPS: dict[Step, type[Taker]] = {
 class _Victims:
     """Gangs that may be asked, those with the least right to stay first."""
 
-    def __init__(self, session: Session, crews: Iterable[Crew]) -> None:
+    def __init__(
+        self, session: Session, crews: Iterable[Crew], costs: VictimCosts | None, needed: Charge
+    ) -> None:
+        """costs: asks the cheapest of equals first; None: the youngest. needed: by the gang that waits."""
+        self._costs = costs
+        self._needed = needed
         self._policy = session.policy
         self._order: VictimOrder[Crew] = VictimOrder(session.shares, session.state.queues)
         found = sorted(crews, key=lambda crew: (crew.gang.created, crew.gang.key), reverse=True)
@@ -323,6 +336,7 @@ class _Victims:
         key = (
             crew.gang.priority if policy.by_priority else 0,
             -_fullness(crew, asked) if policy.by_elasticity else 0,
+            (0, 0) if self._costs is None else self._costs.key(crew, asked, self._needed),
             self._youth[id(crew)],
         )
         self._order.push(crew.gang.queue, crew, charge, key)
@@ -389,21 +403,20 @@ def _keeps_minimum(asked: Iterable[Member], protected: Callable[[Crew], bool]) -
     return True
 
 
-def share_facts(session: Session, queue: str) -> list[Fact]:
-    """What a queue holds of its fair share, of each resource of which it holds anything."""
-    found: list[Fact] = []
-    for resource in session.shares.resources:
-        terms = session.shares.of(queue, resource, session.state.queues)
-        if terms is not None and terms.allocated:
-            found.append(
-                Fact(
-                    test="fairShare",
-                    subject=f"{queue}/{resource}",
-                    wanted=shown(terms.share, resource),
-                    available=shown(terms.allocated, resource),
-                )
-            )
-    return found
+def share_facts(session: Session, queue: str, before: Reclaimer) -> list[Fact]:
+    """What a queue held of its fair share before anything was taken, of each resource that the work wants."""
+    number = session.tree.numbers[queue]
+    amounts = zip(session.shares.resources, before.held(number), before.wanted, strict=True)
+    return [
+        Fact(
+            test="fairShare",
+            subject=f"{queue}/{resource}",
+            wanted=shown(session.shares.share(queue, resource), resource),
+            available=shown(held, resource),
+        )
+        for resource, held, wanted in amounts
+        if wanted
+    ]
 
 
 def _for(crew: Crew) -> Fact:

@@ -1,0 +1,151 @@
+"""Who is asked to leave: among equals those that lose least, and nobody in vain."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+from tests.scheduling.builders import NOW, claim, cluster, gpu_node, job, pod, queue, request, with_claim
+from tests.scheduling.looking import decided, evicted
+
+from aliquot.model.core import PodStatus
+from aliquot.scheduling.policy import Policy
+from aliquot.workloads import labels
+
+QUEUE = "kueue.x-k8s.io/queue-name"
+
+
+def ago(seconds):
+    return (NOW - timedelta(seconds=seconds)).isoformat()
+
+
+def running(name, node, devices, *, since=1000, note=None, **options):
+    """A pod that has run for a while on these GPUs."""
+    options.setdefault("labels", {QUEUE: "q"})
+    made = pod(name, generated=[f"{name}-gpu"], node_name=node, annotations=note or {}, **options)
+    made = replace(made, status=replace(made.status, start_time=NOW - timedelta(seconds=since)))
+    held = claim(
+        f"{name}-gpu",
+        request(len(devices)),
+        owner=made,
+        node_name=node,
+        devices=[f"gpu-{n}" for n in devices],
+        consumers=[made],
+    )
+    return [made, held]
+
+
+def urgent(count=1, name="urgent"):
+    return with_claim(name, request(count), priority=10, labels={QUEUE: "q"})
+
+
+def leaving(*objects, policy=None):
+    return sorted(evicted(decided(cluster(queue("q"), *objects), policy)))
+
+
+def test_the_one_that_saved_its_work_last_leaves():
+    saved = {"a": 900, "b": 20, "c": 500}
+    pods = [
+        running(name, "n1", [n], note={labels.LAST_CHECKPOINT: ago(seconds)}, created=n)
+        for n, (name, seconds) in enumerate(saved.items())
+    ]
+
+    assert leaving(gpu_node("n1", 3), pods, urgent()) == ["b"]
+    assert leaving(gpu_node("n1", 3), pods, urgent(), policy=Policy(victim_order="youngest")) == ["c"]
+
+
+def test_a_long_start_counts_as_lost():
+    slow = {labels.LAST_CHECKPOINT: ago(10), labels.STARTUP_SECONDS: "800"}
+    quick = {labels.LAST_CHECKPOINT: ago(300), labels.STARTUP_SECONDS: "5"}
+    pods = [running("slow", "n1", [0], note=slow), running("quick", "n1", [1], note=quick)]
+
+    assert leaving(gpu_node("n1", 2), pods, urgent()) == ["quick"]
+
+
+def test_the_checkpoint_interval_tells_how_much_is_lost_where_the_last_one_is_not_known():
+    half = running("half", "n1", [0], since=1500, note={labels.CHECKPOINT_INTERVAL: "1000"})
+    just = running("just", "n1", [1], since=1500, note={labels.CHECKPOINT_INTERVAL: "1450"})
+
+    assert leaving(gpu_node("n1", 2), half, just, urgent()) == ["just"]
+
+
+def test_priority_goes_before_cost():
+    cheap = running("cheap", "n1", [0], note={labels.LAST_CHECKPOINT: ago(1)}, priority=5)
+    dear = running("dear", "n1", [1], priority=1)
+
+    assert leaving(gpu_node("n1", 2), cheap, dear, urgent()) == ["dear"]
+
+
+def test_one_large_pod_leaves_rather_than_many_small_ones_that_lose_as_much():
+    small = [running(f"small{n}", "n1", [n]) for n in range(4)]
+    large = running("large", "n2", [0, 1, 2, 3])
+
+    assert leaving(gpu_node("n1", 4), gpu_node("n2", 4), small, large, urgent(4)) == ["large"]
+
+
+def test_a_small_pod_leaves_for_a_small_need_even_if_a_large_one_loses_less_a_device():
+    small = running("small", "n1", [0], since=200)
+    large = running("large", "n2", [0, 1, 2, 3], since=100)
+
+    assert leaving(gpu_node("n1", 1), gpu_node("n2", 4), small, large, urgent(1)) == ["small"]
+
+
+def test_nobody_leaves_in_vain():
+    # a and b lose least and are asked first, but it takes the four GPUs of c, and those are enough.
+    a = running("a", "n1", [0], since=10)
+    b = running("b", "n1", [1], since=20)
+    c = running("c", "n1", [2, 3, 4, 5], since=400)
+
+    assert leaving(gpu_node("n1", 6), a, b, c, urgent(4)) == ["c"]
+
+
+def test_a_gang_leaves_as_a_whole_and_is_not_spared_in_part():
+    pods = [running(f"m{n}", "n1", [n], job="train") for n in range(3)]
+
+    assert leaving(gpu_node("n1", 3), job("train", 3), pods, urgent(1)) == ["m0", "m1", "m2"]
+
+
+def test_pods_beyond_the_minimum_are_spared_one_by_one():
+    grown = [
+        running(f"m{n}", "n1", [n], job="serve", note={labels.GANG_SIZE: "1"}, since=100 + n)
+        for n in range(4)
+    ]
+
+    assert len(leaving(gpu_node("n1", 4), job("serve", 4), grown, urgent(2))) == 2
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2000)), min_size=1, max_size=6),
+    need=st.integers(1, 6),
+)
+@settings(max_examples=60, deadline=None)
+def test_every_victim_is_needed(sizes, need):
+    """On one node of whole GPUs: without any one of the victims the gang would not fit."""
+    total = sum(size for size, _ in sizes)
+    pods, first = [], 0
+    for number, (size, seconds) in enumerate(sizes):
+        pods.append(running(f"v{number}", "n1", range(first, first + size), since=seconds))
+        first += size
+    gone = leaving(gpu_node("n1", total), pods, urgent(need))
+
+    assert bool(gone) == (need <= total)
+    freed = [sizes[int(name[1:])][0] for name in gone]
+    assert not gone or sum(freed) >= need
+    assert all(sum(freed) - size < need for size in freed)
+
+
+@pytest.mark.parametrize("since", [None, 0])
+def test_a_pod_that_has_not_started_loses_nothing(since):
+    fresh = running("fresh", "n1", [0], since=0)
+    if since is None:
+        fresh[0] = replace(
+            fresh[0],
+            status=PodStatus(
+                phase="Pending", resource_claim_statuses=fresh[0].status.resource_claim_statuses
+            ),
+        )
+        fresh[0] = replace(fresh[0], metadata=replace(fresh[0].metadata, creation_timestamp=NOW))
+    old = running("old", "n1", [1], since=5000)
+
+    assert leaving(gpu_node("n1", 2), fresh, old, urgent()) == ["fresh"]
