@@ -1,5 +1,6 @@
 """From what was found to the decisions of a plan, gang by gang in the order in which they were served."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -8,10 +9,14 @@ from aliquot.model.core import Pod
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling import recording
 from aliquot.scheduling.blockers import room_reason, too_early
+from aliquot.scheduling.entitlement import Entitlement, with_entitlement
 from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.plan import Decision
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.settling import settling_verdict
+
+MOST_NODES = 8
+"""So many nodes are named in the verdict on a gang that was promised places."""
 
 
 def decisions(session: Session) -> list[Decision]:
@@ -22,12 +27,15 @@ def decisions(session: Session) -> list[Decision]:
     for removal in session.findings.removals:
         by_gang.setdefault(id(removal.for_whom or removal.member.crew), []).append(removal)
         session.findings.served(removal.for_whom or removal.member.crew)
+    entitlement = Entitlement(session)
     for crew in session.findings.handled.values():
-        found += _of_gang(session, crew, by_gang.get(id(crew), []))
+        found += _of_gang(session, crew, by_gang.get(id(crew), []), entitlement)
     return found
 
 
-def _of_gang(session: Session, crew: Crew, removals: list[Removal]) -> Iterable[Decision]:
+def _of_gang(
+    session: Session, crew: Crew, removals: list[Removal], entitlement: Entitlement
+) -> Iterable[Decision]:
     gang, now = crew.gang, session.now
     settling = session.findings.settling
     placed = [member for member in crew.members if member.status is Status.PLACED]
@@ -46,6 +54,7 @@ def _of_gang(session: Session, crew: Crew, removals: list[Removal]) -> Iterable[
     left = [member for member in left if member.facts is not None]
     if left:
         verdict = session.findings.verdicts.get(id(crew)) or _held_up(session, crew, left)
+        verdict = with_entitlement(verdict, crew, entitlement)
         replaced: list[Pod] = []
         if room_reason(verdict.reason) and verdict.reason is not Reason.BEHIND_IN_QUEUE:
             gated = [member.pod for member in left if member.facts is not None and member.facts.gated]
@@ -65,7 +74,12 @@ def _promise(promised: list[Member], removals: list[Removal]) -> Verdict:
     """Why members that were promised a place wait; for a gang that is taken down, why."""
     if not promised:
         return removals[0].verdict
+    nodes = Counter(member.node for member in promised)
     facts = [Fact(test="promised", count=len(promised), unit="pods")]
+    facts += [
+        Fact(test="promisedNode", subject=node, count=count, unit="pods")
+        for node, count in nodes.most_common(MOST_NODES)
+    ]
     if removals:
         facts.append(Fact(test="leaving", count=len(removals), unit="pods"))
     return Verdict(reason=Reason.ROOM_PROMISED, facts=tuple(facts), fix=Fix(change="wait"))

@@ -87,6 +87,44 @@ def domain_phrase(fact: Fact) -> str:
     return f"{level} {domain} {verb} {fact.available} of {fact.wanted} {unit}{best}"
 
 
+def reclaim_phrase(facts: Sequence[Fact]) -> str:
+    """Why reclaim does not help, as a clause; "" if that was not asked."""
+    found = [fact for fact in facts if fact.test == "reclaim"]
+    if not found:
+        return ""
+    first = found[0]
+    ground, _, queue = first.subject.partition(" ")
+    if ground == "overFairShare":
+        return (
+            f"reclaim does not help: with this, queue {queue} would hold {first.wanted} {first.unit} "
+            f"of its fair share of {first.available}"
+        )
+    if ground == "overQuota":
+        return (
+            f"reclaim does not help: this cannot be preempted, and such work of queue {queue} would hold "
+            f"{first.wanted} {first.unit} of its quota of {first.available}"
+        )
+    if ground == "nothing":
+        return f"its queue is entitled to {first.wanted} {first.unit}, but no other queue holds any"
+    told = [_RECLAIM[key](fact, rest) for fact in found for key, _, rest in [fact.subject.partition(" ")]]
+    return (
+        f"its queue is entitled to {first.wanted} {first.unit} more, "
+        f"but of what others hold {listed(told, 6)}"
+    )
+
+
+_RECLAIM: dict[str, Callable[[Fact, str], str]] = {
+    "victimWithinShare": lambda fact, rest: f"{fact.available} are within their fair share",
+    "notPreemptible": lambda fact, rest: (
+        f"{fact.available} are held by work that cannot be preempted ({count(fact.count, 'workload')})"
+    ),
+    "minRuntime": lambda fact, rest: (
+        f"{fact.available} are held by work in its minimum run time (the first until {rest})"
+    ),
+    "takeable": lambda fact, rest: f"{fact.available} could be taken, but not so that this fits",
+}
+
+
 _GROUNDS: dict[str, str] = {
     "noDevices": "{have} no such devices",
     "otherDevices": "{have} another vendor's devices",

@@ -77,6 +77,7 @@ _FIXES: dict[str, Callable[[Fix], str]] = {
         else "ask for a coarser level, or add nodes close together"
     ),
     "wait": lambda fix: "wait",
+    "waitUntil": lambda fix: f"wait until {fix.amount}, when the first minimum run time is over",
     "raiseSearchBudget": lambda fix: "raise the search budget of the policy, or ask for devices more simply",
     "relaxConstraint": lambda fix: f"relax the constraint on {fix.subject or 'the requests'}",
     "relaxPodAffinity": lambda fix: "relax the pod's affinity to other pods",

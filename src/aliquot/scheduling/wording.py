@@ -14,6 +14,7 @@ from aliquot.scheduling.phrases import (
     domain_phrase,
     listed,
     node_group,
+    reclaim_phrase,
 )
 from aliquot.scheduling.plan import Allocate, Deallocate, Decision, Evict, Plan
 from aliquot.scheduling.remedies import fix_sentence
@@ -36,7 +37,10 @@ def paragraph(verdict: Verdict) -> str:
     if overtaken is not None:
         later = count(overtaken.count, "workload")
         parts.append(f"{later} of its queue that came later and fit went ahead")
-    if verdict.fix is not None:
+    reclaim = reclaim_phrase(verdict.facts)
+    if reclaim:
+        parts.append(reclaim)
+    if verdict.fix is not None and verdict.fix.change != "wait":
         parts.append(f"nearest fix: {fix_sentence(verdict.fix)}")
     return " ".join(f"{part[:1].upper()}{part[1:]}." for part in parts)
 
@@ -57,8 +61,12 @@ def decision_sentence(decision: Decision) -> str:
     text = f"{decision.workload}: {sentence(decision.verdict)}"
     if cleared:
         text += "; its devices are given back"
-    if replaced:
-        text += f"; {listed([str(pod) for pod in replaced])} to be replaced"
+    own = [str(pod) for pod in replaced if pod in decision.pods]
+    others = [str(pod) for pod in replaced if pod not in decision.pods]
+    if own:
+        text += f"; {listed(own)} to be replaced"
+    if others:
+        text += f"; {listed(others)} must leave"
     return text
 
 
@@ -210,6 +218,9 @@ def _fraction(facts: Sequence[Fact]) -> str:
 def _promised(facts: Sequence[Fact]) -> str:
     fact, leaving = facts[0], _fact(facts, "leaving")
     text = f"{count(fact.count, 'pod')} {'has its place' if fact.count == 1 else 'have their places'}"
+    nodes = [item.subject for item in facts if item.test == "promisedNode"]
+    if nodes:
+        text += f" on {listed(nodes)}"
     if leaving is None:
         return f"{text} when what is leaving already is gone"
     gone = "is" if leaving.count == 1 else "are"
@@ -224,8 +235,8 @@ def _for_whom(facts: Sequence[Fact]) -> str:
 def _reclaimed(facts: Sequence[Fact]) -> str:
     text = f"has to leave for {_for_whom(facts)}"
     shares = [
-        f"queue {fact.subject.rpartition('/')[0]} holds {fact.available} {fact.subject.rpartition('/')[2]} "
-        f"of its fair share of {fact.wanted}"
+        f"queue {fact.subject.rpartition('/')[0]} held {fact.available} {fact.subject.rpartition('/')[2]} "
+        f"with a fair share of {fact.wanted}"
         for fact in facts
         if fact.test == "fairShare"
     ]

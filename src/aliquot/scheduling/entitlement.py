@@ -1,0 +1,177 @@
+"""Why reclaim does not help a gang that waits for room: as facts beside the reason why it found none."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+from msgspec.structs import replace
+
+from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
+from aliquot.queues.amounts import GPU, Amount, Charge, exact, shown
+from aliquot.queues.reclaim import Ground, Reclaimer, Refusal
+from aliquot.queues.runtimes import protected
+from aliquot.scheduling.gang_state import Crew, Status
+from aliquot.scheduling.policy import Step
+from aliquot.scheduling.session import Session
+
+RECLAIM = "reclaim"
+"""The test of these facts. Subject: why others cannot be taken from (a Ground of the queues, or one of the
+words below); count: workloads; wanted, available: amounts of the resource `unit`."""
+
+NOT_PREEMPTIBLE = "notPreemptible"
+MIN_RUNTIME = "minRuntime"
+TAKEABLE = "takeable"
+"""Held by work that could be taken, and that makes no room for the gang."""
+
+
+@dataclass(slots=True)
+class _Part:
+    """What of other queues' work falls under one ground. until: when the first of it comes to an end."""
+
+    workloads: int = 0
+    amount: Amount = 0
+    until: datetime | None = None
+
+
+@dataclass(slots=True)
+class Entitlement:
+    """Explains, for one decision after all its steps, why gangs could not reclaim what they lack."""
+
+    session: Session
+    _known: dict[tuple[object, ...], tuple[Fact, ...]] = field(default_factory=dict)
+    _held: list[tuple[Crew, Amount]] | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the policy lets queues reclaim at all."""
+        policy = self.session.policy
+        return policy.fair_shares and Step.RECLAIM in policy.steps
+
+    def facts(self, crew: Crew) -> tuple[Fact, ...]:
+        """The facts; none for a gang that wants no accelerators, or where no queue shares."""
+        session, gang = self.session, crew.gang
+        charge = session.next_charge(crew)
+        if not charge.get(GPU) or gang.queue not in session.tree.numbers:
+            return ()
+        key = (gang.queue, gang.preemptible, tuple(sorted(charge.items())))
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._found(crew, charge)
+        return known
+
+    def _found(self, crew: Crew, charge: Charge) -> tuple[Fact, ...]:
+        session, gang = self.session, crew.gang
+        reclaimer = Reclaimer(session.shares, session.state.queues, gang.queue, charge, gang.preemptible)
+        refusal = reclaimer.may_try()
+        if refusal is not None:
+            return (self._refused(refusal, charge),)
+        parts = self._parts(crew, reclaimer)
+        wanted = shown(charge[GPU], GPU)
+        facts = []
+        for ground, part in parts.items():
+            subject = f"{ground} {part.until:%Y-%m-%dT%H:%M:%SZ}" if part.until is not None else ground
+            facts.append(
+                Fact(
+                    test=RECLAIM,
+                    subject=subject,
+                    count=part.workloads,
+                    unit=GPU,
+                    wanted=wanted,
+                    available=shown(part.amount, GPU),
+                )
+            )
+        return tuple(facts) or (Fact(test=RECLAIM, subject="nothing", unit=GPU, wanted=wanted),)
+
+    def _refused(self, refusal: Refusal, charge: Charge) -> Fact:
+        """That with the gang its queue would hold more than it is entitled to."""
+        session = self.session
+        resource = refusal.resource or GPU
+        number = session.tree.numbers[refusal.queue]
+        ledger = session.state.queues
+        over_share = refusal.ground is Ground.OVER_FAIR_SHARE
+        held = (ledger.column if over_share else ledger.fixed_column)(resource)[number]
+        bound: Amount | None
+        if over_share:
+            bound = session.shares.share(refusal.queue, resource)
+        else:
+            bound = session.tree.quota(refusal.queue, resource)
+        return Fact(
+            test=RECLAIM,
+            subject=f"{refusal.ground.value} {refusal.queue}",
+            unit=resource,
+            wanted=shown(exact(held + charge.get(resource, 0)), resource),
+            available=shown(bound or 0, resource),
+        )
+
+    def _parts(self, crew: Crew, reclaimer: Reclaimer) -> dict[str, _Part]:
+        """What the work of other queues holds, by why it may not be taken."""
+        within: dict[str, bool] = {}
+        parts: dict[str, _Part] = {}
+        for victim, amount in self._running():
+            queue = victim.gang.queue
+            if queue == crew.gang.queue:
+                continue
+            if queue not in within:
+                within[queue] = reclaimer.begin().take(queue, {}) is not None
+            ground, until = TAKEABLE, None
+            if within[queue]:
+                ground = Ground.VICTIM_WITHIN_SHARE.value
+            elif not victim.gang.preemptible:
+                ground = NOT_PREEMPTIBLE
+            else:
+                until = self._protected_until(crew.gang.queue, victim)
+                ground = MIN_RUNTIME if until is not None else TAKEABLE
+            part = parts.setdefault(ground, _Part())
+            part.workloads += 1
+            part.amount = exact(part.amount + amount)
+            if until is not None and (part.until is None or until < part.until):
+                part.until = until
+        return dict(sorted(parts.items(), key=lambda item: (-item[1].amount, item[0])))
+
+    def _protected_until(self, queue: str, victim: Crew) -> datetime | None:
+        """When the minimum run time of a gang is over; None if it is."""
+        session = self.session
+        if not session.policy.min_runtimes:
+            return None
+        minimum = session.runtimes.reclaim(queue, victim.gang.queue)
+        started = victim.gang.started
+        if not minimum or started is None or not protected(started, minimum, session.now):
+            return None
+        return started + timedelta(seconds=float(Fraction(minimum)))
+
+    def _running(self) -> list[tuple[Crew, Amount]]:
+        """The gangs that hold accelerators in some queue."""
+        if self._held is None:
+            self._held = []
+            for victim in self.session.crews.running():
+                if not victim.gang.queue:
+                    continue
+                amount: Amount = 0
+                for member in victim.members:
+                    if member.hold is not None and member.status is Status.RUNNING:
+                        amount = exact(amount + member.hold.charge.get(GPU, 0))
+                if amount:
+                    self._held.append((victim, amount))
+        return self._held
+
+
+def with_entitlement(verdict: Verdict, crew: Crew, entitlement: Entitlement) -> Verdict:
+    """The verdict of a gang that waits for room, with why reclaim does not give it any. If what it could take
+    is only left alone for a while, to wait is the nearest fix."""
+    fix = verdict.fix
+    for_room = verdict.reason in _FOR_ROOM or (fix is not None and fix.change in _FREEING)
+    if not for_room or not entitlement.asked:
+        return verdict
+    facts = entitlement.facts(crew)
+    if not facts:
+        return verdict
+    ground, _, until = facts[0].subject.partition(" ")
+    if ground == MIN_RUNTIME:
+        fix = Fix(change="waitUntil", subject=str(facts[0].count), amount=until)
+    return replace(verdict, facts=(*verdict.facts, *facts), fix=fix)
+
+
+_FOR_ROOM = frozenset(
+    {Reason.DEVICES_IN_USE, Reason.GANG_DOES_NOT_FIT, Reason.CONSTRAINT_NOT_MET, Reason.TOPOLOGY_NOT_MET}
+)
+_FREEING = frozenset({"freeDevices", "freeResource", "freePart"})

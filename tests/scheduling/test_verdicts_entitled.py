@@ -1,0 +1,116 @@
+"""Why others have to leave for work, and why reclaim does not help work that waits for room."""
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+from tests.scheduling.builders import NOW, claim, cluster, gpu_node, pod, queue, request, with_claim
+from tests.scheduling.looking import decided, decision_on, verdict_on
+
+from aliquot.model.verdicts import Reason
+from aliquot.scheduling.plan import Evict
+from aliquot.scheduling.policy import Policy, Step
+from aliquot.scheduling.wording import decision_sentence, fix_sentence, paragraph, sentence
+
+IN = "aliquot.dev/queue"
+QUEUES = [queue("top"), *(queue(name, "top", quota={"gpu": "4"}) for name in "ab")]
+
+
+def running(name, queue_name, count, first=0, **notes):
+    """A pod on n1 with its own claim of devices from `first` on."""
+    annotations = {f"aliquot.dev/{key.replace('_', '-')}": value for key, value in notes.items()}
+    held = pod(
+        name, generated=[f"{name}-c"], node_name="n1", labels={IN: queue_name}, annotations=annotations
+    )
+    devices = [f"gpu-{number}" for number in range(first, first + count)]
+    made = claim(f"{name}-c", request(count), owner=held, node_name="n1", devices=devices, consumers=[held])
+    return [held, made]
+
+
+def wanting(count, queue_name="b", **options):
+    return with_claim("w", request(count), labels={IN: queue_name}, **options)
+
+
+def victim_verdicts(plan):
+    return {action.pod.name: action.verdict for action in plan.actions if isinstance(action, Evict)}
+
+
+def test_a_victim_of_reclaim_is_told_for_whom_and_what_both_queues_held():
+    plan = decided(cluster(gpu_node("n1"), QUEUES, running("h", "a", 8), wanting(4)))
+
+    waits = decision_on(plan, "w")
+    assert waits.verdict.reason is Reason.ROOM_PROMISED
+    assert waits.position == 1
+    assert sentence(waits.verdict) == ("1 pod has its place on n1 when 1 pod that must leave for it is gone")
+    assert "pod/team/h must leave" in decision_sentence(waits)
+    verdict = victim_verdicts(plan)["h"]
+    assert verdict.reason is Reason.RECLAIMED
+    assert sentence(verdict) == (
+        "has to leave for pod/team/w: queue b held 0 gpu with a fair share of 4, "
+        "queue a held 8 gpu with a fair share of 4"
+    )
+
+
+def test_a_victim_of_preemption_is_told_the_priorities():
+    plan = decided(cluster(gpu_node("n1"), QUEUES, running("h", "a", 8), wanting(4, "a", priority=5)))
+
+    verdict = victim_verdicts(plan)["h"]
+    assert verdict.reason is Reason.PREEMPTED
+    assert sentence(verdict) == (
+        "has to leave for pod/team/w, which has priority 5 in the same queue; its own is 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("objects", "wanted", "text"),
+    [
+        (
+            running("h", "a", 8),
+            6,
+            "Reclaim does not help: with this, queue b would hold 6 gpu of its fair share of 4.",
+        ),
+        (
+            running("h", "a", 8, preemptible="false"),
+            4,
+            "Its queue is entitled to 4 gpu more, but of what others hold 8 are held by work that cannot be "
+            "preempted (1 workload).",
+        ),
+    ],
+)
+def test_why_reclaim_does_not_help_work_that_waits_for_room(objects, wanted, text):
+    verdict = verdict_on(decided(cluster(gpu_node("n1"), QUEUES, objects, wanting(wanted))), "w")
+
+    assert verdict.reason is Reason.DEVICES_IN_USE
+    assert text in paragraph(verdict)
+
+
+def test_work_in_its_minimum_run_time_is_worth_waiting_for():
+    queues = [replace(item, spec=replace(item.spec, reclaim_min_runtime="2h")) for item in QUEUES]
+    held = running("h", "a", 8)
+    held[0] = replace(held[0], status=replace(held[0].status, start_time=NOW - timedelta(minutes=30)))
+    verdict = verdict_on(decided(cluster(gpu_node("n1"), queues, held, wanting(4))), "w")
+
+    assert "8 are held by work in its minimum run time" in paragraph(verdict)
+    assert verdict.fix.change == "waitUntil"
+    assert fix_sentence(verdict.fix).startswith("wait until 2026-06-01T13:")
+
+
+def test_where_queues_do_not_reclaim_nothing_is_said_of_it():
+    policy = Policy(steps=(Step.ALLOCATE,))
+    plan = decided(cluster(gpu_node("n1"), QUEUES, running("h", "a", 8), wanting(4)), policy)
+
+    assert "reclaim" not in paragraph(verdict_on(plan, "w")).lower()
+
+
+def test_work_that_cannot_be_preempted_waits_for_quota():
+    objects = with_claim("w", request(6), labels={IN: "b"}, annotations={"aliquot.dev/preemptible": "false"})
+    verdict = verdict_on(decided(cluster(gpu_node("n1"), QUEUES, objects)), "w")
+
+    assert verdict.reason is Reason.OVER_QUOTA
+    assert sentence(verdict) == (
+        "work that cannot be preempted would exceed the quota of queue b, 4 gpu: "
+        "0 held by such work, 6 wanted"
+    )
+    assert fix_sentence(verdict.fix) == (
+        "raise the quota of queue b by 2 gpu, or let the work be preemptible"
+    )
