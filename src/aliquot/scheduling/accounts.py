@@ -14,6 +14,7 @@ from aliquot.queues.ledger import Ledger
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.claims import GROUP_API, GROUPS
+from aliquot.scheduling.facts import PodTraits
 from aliquot.scheduling.holdings import pod_charge
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand
@@ -33,18 +34,19 @@ def running_usage(
     index: SnapshotIndex,
     tree: QueueTree,
     devices: DeviceAllocator,
-    placed: Iterable[tuple[Pod, str, Demand]],
+    placed: Iterable[tuple[Pod, str, Demand | None]],
     terms: Callable[[Pod], tuple[str, bool]],
+    traits: Callable[[Pod], PodTraits],
     gpus: Callable[[Pod, str], Amount],
     known: Remembered | None = None,
 ) -> tuple[Ledger, list[Holding]]:
     """The use of every queue by pods that have their node and by allocated claims, and who uses what.
 
     A claim counts once, in the queue of the first of its consumers that is there; so does the claim of a pod
-    that still waits, once it is written. Pods outside managed namespaces count nowhere, nor do those that are
-    being deleted: what they hold is about to be free. terms: the queue of a pod and whether it may be
-    preempted. gpus: what a pod on a node has of the devices that a device plugin hands out. known: charges of
-    claims found before with the same fleet.
+    that still waits, once it is written. Pods outside managed namespaces count nowhere, nor do those that
+    are being deleted: what they hold is about to be free. terms: the queue of a pod and whether it may be
+    preempted. traits: what follows from a pod. gpus: what a pod on a node has of the devices that a
+    device plugin hands out. known: charges of claims found before with the same fleet.
     """
     usage = Ledger(tree)
     holdings: list[Holding] = []
@@ -53,7 +55,8 @@ def running_usage(
     for pod, node, demand in placed:
         name, preemptible = terms(pod)
         if name and pod.metadata.deletion_timestamp is None:
-            charge = pod_charge(demand.requests, gpus(pod, node))
+            own = demand or traits(pod).demand
+            charge = pod_charge(own.requests, gpus(pod, node))
             usage.add(name, charge, preemptible)
             holdings.append(Holding(name, pod, charge))
     pods = {pod.key: pod for pod in index.snapshot.pods}

@@ -29,7 +29,7 @@ from aliquot.scheduling.plan import Decision, Plan, Staleness
 from aliquot.scheduling.policy import Policy, Step
 from aliquot.scheduling.served import ExtendedResources, abandoned, held_twice
 from aliquot.scheduling.session import Session
-from aliquot.scheduling.staleness import evict_stale
+from aliquot.scheduling.staleness import evict_stale, may_be_stale
 from aliquot.scheduling.starting import Starter
 from aliquot.scheduling.taking import STEPS
 from aliquot.scheduling.users import ClaimUsers
@@ -121,7 +121,11 @@ class _Deciding:
         return board, self._repair(board, managed, decisions)
 
     def _anything_to_do(self, board: Board) -> bool:
-        return bool(board.todo) or (Step.EVICT_STALE in self._policy.steps and board.may_be_stale)
+        if board.todo:
+            return True
+        if Step.EVICT_STALE not in self._policy.steps or not board.placed:
+            return False
+        return may_be_stale(self._memory.gangs(self._index, self._tree, self._policy))
 
     def _check(self, crew: Crew) -> Verdict | None:
         """What keeps a gang from being tried at all."""

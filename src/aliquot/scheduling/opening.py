@@ -63,10 +63,12 @@ def open_session(
         gang = gangs.gang_of_pod(pod)
         return gang.queue, gang.preemptible
 
-    queues, holdings = running_usage(index, tree, devices, board.placed, terms, gpus, memory.charges(fleet))
+    queues, holdings = running_usage(
+        index, tree, devices, board.placed, terms, memory.traits, gpus, memory.charges(fleet)
+    )
     users = {key: len(pods) for key, pods in live_consumers(snapshot.pods).items()}
     state = ClusterState(index, table, neighbours, devices, queues, parts, users)
-    _let_leave(board, state)
+    _let_leave(board, memory, state)
     charges: dict[Key, Charge] = {}
     for holding in holdings:
         before = charges.get(holding.pod.key)
@@ -121,6 +123,8 @@ def capacity(state: ClusterState) -> dict[str, Amount]:
 def _occupy(board: Board, memory: Memory, table: NodeTable, parts: PartsInUse) -> Iterator[tuple[Pod, str]]:
     """Count the pods that have their node; gives them with their nodes."""
     for pod, node, demand in board.placed:
+        if demand is None:
+            demand = memory.traits(pod).demand
         if reserves(pod) is not None:
             # The devices that such a pod keeps are counted for the pods that share them.
             demand = demand.without(WHOLE_DEVICES.match)
@@ -132,10 +136,10 @@ def _occupy(board: Board, memory: Memory, table: NodeTable, parts: PartsInUse) -
         yield pod, node
 
 
-def _let_leave(board: Board, state: ClusterState) -> None:
+def _let_leave(board: Board, memory: Memory, state: ClusterState) -> None:
     """Count what is being deleted as free later, claims too that nobody else uses."""
     for pod, node, demand in board.placed:
         number = state.table.numbers.get(node)
         if pod.metadata.deletion_timestamp is None or number is None:
             continue
-        state.let_leave(number, pod, demand)
+        state.let_leave(number, pod, demand or memory.traits(pod).demand)

@@ -22,21 +22,17 @@ class Board:
     """The pods of a snapshot, sorted out.
 
     placed: pods that count on a node: bound ones that have not ended, and let-go ones whose claims or
-    affinity leave them one node. let_go: unbound pods that need nothing more, with that node. todo: pods to
-    be decided, by gang. waiting: all unbound live pods with claims. in_flight: pods that were let go with
-    extended resources for which the scheduler has made no claim yet, with their node.
+    affinity leave them one node; with what they take of it where that is not what follows from the pod
+    alone. let_go: unbound pods that need nothing more, with that node. todo: pods to be decided, by gang.
+    waiting: all unbound live pods with claims. in_flight: pods that were let go with extended resources
+    for which the scheduler has made no claim yet, with their node.
     """
 
-    placed: list[tuple[Pod, str, Demand]] = field(default_factory=list)
+    placed: list[tuple[Pod, str, Demand | None]] = field(default_factory=list)
     let_go: dict[Key, tuple[Pod, str | None]] = field(default_factory=dict)
     todo: dict[GroupKey, list[PodFacts]] = field(default_factory=dict)
     waiting: list[Pod] = field(default_factory=list)
     in_flight: dict[Key, tuple[Pod, str]] = field(default_factory=dict)
-
-    @property
-    def may_be_stale(self) -> bool:
-        """Whether some pod that has its node belongs to a gang of several."""
-        return any(pod.metadata.annotations or pod.metadata.owner_references for pod, _, _ in self.placed)
 
 
 def sort_out(
@@ -54,11 +50,14 @@ def sort_out(
     board = Board()
     unbound: list[Pod] = []
     traits = memory.traits
+    served = bool(index.snapshot.device_classes)
     for pod in index.snapshot.pods:
         if pod.finished:
             continue
         if pod.spec.node_name:
-            demand = _on_node(pod, pod.spec.node_name, traits(pod).demand, resources, board)
+            demand = None
+            if served:
+                demand = _on_node(pod, pod.spec.node_name, traits(pod).demand, resources, board)
             board.placed.append((pod, pod.spec.node_name, demand))
         elif live(pod):
             unbound.append(pod)

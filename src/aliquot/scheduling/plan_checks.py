@@ -167,7 +167,7 @@ def _limits(
             return gang.queue, gang.preemptible
 
         gpus = plugin_charges(memory, index.nodes, policy)
-        usages.append(running_usage(index, tree, devices, placed, terms, gpus)[0])
+        usages.append(running_usage(index, tree, devices, placed, terms, memory.traits, gpus)[0])
     old, new = usages
     for name in new.tree.paths:
         for resource, used in new.of(name).items():
