@@ -146,8 +146,9 @@ def resource_slice(spec: SliceSpec) -> ResourceSlice:
     return _object(ResourceSlice, {"name": spec.name}, spec=document)
 
 
-def claim(spec: ClaimSpec) -> ResourceClaim:
-    """A claim for `count` devices of a class. What is allocated can be used on its pool's node only."""
+def claim(spec: ClaimSpec, owner: str = "") -> ResourceClaim:
+    """A claim for `count` devices of a class. What is allocated can be used on its pool's node only. owner:
+    the task that it was made for, if it was made from a template."""
     request = {
         "name": spec.name,
         "exactly": {
@@ -168,6 +169,9 @@ def claim(spec: ClaimSpec) -> ResourceClaim:
         "labels": spec.labels,
         "creationTimestamp": NOW - timedelta(hours=1),
     }
+    if owner:
+        made_for = {"apiVersion": "v1", "kind": "Pod", "name": owner, "uid": owner, "controller": True}
+        meta["ownerReferences"] = [made_for]
     return _object(ResourceClaim, meta, spec={"devices": {"requests": [request]}}, status=status)
 
 

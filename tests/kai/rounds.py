@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 from msgspec.structs import replace
-from tests.kai import objects
+from tests.kai import objects, wire
 from tests.kai.pods import HOLDING, LEAVING, WAITING, Standing, pods
 from tests.kai.presets import policy
 from tests.kai.scenario import JobSpec, Scenario, TaskSpec
@@ -18,6 +18,7 @@ from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.plan import Evict, Plan
+from aliquot.scheduling.policy import Policy
 
 PARTS = ("fraction", "gpu_memory")
 """Types of requests that share devices."""
@@ -38,12 +39,26 @@ class Stage:
     after: Standings
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One decision: about what, what was decided, and where tasks stand before and after it."""
+
+    snapshot: Snapshot
+    plan: Plan
+    before: Standings
+    after: Standings
+
+
 @dataclass(slots=True)
 class Run:
-    """A scenario on its way through the rounds. remember: decide with what earlier rounds left behind."""
+    """A scenario on its way through the rounds.
+
+    remember: decide with what earlier rounds left behind. under: the policy; None for that of the reference.
+    """
 
     scenario: Scenario
     remember: bool = False
+    under: Policy | None = None
     standings: Standings = field(init=False)
     _claims: dict[tuple[str, str], ResourceClaim] = field(init=False)
     _lasting: list[KubernetesObject] = field(init=False)
@@ -52,7 +67,15 @@ class Run:
     def __post_init__(self) -> None:
         scenario = self.scenario
         self.standings = {task.name: _first(task) for job in scenario.jobs for task in job.tasks}
-        claims = [objects.claim(spec) for spec in scenario.dra.resource_claims]
+        owners = {
+            (job.namespace or wire.NAMESPACE, claim): task.name
+            for job, task in _tasks(scenario)
+            for claim in task.resource_claim_templates.values()
+        }
+        claims = [
+            objects.claim(spec, owners.get((spec.namespace or wire.NAMESPACE, spec.name), ""))
+            for spec in scenario.dra.resource_claims
+        ]
         self._claims = {claim.key: claim for claim in claims}
         self._lasting = [
             *objects.namespaces(scenario),
@@ -86,10 +109,23 @@ class Run:
             found += pods(job, self.standings)
         return Snapshot.of(found)
 
+    def plan(self, snapshot: Snapshot) -> Plan:
+        """What is decided about the cluster."""
+        chosen = policy(self.scenario.run) if self.under is None else self.under
+        memory = self._memory if self.remember else Memory()
+        return decide(snapshot, chosen, objects.NOW, memory=memory)
+
+    def step(self) -> "Step":
+        """Decide once and carry the result over into the next round."""
+        before, snapshot = self.standings, self.snapshot()
+        plan = self.plan(snapshot)
+        after = outcome(before, plan)
+        self._carry(after, _written(snapshot, plan))
+        return Step(snapshot, plan, before, after)
+
     def _decide(self) -> tuple[Standings, Standings, Iterable[ResourceClaim]]:
         snapshot = self.snapshot()
-        memory = self._memory if self.remember else Memory()
-        plan = decide(snapshot, policy(self.scenario.run), objects.NOW, memory=memory)
+        plan = self.plan(snapshot)
         return self.standings, outcome(self.standings, plan), _written(snapshot, plan)
 
     def _carry(self, after: Standings, claims: Iterable[ResourceClaim]) -> None:
