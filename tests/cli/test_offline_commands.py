@@ -191,3 +191,30 @@ def test_a_broken_trace_is_pointed_at(tmp_path: Path, capsys: Capsys) -> None:
 
     assert result.code == 2
     assert result.err.startswith(f"error: {pods}:3: gpu_milli: ")
+
+
+TWO_TEAMS = ROOT / "examples/saved/two-teams.yaml"
+"""Research holds all eight GPUs of a node, of which half are serving's by quota; serving wants four."""
+
+
+def test_a_plan_says_who_has_to_leave_for_whom_and_what_is_lost(capsys: Capsys) -> None:
+    arguments = ("plan", "-f", str(TWO_TEAMS), "--at", "2026-03-01T12:00:00Z")
+    result = aliquot(capsys, *arguments)
+    document = json.loads(aliquot(capsys, *arguments, "-o", "json").out)
+
+    assert result.code == 1
+    lines = [line.split() for line in result.out.splitlines()]
+    assert ["serving", "pod/model", "serving", "Promised", "1", "0", "gpu-0", "RoomPromised"] in lines
+    assert ["LEAVES", "QUEUE", "NODE", "DEVICES", "LOSES", "FOR", "REASON"] in lines
+    assert ["research/sweep-2", "research", "gpu-0", "4", "60m", "pod/model", "Reclaimed"] in lines
+    assert ["evicted", "1"] in lines
+    assert document["summary"]["evicted"] == 1
+    (waits,) = document["items"]
+    assert waits["promised"] == [{"namespace": "serving", "pod": "model", "node": "gpu-0"}]
+    (leaves,) = document["evictions"]
+    assert leaves["workload"] == {"kind": "Pod", "namespace": "research", "name": "sweep-2"}
+    assert (leaves["devices"], leaves["lostSeconds"], leaves["forQueue"]) == ("4", 3600, "serving")
+    assert leaves["message"] == (
+        "has to leave for pod/serving/model: queue serving held 0 gpu with a fair share of 4, "
+        "queue research held 8 gpu with a fair share of 4"
+    )

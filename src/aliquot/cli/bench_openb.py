@@ -37,7 +37,7 @@ class Workload(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """One line of the table: the mean over the seeds, by percent arrived; None where no pod arrived near it."""
+    """One line of the table: means over the seeds by percent arrived, None where no pod arrived near it."""
 
     trace: str
     policy: str

@@ -23,7 +23,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command(
     short_help="Say what would run where, offline; nothing is touched.",
-    epilog="Exit status, as of `kubectl diff`: 0 everything is placed, 1 something waits, 2 error.",
+    epilog="Exit status, as of `kubectl diff`: 0 everything is placed, 1 something waits "
+    "(also for what has to leave first), 2 error.",
 )
 @click.option(
     "-f",
@@ -84,11 +85,15 @@ def _show(snapshot: Snapshot, policy: Policy, now: datetime, output: str, *, lis
         before = Report.of(snapshot, made, policy)
         after = Report.of(apply(snapshot, made, now), made, policy, previous=before)
         summary = planning.summarize(before, after)
+        leaving = before.evictions(now)
     if output in ("json", "yaml"):
-        write_document(planning.plan_document(before, summary), output)
+        write_document(planning.plan_document(before, summary, leaving), output)
     else:
         if listed and made.decisions:
             write(planning.plan_table(before), output)
+            click.echo()
+        if leaving:
+            write(planning.eviction_table(leaving), output)
             click.echo()
         for line in planning.summary_lines(summary):
             click.echo(line)

@@ -1,7 +1,7 @@
 """A plan as a table, a document and a summary."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -14,12 +14,14 @@ from aliquot.dra.shares import share_of_result
 from aliquot.inventory import amounts
 from aliquot.inventory.amounts import NONE
 from aliquot.inventory.decisions import nodes_of, told
+from aliquot.inventory.evictions import Eviction
+from aliquot.inventory.owners import workload_name
 from aliquot.inventory.report import Report
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex
 from aliquot.model.kinds import plain
 from aliquot.scheduling.holdings import legacy_devices
-from aliquot.scheduling.plan import Allocate, Decision
+from aliquot.scheduling.plan import Allocate, Decision, Evict
 from aliquot.scheduling.requests import pod_requests
 from aliquot.scheduling.wording import fix_sentence, sentence
 
@@ -27,7 +29,8 @@ from aliquot.scheduling.wording import fix_sentence, sentence
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A plan in figures. devices: accelerators; allocated: of them once the plan is done, and before it.
 
-    pods: those that the plan decides about; running: those that had their node before.
+    pods: those that the plan decides about; running: those that had their node before; evicted: of those, how
+    many the plan makes leave.
     """
 
     nodes: int
@@ -38,6 +41,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     placed: int
     waiting: int
     running: int
+    evicted: int
     reasons: Mapping[str, int]
 
 
@@ -62,6 +66,7 @@ def summarize(before: Report, after: Report) -> Summary:
         placed=placed,
         waiting=waiting,
         running=running,
+        evicted=sum(isinstance(action, Evict) for action in before.plan.actions),
         reasons=dict(reasons.most_common()),
     )
 
@@ -81,6 +86,7 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "placed": summary.placed,
         "waiting": summary.waiting,
         "running": summary.running,
+        "evicted": summary.evicted,
         "reasons": dict(summary.reasons),
     }
 
@@ -99,6 +105,8 @@ def summary_lines(summary: Summary) -> list[str]:
         f"devices    {used} allocated{before}",
         f"pods       {summary.placed}/{summary.pods} placed ({share})",
     ]
+    if summary.evicted:
+        lines.append(f"evicted    {summary.evicted}")
     if summary.waiting:
         lines.append(f"waiting    {summary.waiting}")
         width = max(len(str(count)) for count in summary.reasons.values()) if summary.reasons else 0
@@ -138,7 +146,7 @@ def _row(decision: Decision, devices: Fraction) -> Row:
     verdict = decision.verdict
     outcome, text = told(decision)
     workload = decision.workload
-    name = f"{workload.kind.lower()}/{workload.name}"
+    name = workload_name(workload)
     nodes = nodes_of(decision)
     shown = [f"{node} (x{count})" if count > 1 else node for node, count in nodes.items()]
     cells = (
@@ -185,6 +193,10 @@ def _item(decision: Decision, outcome: str) -> dict[str, Any]:
         "placements": [
             {"pod": placement.pod.name, "node": placement.node} for placement in decision.placements
         ],
+        "promised": [
+            {"namespace": placement.pod.namespace, "pod": placement.pod.name, "node": placement.node}
+            for placement in decision.promised
+        ],
         "allocations": [
             {
                 "claim": action.claim.name,
@@ -201,11 +213,67 @@ def _item(decision: Decision, outcome: str) -> dict[str, Any]:
     }
 
 
-def plan_document(report: Report, summary: Summary) -> dict[str, Any]:
+_EVICTION_COLUMNS = (
+    Column(title="LEAVES", key="pod"),
+    Column(title="QUEUE", key="queue"),
+    Column(title="NODE", key="node"),
+    Column(title="DEVICES", key="devices", right=True),
+    Column(title="LOSES", key="lost", right=True),
+    Column(title="FOR", key="for"),
+    Column(title="REASON", key="reason"),
+    Column(title="TO", key="to", wide=True),
+    Column(title="MESSAGE", key="message", wide=True),
+)
+
+
+def eviction_table(found: Sequence[Eviction]) -> Table:
+    """One row for each pod that leaves by the plan, in its order."""
+    return Table(
+        kind="Evictions",
+        columns=_EVICTION_COLUMNS,
+        rows=tuple(
+            Row(
+                cells=(
+                    f"{item.pod.namespace}/{item.pod.name}",
+                    item.queue or NONE,
+                    item.node,
+                    amounts.fraction(item.devices),
+                    NONE if item.lost_seconds is None else amounts.duration(item.lost_seconds),
+                    workload_name(item.beneficiary) if item.beneficiary is not None else NONE,
+                    item.verdict.reason.value,
+                    item.moved_to or NONE,
+                    sentence(item.verdict),
+                ),
+                item=_eviction(item),
+                name=f"pod/{item.pod.name}",
+            )
+            for item in found
+        ),
+    )
+
+
+def _eviction(item: Eviction) -> dict[str, Any]:
+    return {
+        "pod": reference(item.pod),
+        "node": item.node,
+        "workload": reference(item.workload),
+        "queue": item.queue,
+        "devices": str(item.devices),
+        "lostSeconds": item.lost_seconds,
+        "for": reference(item.beneficiary),
+        "forQueue": item.for_queue,
+        "movedTo": item.moved_to,
+        "verdict": plain(item.verdict),
+        "message": sentence(item.verdict),
+    }
+
+
+def plan_document(report: Report, summary: Summary, leaving: Sequence[Eviction]) -> dict[str, Any]:
     """The plan for programs."""
     return {
         "apiVersion": API_VERSION,
         "kind": "Plan",
         "summary": summary_document(summary),
         "items": [_item(decision, told(decision)[0]) for decision in report.plan.decisions],
+        "evictions": [_eviction(item) for item in leaving],
     }

@@ -93,6 +93,10 @@ def document(told_story: Story) -> dict[str, Any]:
         "message": sentence(verdict) if verdict is not None else "",
         "fix": plain(verdict.fix) if verdict is not None and verdict.fix is not None else None,
         "facts": plain(verdict.facts) if verdict is not None else [],
+        "leaving": [
+            {"pod": item.pod.name, "verdict": plain(item.verdict), "message": sentence(item.verdict)}
+            for item in (state.leaving if state is not None else ())
+        ],
         "nodesFallen": [
             {"pod": pod, "node": node, "fact": plain(fact)} for pod, node, fact in told_story.nodes
         ],
@@ -133,10 +137,22 @@ def lines(told_story: Story, now: datetime) -> Iterable[str]:
         if state.status is Status.WAITING and state.verdict is not None:
             yield from _wrapped(paragraph(state.verdict), 2)
             yield ""
+        yield from _leaving(state)
         yield from _facts(told_story, state, now)
         yield from _devices(told_story.held)
         yield from _fallen(told_story.nodes)
     yield from _history(told_story.history)
+
+
+def _leaving(state: WorkloadState) -> Iterable[str]:
+    """Which of its pods have to leave, and why: those with one reason together."""
+    by_text: dict[str, list[str]] = {}
+    for item in state.leaving:
+        by_text.setdefault(paragraph(item.verdict), []).append(item.pod.name)
+    for text, pods in by_text.items():
+        more = f" and {len(pods) - MOST_NODES} more" if len(pods) > MOST_NODES else ""
+        yield from _wrapped(f"{', '.join(pods[:MOST_NODES])}{more}: {text}", 2)
+        yield ""
 
 
 def _headline(state: WorkloadState) -> str:
@@ -151,6 +167,8 @@ def _headline(state: WorkloadState) -> str:
             return f"has its place{where}; its pods are not bound yet."
         case Status.STARTING:
             return f"starts{where}."
+        case Status.RUNNING if state.leaving:
+            return f"runs{where} and has to leave: {state.leaving[0].verdict.reason.value}."
         case Status.RUNNING:
             return f"runs{where}."
         case Status.TERMINATING:

@@ -211,6 +211,8 @@ def workloads(
 def _workload_cells(state: WorkloadState, now: datetime) -> tuple[str, ...]:
     waits = state.status is Status.WAITING
     verdict = state.verdict if waits else None
+    if verdict is None and state.leaving:
+        verdict = state.leaving[0].verdict
     return (
         state.ref.namespace,
         workload_name(state.ref),
@@ -246,4 +248,5 @@ def _workload_item(state: WorkloadState) -> dict[str, Any]:
         "decision": state.decision,
         "verdict": plain(state.verdict) if state.verdict is not None else None,
         "message": sentence(state.verdict) if state.verdict is not None else "",
+        "leaving": [{"pod": item.pod.name, "verdict": plain(item.verdict)} for item in state.leaving],
     }

@@ -74,7 +74,11 @@ def age(since: datetime | None, now: datetime) -> str:
     """How long ago, as kubectl shows it: 45s, 3m20s, 5h, 3d4h."""
     if since is None or since.year < 1980:
         return NONE
-    seconds = max(0, int((now - since).total_seconds()))
+    return duration(max(0, int((now - since).total_seconds())))
+
+
+def duration(seconds: int) -> str:
+    """Seconds as kubectl shows them: 45s, 3m20s, 5h, 3d4h."""
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 120:
         return f"{seconds}s"

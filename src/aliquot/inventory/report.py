@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from aliquot.dra.features import KubernetesVersion
 from aliquot.dra.fleet import Fleet
 from aliquot.inventory import legacy
 from aliquot.inventory.devices import DeviceTable, device_table
+from aliquot.inventory.evictions import Eviction, evictions
 from aliquot.inventory.layout import Board, Layout
 from aliquot.inventory.owners import Owners
 from aliquot.inventory.queues import QueueTable, queue_table, queue_usage
@@ -31,6 +33,7 @@ class Report:
     devices: DeviceTable
     workloads: WorkloadTable
     queues: QueueTable
+    owners: Owners
 
     @staticmethod
     def of(
@@ -64,7 +67,11 @@ class Report:
         workloads = workload_table(owners, devices, plan)
         usage, outside = queue_usage(snapshot, index, tree, owners, fleet)
         queues = queue_table(tree, usage, outside, workloads, standings)
-        return Report(snapshot, plan, fleet, layout, plugins, devices, workloads, queues)
+        return Report(snapshot, plan, fleet, layout, plugins, devices, workloads, queues, owners)
+
+    def evictions(self, now: datetime) -> tuple[Eviction, ...]:
+        """Who leaves by the plan. now: when they would, by which it is known how much work is lost."""
+        return evictions(self.snapshot, self.plan, self.owners, self.devices, now)
 
 
 def _plugins(snapshot: Snapshot, previous: Report | None) -> Mapping[str, tuple[Board, ...]]:

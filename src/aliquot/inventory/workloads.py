@@ -12,7 +12,7 @@ from aliquot.model.core import Pod
 from aliquot.model.index import live
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Verdict
-from aliquot.scheduling.plan import Admit, Decision, Plan
+from aliquot.scheduling.plan import Admit, Decision, Evict, Plan
 
 
 class Status(enum.StrEnum):
@@ -39,7 +39,8 @@ class WorkloadState:
     ready, total: pods that run, and all that it has or must have. devices: accelerators held, parts of one as
     fractions; claims: their claims. nodes: where its pods are, or will be by the plan. position: in its
     queue, from 1, 0 when it does not wait. verdict: why it waits, None when that is not known or it does not.
-    decision: the id of the plan's decision on it, "" if there is none.
+    decision: the id of the plan's decision on it, "" if there is none. leaving: its pods that the plan makes
+    leave, and why.
     """
 
     ref: ObjectRef
@@ -56,6 +57,7 @@ class WorkloadState:
     position: int = 0
     verdict: Verdict | None = None
     decision: str = ""
+    leaving: tuple[Evict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,15 @@ def workload_table(owners: Owners, devices: DeviceTable, plan: Plan) -> Workload
             for holder in state.holders:
                 if holder.workload is not None and not holder.admin:
                     held.setdefault(holder.workload, []).append(holder)
+    leaving = {action.pod.uid: action for action in plan.actions if isinstance(action, Evict)}
     found = []
     for group in owners.groups:
         ref = group.gang.ref
         decision = decisions.get(ref)
         holders = held.get(ref, ())
         if decision or holders or group.gang.queue or any(pod.spec.resource_claims for pod in group.pods):
-            found.append(_state(group, decision, holders))
+            going = tuple(leaving[pod.metadata.uid] for pod in group.pods if pod.metadata.uid in leaving)
+            found.append(_state(group, decision, holders, going if leaving else ()))
     order = list(Status)
     found.sort(
         key=lambda item: (
@@ -98,7 +102,9 @@ def workload_table(owners: Owners, devices: DeviceTable, plan: Plan) -> Workload
     return WorkloadTable(tuple(found))
 
 
-def _state(group: Group, decision: Decision | None, holders: Iterable[Holder]) -> WorkloadState:
+def _state(
+    group: Group, decision: Decision | None, holders: Iterable[Holder], leaving: tuple[Evict, ...]
+) -> WorkloadState:
     gang = group.gang
     running = [pod for pod in group.pods if pod.status.phase == "Running" and live(pod)]
     status = _status(group, decision, len(running))
@@ -118,6 +124,7 @@ def _state(group: Group, decision: Decision | None, holders: Iterable[Holder]) -
         position=decision.position if decision is not None and status is Status.WAITING else 0,
         verdict=decision.verdict if decision is not None else None,
         decision=decision.id if decision is not None else "",
+        leaving=leaving,
     )
 
 
@@ -141,6 +148,7 @@ def _status(group: Group, decision: Decision | None, running: int) -> Status:
 
 
 def _nodes(pods: Iterable[Pod], decision: Decision | None) -> tuple[str, ...]:
+    """Where pods are, or will be; promised places are not among them."""
     found = {pod.spec.node_name: None for pod in pods if pod.spec.node_name and not pod.finished}
     if decision is not None:
         for action in decision.actions:
