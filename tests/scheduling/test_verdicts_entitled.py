@@ -114,3 +114,11 @@ def test_work_that_cannot_be_preempted_waits_for_quota():
     assert fix_sentence(verdict.fix) == (
         "raise the quota of queue b by 2 gpu, or let the work be preemptible"
     )
+
+
+@pytest.mark.parametrize(("delay", "leaves"), [("30m", True), ("2h", False)])
+def test_nobody_leaves_for_work_that_wants_to_wait_longer_first(delay, leaves):
+    waits = wanting(4, annotations={"aliquot.dev/preemption-delay": delay})
+    plan = decided(cluster(gpu_node("n1"), QUEUES, running("h", "a", 8), waits))
+
+    assert bool(victim_verdicts(plan)) is leaves

@@ -46,7 +46,7 @@ class Taker:
     def run(self) -> None:
         """Take for whoever is entitled to."""
         session = self._session
-        waiting = [crew for crew in session.waiting() if self.entitled(crew)]
+        waiting = [crew for crew in session.waiting() if self.entitled(crew) and not self._too_soon(crew)]
         if not waiting:
             return
         session.state.look_ahead()
@@ -82,6 +82,16 @@ class Taker:
             for member in outcome.moved:
                 verdict = Verdict(reason=Reason.CONSOLIDATED, facts=(_for(crew),))
                 session.findings.removals.append(Removal(member, verdict, crew))
+
+    def _too_soon(self, crew: Crew) -> bool:
+        """Whether the gang wants to have waited longer before others leave for it: since it came, or since
+        the youngest of its waiting pods did, which may have been made anew."""
+        delay = crew.gang.preemption_delay_seconds
+        if delay is None:
+            return False
+        came = [member.pod.metadata.creation_timestamp for member in crew.members if not member.hold]
+        since = max((time for time in came if time is not None), default=crew.gang.created)
+        return (self._session.now - max(since, crew.gang.created)).total_seconds() < delay
 
     def entitled(self, crew: Crew) -> bool:
         """Whether the gang can be served by this step at all, by what does not change during it."""
@@ -170,6 +180,9 @@ class Reclaim(Taker):
         self._asking: Crew | None = None
         self._mine: Reclaimer | None = None
         self._right: dict[str, bool] = {}
+
+    def entitled(self, crew: Crew) -> bool:
+        return self._session.policy.fair_shares
 
     def may_try(self, crew: Crew) -> bool:
         self._asking, self._mine, self._right = crew, self._reclaimer(crew), {}
