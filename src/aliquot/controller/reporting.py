@@ -197,7 +197,7 @@ class Reporter:
             "reason": wanted.reason,
             "message": wanted.message,
         }
-        if before is None or before.status != wanted.status or before.last_transition_time is None:
+        if before is None or before.last_transition_time is None or _turned(before, wanted):
             now = self._clock.now().astimezone(UTC)
             condition["lastTransitionTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         patch = {"metadata": {"uid": ref.uid}, "status": {"conditions": [condition]}}
@@ -212,6 +212,13 @@ class Reporter:
         except Failure as error:
             # The next report finds that the condition still differs.
             _log.debug("condition of %s: %s", ref, error)
+
+
+def _turned(before: Condition, wanted: _Wanted) -> bool:
+    """Whether the time of the condition is to be set: it tells since when the status is what it is, and of a
+    pod that was promised room, since when it was (`aliquot.scheduling.reservations`)."""
+    promised = Reason.ROOM_PROMISED.value
+    return before.status != wanted.status or (before.reason == promised) != (wanted.reason == promised)
 
 
 def _devices(decision: Decision, pod: ObjectRef) -> str:

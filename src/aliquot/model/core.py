@@ -189,6 +189,7 @@ class PodSpec(Record, frozen=True):
     preemption_policy: str = ""
     runtime_class_name: str = ""
     service_account_name: str = ""
+    active_deadline_seconds: int | None = None
 
 
 class PodResourceClaimStatus(Record, frozen=True):

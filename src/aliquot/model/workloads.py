@@ -13,6 +13,7 @@ class JobSpec(Record, frozen=True):
     completions: int | None = None
     suspend: bool = False
     completion_mode: str = "NonIndexed"
+    active_deadline_seconds: int | None = None
 
 
 class JobStatus(Record, frozen=True):

@@ -12,6 +12,7 @@ from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.gang_placing import promise_all
 from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.placing import Failure, When
+from aliquot.scheduling.reservations import Reservations
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.state import ClusterState, PodPlacement
 
@@ -41,6 +42,7 @@ class Starter:
         for single in sorted(alone, key=session.sort_key):
             while self._serve(single) and single.waiting:
                 pass
+        Reservations(session).serve(self._may_try, self._serve)
         order = session.in_turn(
             crew for crew in session.crews.waiting.values() if crew.waiting and self._may_try(crew)
         )

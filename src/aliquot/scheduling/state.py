@@ -356,6 +356,18 @@ class ClusterState:
             self.queues.remove(gang.queue, hold.charge, preemptible=gang.preemptible)
         member.become(Status.EVICTED)
 
+    def lend(self, member: Member) -> None:
+        """Count what a member holds as free later: it will be gone in time."""
+        hold = member.hold
+        assert hold is not None
+        self.table.leave(hold.number, hold.demand)
+        if hold.groups:
+            self.parts.leave(hold.number, member.key)
+        for claim, _ in hold.claims:
+            left = self._count_user(claim.key, -1)
+            if not left and self._later is not None and claim.key in self._later.usage.holdings:
+                self._later.usage.release(claim.key)
+
     def can_stay(self, member: Member) -> bool:
         """Whether what an evicted pod held is still there for it."""
         hold = member.hold

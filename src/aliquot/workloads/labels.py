@@ -52,6 +52,9 @@ LAST_CHECKPOINT = "aliquot.dev/last-checkpoint"
 STARTUP_SECONDS = "aliquot.dev/startup-seconds"
 """How long the workload takes from its pods' start until it does useful work."""
 
+EXPECTED_SECONDS = "aliquot.dev/expected-seconds"
+"""On a pod or its Job: how long it is expected to run."""
+
 STALE_SINCE = "aliquot.dev/stale-since"
 """Since when the gang runs with fewer members than its minimum, in RFC 3339; written by the controller."""
 

@@ -1,0 +1,181 @@
+"""Keeping room that was promised until the gang it was promised to can have it, for a bounded time.
+
+Pods that have to leave take their time. Until then whatever is free already of the room would go to smaller
+workloads, and the gang would wait for ever. So a gang that was promised room (condition aliquot.dev/Placed,
+reason RoomPromised, since the time that it tells) has its turn before all others until
+`Policy.reservation_seconds` have passed. Work that will be gone before the last pod has left may use the room
+meanwhile: it says so by the annotation aliquot.dev/expected-seconds or by a deadline. Nothing is remembered:
+all of this follows from the snapshot.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from aliquot.model.core import Pod
+from aliquot.model.index import SnapshotIndex
+from aliquot.model.verdicts import PLACED, Reason
+from aliquot.scheduling.chunks import next_members
+from aliquot.scheduling.gang_state import Crew, Member, Status
+from aliquot.scheduling.placing import Failure, When
+from aliquot.scheduling.session import Session
+from aliquot.scheduling.state import PodPlacement
+from aliquot.workloads import labels, settings
+
+MOST_EXPECTED = 24 * 3600
+"""Work that is expected to take longer, in seconds, is not asked when it ends."""
+
+
+def promised_since(pod: Pod) -> datetime | None:
+    """Since when a waiting pod has been promised room; None if it is not."""
+    for condition in pod.status.conditions:
+        if condition.type == PLACED and condition.reason == Reason.ROOM_PROMISED.value:
+            return condition.last_transition_time if condition.status == "False" else None
+    return None
+
+
+def expected_end(pod: Pod, index: SnapshotIndex, now: datetime) -> datetime | None:
+    """When a pod will be gone by what it says: its annotation, or a deadline of its own or of its Job if that
+    is sooner. A pod that has not started yet is taken to start now. None if nothing is said, or if that time
+    has passed."""
+    meta = pod.metadata
+    owner = meta.controller
+    job = index.jobs.get((meta.namespace, owner.name)) if owner is not None and owner.kind == "Job" else None
+    said = meta.annotations.get(labels.EXPECTED_SECONDS)
+    if said is None and job is not None:
+        said = job.metadata.annotations.get(labels.EXPECTED_SECONDS)
+    known = [settings.seconds(said), pod.spec.active_deadline_seconds]
+    if job is not None:
+        known.append(job.spec.active_deadline_seconds)
+    seconds = min((item for item in known if item is not None and item > 0), default=None)
+    if seconds is None or seconds > MOST_EXPECTED:
+        return None
+    end = (pod.status.start_time or now) + timedelta(seconds=seconds)
+    return end if end > now else None
+
+
+class Reservations:
+    """The promises of a snapshot, kept before anybody else has a turn."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._until: dict[int, datetime] = {}
+
+    def serve(self, may_try: Callable[[Crew], bool], place: Callable[[Crew], bool]) -> None:
+        """Serve the gangs that were promised room. may_try: whether a gang can be served at all, which is
+        noted otherwise; place: gives a gang what it wants next, now or later."""
+        pending: list[Crew] = []
+        for crew in self._promised():
+            if not may_try(crew):
+                continue
+            if self._spots(crew, When.NOW):
+                place(crew)
+            else:
+                pending.append(crew)
+        if not pending:
+            return
+        self._session.state.look_ahead()
+        self._let_end(max(self._until[id(crew)] for crew in pending))
+        self._fill_back(pending, may_try)
+        for crew in pending:
+            place(crew)
+
+    def _promised(self) -> list[Crew]:
+        """Gangs whose promise holds, the oldest promise first."""
+        session = self._session
+        bound = timedelta(seconds=session.policy.reservation_seconds)
+        found: list[tuple[datetime, Crew]] = []
+        if not bound:
+            return []
+        for crew in session.crews.waiting.values():
+            times = [
+                since
+                for member in crew.members
+                if member.status is Status.WAITING and (since := promised_since(member.pod)) is not None
+            ]
+            if times and crew.gang.queue and session.now < max(times) + bound:
+                found.append((max(times), crew))
+                self._until[id(crew)] = max(times) + bound
+        found.sort(key=lambda item: (item[0], session.sort_key(item[1])))
+        return [crew for _, crew in found]
+
+    def _spots(self, crew: Crew, when: When, bands: list[int] | None = None) -> list[PodPlacement]:
+        """Where the next members of a gang would go; the state is left as it is."""
+        state = self._session.state
+        start = state.mark()
+        found = self._place(crew, when, bands)
+        state.undo(start)
+        return found
+
+    def _place(self, crew: Crew, when: When, bands: list[int] | None = None) -> list[PodPlacement]:
+        placer = self._session.placer
+        members = next_members(crew, placer.rank, placer.policy.by_fill)
+        found = placer.place(crew, members, when, bands)
+        return [] if isinstance(found, Failure) else found
+
+    def _let_end(self, until: datetime) -> None:
+        """Count running work that will be gone by then as leaving."""
+        session = self._session
+        for crew in session.crews.running():
+            if crew.waiting:
+                continue
+            running = [member for member in crew.members if member.status is Status.RUNNING]
+            for member in running:
+                end = expected_end(member.pod, session.state.index, session.now)
+                if end is not None and end <= until and member.hold is not None:
+                    session.state.lend(member)
+                    member.become(Status.LEAVING)
+
+    def _fill_back(self, pending: list[Crew], may_try: Callable[[Crew], bool]) -> None:
+        """Let work use what is kept that will be gone before the last one has left for the gangs."""
+        session = self._session
+        room = 0
+        for crew in pending:
+            for spot in self._spots(crew, When.EITHER):
+                room |= 1 << spot.number
+        ready = self._ready(room)
+        if ready is None:
+            return
+        ready = min(ready, *(self._until[id(crew)] for crew in pending))
+        kept = {id(crew) for crew in pending}
+        short = [
+            crew
+            for crew in session.crews.waiting.values()
+            if crew.waiting
+            and crew.gang.queue
+            and id(crew) not in kept
+            and all(
+                self._ends_by(member, ready) for member in crew.members if member.status is Status.WAITING
+            )
+            and may_try(crew)
+        ]
+        order = session.in_turn(short)
+        while (turn := order.pop()) is not None:
+            placed = self._place(turn, When.NOW, [room])
+            for spot in placed:
+                session.state.lend(spot.member)
+            if placed:
+                fresh = [spot.member for spot in placed]
+                session.findings.settling.update(id(member) for member in session.settling.too_early(fresh))
+                session.findings.served(turn)
+                if turn.waiting:
+                    session.push(order, turn)
+        order.close()
+
+    def _ends_by(self, member: Member, time: datetime) -> bool:
+        session = self._session
+        end = expected_end(member.pod, session.state.index, session.now)
+        return end is not None and end <= time
+
+    def _ready(self, room: int) -> datetime | None:
+        """When the last pod has left these nodes at the latest; None if nobody is leaving."""
+        session = self._session
+        state = session.state
+        latest: datetime | None = None
+        for pod in state.index.snapshot.pods:
+            gone = pod.metadata.deletion_timestamp
+            number = state.table.numbers.get(pod.spec.node_name)
+            if gone is None and number is not None and room >> number & 1:
+                gone = expected_end(pod, state.index, session.now)
+            if gone is not None and number is not None and room >> number & 1 and not pod.finished:
+                latest = gone if latest is None else max(latest, gone)
+        return latest
