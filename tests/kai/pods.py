@@ -1,5 +1,6 @@
 """A scenario's tasks as pods, in whatever state a run has brought them to."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -139,7 +140,7 @@ def _number(value: Number) -> str:
 
 def _gang_annotations(job: JobSpec) -> dict[str, str]:
     """What all pods of the job carry. A tree is written only where a number does not say it all."""
-    root = job.sub_groups
+    root = _with_ended(job.sub_groups, Counter(t.sub_group for t in job.tasks if t.status == "Succeeded"))
     plain = len(root.children) == 1 and not root.children[0].children
     minimum = root.children[0].min_available if plain else None
     found = {wire.GANG: job.name, wire.GANG_SIZE: str(max(1, _minimum(root)))}
@@ -152,6 +153,17 @@ def _gang_annotations(job: JobSpec) -> dict[str, str]:
     if job.staleness_grace_seconds is not None:
         found[wire.STALENESS_GRACE] = duration(job.staleness_grace_seconds)
     return found
+
+
+def _with_ended(group: GroupSpec, ended: Mapping[str, int]) -> GroupSpec:
+    """The tree for those who count members that ended well: here they are among the minimum, there not."""
+    if not ended:
+        return group
+    if not group.children:
+        least = (group.min_available or 0) + ended.get(group.name, 0)
+        return msgspec.structs.replace(group, min_available=least)
+    children = tuple(_with_ended(child, ended) for child in group.children)
+    return msgspec.structs.replace(group, children=children)
 
 
 def _minimum(group: GroupSpec) -> int:

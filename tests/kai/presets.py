@@ -28,6 +28,7 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "predicates": ("node_rules",),
     "minruntime": ("min_runtimes",),
     "topology": ("topology",),
+    "dynamicresources": ("labelled_claims",),
 }
 """Which rules of the policy a plugin of the reference stands for: without it they are off."""
 

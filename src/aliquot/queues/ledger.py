@@ -30,10 +30,21 @@ class Ledger:
     preempted holds of what is allocated. What a queue asks for ("requested") is allocated plus pending.
     """
 
-    __slots__ = ("_limits", "_log", "_quotas", "_watchers", "allocated", "fixed", "pending", "tree")
+    __slots__ = (
+        "_bounded",
+        "_limits",
+        "_log",
+        "_quotas",
+        "_watchers",
+        "allocated",
+        "fixed",
+        "pending",
+        "tree",
+    )
 
     def __init__(self, tree: QueueTree) -> None:
         self.tree = tree
+        self._bounded = True
         self.allocated: dict[str, list[Amount]] = {}
         self.fixed: dict[str, list[Amount]] = {}
         self.pending: dict[str, list[Amount]] = {}
@@ -112,6 +123,10 @@ class Ledger:
         """Stop filling a set that `watch` gave."""
         self._watchers = [item for item in self._watchers if item is not found]
 
+    def waive(self) -> None:
+        """Hold no queue to its limit or quota from now on."""
+        self._bounded = False
+
     def excess(self, queue: str, charge: Charge, preemptible: bool = True) -> Excess | None:
         """The first term, from the queue upwards, that the charge would exceed; None if all hold.
 
@@ -121,7 +136,7 @@ class Ledger:
         queue over its limit in one resource still takes work that needs another.
         """
         number = self.tree.numbers.get(queue)
-        if number is None:
+        if number is None or not self._bounded:
             return None
         limits = self._limits.get(number)
         if limits is None:

@@ -67,6 +67,8 @@ def open_session(
         index, tree, devices, board.placed, terms, memory.traits, gpus, memory.charges(fleet)
     )
     users = {key: len(pods) for key, pods in live_consumers(snapshot.pods).items()}
+    if not policy.fair_shares:
+        queues.waive()
     state = ClusterState(index, table, neighbours, devices, queues, parts, users)
     _let_leave(board, memory, state)
     charges: dict[Key, Charge] = {}

@@ -103,7 +103,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     apart on every node. mixed_only_mig: a node with MIG instances as resources of their own takes no other
     work. slices_as_devices: a compute slice of a MIG instance counts as one device in queues, not as a part.
 
-    fair_shares: queues go by fair share and are held to limits and quotas; otherwise by age alone.
+    fair_shares: queues go by fair share, are held to limits and quotas, and reclaim what others have too
+    much of; otherwise they go by age alone.
     fair_resources: the resources that fair shares are computed of; none
     named means accelerators and whatever some queue has terms for. whole_shares: what is over is dealt out
     in whole units (GPUs, thousandths of a core, bytes), as KAI-Scheduler does, not exactly. usage_weight: how
@@ -230,6 +231,8 @@ def fairness(policy: Policy) -> ShareRules:
         if policy.whole_shares
         else ShareRules(resources=policy.fair_resources or None, leaves_only=False)
     )
+    if not policy.fair_shares:
+        rules = replace(rules, order=("age",))
     return replace(
         rules,
         usage_weight=Fraction(policy.usage_weight).limit_denominator(1000),
