@@ -9,11 +9,15 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.cli.world import ROOT
 from tests.inventory.world import NOW
 from tests.web.world import Reader, plan_of, scene, served, stream, without
 
+from aliquot.cli import cluster_input
 from aliquot.controller.live import Live
 from aliquot.inventory.report import Report
+from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
 from aliquot.web import feed as feeding
@@ -28,7 +32,7 @@ async def test_a_page_is_told_everything_at_first() -> None:
     async with served(live) as url, stream(url) as events:
         known = await events.until(1)
 
-    assert [name for name, _ in known.seen] == ["layout", "queues", "waiting", "summary"]
+    assert [name for name, _ in known.seen] == ["layout", "queues", "waiting", "leaving", "summary"]
     assert known.summary["devices"] == 24
     assert known.summary["allocated"] == "6.1"
     assert known.summary["running"] == 3
@@ -36,11 +40,36 @@ async def test_a_page_is_told_everything_at_first() -> None:
     assert len(known.cells) == 24
     assert [node[0] for node in known.layout["nodes"]] == ["plain-0", "plain-1", "split-0"]
     assert set(known.queues) == {"top", "red", "blue"}
+    red = known.queues["red"]
+    assert (red["used"], red["quota"], red["share"], red["shareText"]) == (4, 4, 8, "8")
+    assert (red["wanted"], red["balance"]) == ("6", "4 under")
+    assert known.leaving == {}
     (waiting,) = known.waiting.values()
     assert waiting["name"] == "job/huge"
     assert waiting["reason"] == "OverLimit"
     assert "limit" in waiting["sentence"]
     assert "limit" in waiting["fix"]
+
+
+def two_teams() -> Snapshot:
+    """Research runs on all GPUs of a node, of which half are serving's by quota; serving wants four."""
+    return cluster_input.load([str(ROOT / "examples/saved/two-teams.yaml")], NOW).snapshot
+
+
+async def test_who_leaves_by_the_last_plan_and_who_waits_for_it() -> None:
+    live, state = Live(), two_teams()
+    live.publish(state, decide(state, Policy(every_pod=True), NOW))
+    async with served(live) as url, stream(url) as events:
+        known = await events.until(1)
+
+    (leaves,) = known.leaving.values()
+    assert leaves["key"] == "research/sweep-2"
+    assert (leaves["queue"], leaves["node"], leaves["devices"]) == ("research", "gpu-0", "4")
+    assert (leaves["for"], leaves["forQueue"], leaves["reason"]) == ("pod/model", "serving", "Reclaimed")
+    assert leaves["lost"]
+    (waiting,) = known.waiting.values()
+    assert (waiting["reason"], waiting["position"]) == ("RoomPromised", 1)
+    assert known.queues["research"]["balance"] == "4 over"
 
 
 async def test_only_what_changes_is_told_and_leads_to_the_same_page() -> None:

@@ -99,6 +99,7 @@ class Reader:
     cells: list[Any] = field(default_factory=list)
     queues: dict[str, Any] = field(default_factory=dict)
     waiting: dict[str, Any] = field(default_factory=dict)
+    leaving: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     decisions: list[Any] = field(default_factory=list)
     seen: list[tuple[str, int]] = field(default_factory=list)
@@ -111,7 +112,7 @@ class Reader:
             case "cells":
                 for place, cell in data:
                     self.cells[place] = cell
-            case "queues" | "waiting":
+            case "queues" | "waiting" | "leaving":
                 held: dict[str, Any] = getattr(self, name)
                 if data["all"]:
                     held.clear()
@@ -129,7 +130,7 @@ class Reader:
     @property
     def known(self) -> tuple[Any, ...]:
         """Everything but the decisions, comparable."""
-        return (self.layout, self.cells, self.queues, self.waiting, self.summary)
+        return (self.layout, self.cells, self.queues, self.waiting, self.leaving, self.summary)
 
 
 @contextlib.asynccontextmanager

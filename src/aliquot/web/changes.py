@@ -17,6 +17,7 @@ def everything(view: View) -> Iterator[Event]:
     yield "layout", {**view.layout, "cells": view.cells}
     yield "queues", {"all": True, "set": _keyed(view.queues), "gone": []}
     yield "waiting", {"all": True, "set": _keyed(view.waiting), "gone": []}
+    yield "leaving", {"all": True, "set": _keyed(view.leaving), "gone": []}
     yield "summary", view.summary
 
 
@@ -34,6 +35,7 @@ def changes(before: View, after: View) -> Iterator[Event]:
     for name, old, new in (
         ("queues", before.queues, after.queues),
         ("waiting", before.waiting, after.waiting),
+        ("leaving", before.leaving, after.leaving),
     ):
         difference = _difference(old, new)
         if difference is not None:

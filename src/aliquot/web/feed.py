@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
@@ -15,8 +16,10 @@ import msgspec
 from aliquot.inventory.decisions import told
 from aliquot.inventory.report import Report
 from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.standings import standings
 from aliquot.store.entries import Entry
 from aliquot.store.journal import Journal
 from aliquot.web.changes import Event, changes, everything
@@ -78,6 +81,7 @@ class Feed:
         self._pages: set[_Page] = set()
         self._report: Report | None = None
         self._view: View | None = None
+        self._memory = Memory()
         self._version = -1
         self._numbers: dict[str, int] = {"": NO_QUEUE}
         self._decisions: deque[dict[str, object]] = deque(maxlen=MAX_DECISIONS)
@@ -130,9 +134,11 @@ class Feed:
 
     def _compute(self, snapshot: Snapshot, plan: Plan, version: int) -> tuple[Report, dict[str, int], View]:
         before = (self._report, self._view) if self._report is not None and self._view is not None else None
-        report = Report.of(snapshot, plan, self._policy, previous=self._report)
+        now = datetime.now(UTC)
+        shares = standings(snapshot, self._policy, now, self._memory)
+        report = Report.of(snapshot, plan, self._policy, standings=shares, previous=self._report)
         numbers = number_queues(report, self._numbers)
-        return report, numbers, view(report, version, numbers, before)
+        return report, numbers, view(report, version, numbers, before, now)
 
     def _decided(self, entries: Iterable[Entry]) -> None:
         # What is recorded while the journal is first read is heard and read: it counts once.

@@ -6,6 +6,7 @@ device in the order of the layout, who holds what: most are a number or a short 
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -29,6 +30,9 @@ MAX_WAITING = 200
 
 MAX_QUEUES = 300
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before anything ran: nothing is lost by then."""
+
 ZONE = "topology.kubernetes.io/zone"
 
 FREE = 0
@@ -42,7 +46,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """Everything the page shows but the decisions. Each part is JSON-like and compared as a whole.
 
     layout: products, shapes (device names of a kind of node) and nodes. cells: one for each device. queues,
-    waiting: by key, in order. summary: the figures at the top.
+    waiting, leaving (pods that the last plan makes leave): by key, in order. summary: the figures at the top.
     """
 
     layout: Json
@@ -50,12 +54,19 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     queues: Mapping[str, Json]
     waiting: Mapping[str, Json]
     summary: Json
+    leaving: Mapping[str, Json] = {}
 
 
 def view(
-    report: Report, version: int, numbers: Mapping[str, int], before: tuple[Report, View] | None = None
+    report: Report,
+    version: int,
+    numbers: Mapping[str, int],
+    before: tuple[Report, View] | None = None,
+    now: datetime | None = None,
 ) -> View:
     """The view of a report. numbers: those of its queues, as `number_queues` gave them.
+
+    now: the time by which the work is counted that is lost by what leaves; None leaves that out.
 
     before: the report and view of an earlier moment, of which the unchanged parts are taken over.
     """
@@ -76,6 +87,7 @@ def view(
         queues=_queues(report, numbers),
         waiting=_waiting(report, numbers),
         summary=_summary(report, version),
+        leaving=_leaving(report, numbers, now),
     )
 
 
@@ -172,6 +184,10 @@ def _queue(queue: QueueState, numbers: Mapping[str, int], total: int, order: int
         "used": _number(gpu.used),
         "usedText": amounts.amount(gpu.used),
         "quota": _number(gpu.quota),
+        "share": _number(gpu.share),
+        "shareText": amounts.amount(gpu.share),
+        "wanted": amounts.amount(gpu.wanted) if gpu.wanted else "",
+        "balance": _balance(gpu),
         "limit": _number(gpu.limit),
         "of": _number(_whole(gpu, total)),
         "running": queue.running,
@@ -179,6 +195,14 @@ def _queue(queue: QueueState, numbers: Mapping[str, int], total: int, order: int
         "problem": queue.problem,
         "others": [_resource(state) for state in queue.resources[1:4]],
     }
+
+
+def _balance(resource: ResourceState) -> str:
+    """ "3 over" or "2 under" the fair share; "" at it, or where it is not known."""
+    balance = resource.balance
+    if not balance:
+        return ""
+    return f"{amounts.amount(balance)} over" if balance > 0 else f"{amounts.amount(-balance)} under"
 
 
 def _whole(resource: ResourceState, total: int) -> int:
@@ -217,6 +241,28 @@ def _waiting(report: Report, numbers: Mapping[str, int]) -> dict[str, Json]:
             **verdict_texts(state.verdict),
         }
         for order, state in enumerate(waiting[:MAX_WAITING])
+    }
+
+
+def _leaving(report: Report, numbers: Mapping[str, int], now: datetime | None) -> dict[str, Json]:
+    """The pods that the plan makes leave, at most MAX_WAITING of them."""
+    found = report.evictions(now or EPOCH)[:MAX_WAITING]
+    return {
+        f"{item.pod.namespace}/{item.pod.name}": {
+            "queue": item.queue,
+            "number": numbers.get(item.queue, NO_QUEUE),
+            "order": order,
+            "node": item.node,
+            "devices": amounts.fraction(item.devices),
+            "for": workload_name(item.beneficiary) if item.beneficiary is not None else "",
+            "forQueue": item.for_queue,
+            "movedTo": item.moved_to,
+            "lost": amounts.duration(item.lost_seconds)
+            if now is not None and item.lost_seconds is not None
+            else "",
+            **verdict_texts(item.verdict),
+        }
+        for order, item in enumerate(found)
     }
 
 

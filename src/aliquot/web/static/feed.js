@@ -6,6 +6,7 @@ export const state = {
   cells: [],
   queues: new Map(),
   waiting: new Map(),
+  leaving: new Map(),
   decisions: [],
   summary: null,
 };
@@ -13,7 +14,7 @@ export const state = {
 const MAX_DECISIONS = 200;
 const listeners = new Map();
 
-/** Call `listener(detail)` after each change of one part: layout, cells, queues, waiting, decisions, summary. */
+/** Call `listener(detail)` after each change of one part: layout, cells, queues, waiting, leaving, decisions, summary. */
 export function on(part, listener) {
   if (!listeners.has(part)) listeners.set(part, []);
   listeners.get(part).push(listener);
@@ -39,6 +40,7 @@ const handlers = {
   },
   queues: (data) => merge(state.queues, data),
   waiting: (data) => merge(state.waiting, data),
+  leaving: (data) => merge(state.leaving, data),
   summary(data) {
     state.summary = data;
   },
@@ -70,6 +72,8 @@ export function connect() {
 /** The queues in the order of the tree. */
 export const queues = () => [...state.queues.values()].sort((a, b) => a.order - b.order);
 export const waiting = () => [...state.waiting.values()].sort((a, b) => a.order - b.order);
+
+export const leaving = () => [...state.leaving.values()].sort((a, b) => a.order - b.order);
 
 /** The name that people see for a queue's number. */
 export function queueName(number) {

@@ -1,7 +1,7 @@
 /** Queues, waiting workloads, decisions, the legend and the figures at the top. */
 
 import { byId, clock, element, keep, setText, since } from "./dom.js";
-import { on, queues, state, waiting } from "./feed.js";
+import { leaving, on, queues, state, waiting } from "./feed.js";
 import { colour } from "./palette.js";
 
 let chosen = 0;
@@ -17,13 +17,15 @@ export function startPanels(choose, open) {
   on("queues", () => { showQueues(pick); showLegend(pick); });
   on("layout", () => showLegend(pick));
   on("waiting", () => showWaiting(open));
+  on("leaving", showLeaving);
   on("decisions", () => showDecisions(open));
   on("summary", showFigures);
   document.addEventListener("recolour", () => {
-    for (const list of [byId("queues"), byId("legend"), byId("waiting")]) list.replaceChildren();
+    for (const list of [byId("queues"), byId("legend"), byId("waiting"), byId("leaving")]) list.replaceChildren();
     showQueues(pick);
     showLegend(pick);
     showWaiting(open);
+    showLeaving();
   });
   setInterval(() => {
     for (const node of document.querySelectorAll("[data-since]")) setText(node, since(node.dataset.since));
@@ -52,7 +54,7 @@ function showLegend(pick) {
 
 function showQueues(pick) {
   const items = queues().map((queue) => ({ ...queue, chosen: queue.number === chosen }));
-  setText(byId("queues-sub"), items.length ? "GPUs used of limit; the mark is the quota" : "");
+  setText(byId("queues-sub"), items.length ? "GPUs used; the band is the fair share, the mark the quota" : "");
   if (!items.length) {
     byId("queues").replaceChildren(element("li", { class: "empty" }, "No queues. Work runs first come, first served."));
     return;
@@ -62,11 +64,16 @@ function showQueues(pick) {
 
 function queueItem(queue, pick) {
   const whole = queue.limit ?? queue.of ?? 0;
-  const scale = Math.max(whole, queue.used, queue.quota ?? 0) || 1;
+  const scale = Math.max(whole, queue.used, queue.quota ?? 0, queue.share ?? 0) || 1;
   const fill = element("i");
   fill.style.width = `${(100 * queue.used) / scale}%`;
   fill.style.background = colour(queue.number);
   const bar = element("div", { class: "bar", "aria-hidden": "true" }, fill);
+  if (queue.share !== null) {
+    const band = element("span");
+    band.style.width = `${(100 * queue.share) / scale}%`;
+    bar.append(band);
+  }
   if (queue.quota !== null && queue.quota > 0 && queue.quota <= scale) {
     const mark = element("b");
     mark.style.left = `calc(${(100 * queue.quota) / scale}% - 1px)`;
@@ -83,7 +90,10 @@ function queueItem(queue, pick) {
     element("div", { class: "queue-foot" },
       element("span", {}, `${queue.running} running`),
       queue.waiting ? element("span", { class: "waits" }, `${queue.waiting} waiting`) : null,
-      queue.quota !== null ? element("span", {}, `quota ${trim(queue.quota)}`) : null,
+      queue.share !== null ? element("span", {}, `fair share ${queue.shareText}`) : null,
+      queue.balance ? element("span", { class: queue.balance.endsWith("over") ? "over" : "under" }, queue.balance) : null,
+      queue.wanted ? element("span", {}, `${queue.wanted} wanted`) : null,
+      queue.quota !== null ? element("span", {}, queue.quota < 0 ? "no bound to the quota" : `quota ${trim(queue.quota)}`) : null,
       queue.limit !== null ? element("span", {}, `limit ${trim(queue.limit)}`) : null,
       ...queue.others.map(([name, used, limit]) => element("span", {}, `${name} ${used}/${limit}`)),
       queue.problem ? element("span", { class: "broken" }, queue.problem) : null));
@@ -110,6 +120,18 @@ function showWaiting(open) {
         element("span", { "data-since": item.since }, since(item.since)))),
     element("p", {}, element("span", { class: "tag reason" }, item.reason || "Undecided"), " ", item.sentence),
     item.fix ? element("p", { class: "fix" }, item.fix) : null));
+}
+
+function showLeaving() {
+  const items = leaving();
+  byId("leaving-box").hidden = !items.length;
+  keep(byId("leaving"), items, (item) => item.key, (item) => element("li", {},
+    element("div", { class: "waiting-line" },
+      swatch(item.number),
+      element("b", {}, item.key),
+      element("span", { class: "place" }, `${item.devices} on ${item.node}${item.movedTo ? ` → ${item.movedTo}` : ""}`)),
+    element("p", {}, element("span", { class: "tag leaves" }, item.reason), " ", item.sentence),
+    item.lost ? element("p", { class: "cost" }, `${item.lost} of its work is lost`) : null));
 }
 
 function showDecisions(open) {
