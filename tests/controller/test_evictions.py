@@ -197,6 +197,21 @@ async def test_nobody_leaves_for_a_plan_that_the_cluster_has_overtaken(
     assert await leaves(client, "low-1", "low-2") == [False, False]
 
 
+async def test_what_is_said_on_pods_meanwhile_makes_no_difference(
+    client: Client, mirror: Mirror, writer: Writer, waiting: Pod
+) -> None:
+    victim = await running(client, mirror, "low")
+    plan, snapshot = making_room(waiting, victim), mirror.snapshot()
+    said = {"status": {"conditions": [{"type": "aliquot.dev/Placed", "status": "False", "reason": "X"}]}}
+    for name in ("low", "high"):
+        await seen(mirror, decode_pod(await client.patch(PODS, name, said, "default", subresource="status")))
+
+    (outcome,) = await Enactor(writer).enact(plan, snapshot)
+
+    assert outcome.problem is None
+    assert await leaves(client, "low") == [True]
+
+
 async def test_parts_of_devices_are_written_on_the_pod_when_it_is_let_go(
     client: Client, mirror: Mirror, writer: Writer, waiting: Pod
 ) -> None:

@@ -66,9 +66,7 @@ class Evictions:
         known = before.get((ref.namespace, ref.name))
         if pod is None or pod.metadata.uid != ref.uid:
             raise ConflictError(ref, "is gone")
-        if known is None or (
-            pod is not known and pod.metadata.resource_version != known.metadata.resource_version
-        ):
+        if known is None or not _as_it_was(pod, known):
             raise ConflictError(ref, "has changed since it was decided who leaves for whom")
 
     async def _ask(self, actions: Sequence[Evict]) -> frozenset[str]:
@@ -182,6 +180,21 @@ class Evictions:
                 PODS, meta.name, patch, meta.namespace, kind=PatchType.STRATEGIC, subresource="status"
             )
         )
+
+
+def _as_it_was(pod: Pod, known: Pod) -> bool:
+    """Nothing has changed that a decision depends on; conditions, which are written all the time, aside."""
+    if pod is known:
+        return True
+    now, then = pod.metadata, known.metadata
+    return (
+        pod.spec == known.spec
+        and pod.status.phase == known.status.phase
+        and now.deletion_timestamp == then.deletion_timestamp
+        and now.labels == then.labels
+        and now.annotations == then.annotations
+        and now.owner_references == then.owner_references
+    )
 
 
 def _budget(error: ApiError) -> str:
