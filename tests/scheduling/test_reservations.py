@@ -130,8 +130,8 @@ class Cluster:
 
 
 def contended(**options):
-    """Queue a holds two of four GPUs and is entitled to none of them; a gang of b wants all four. Pods of c come
-    meanwhile; it is as far below its share as b is."""
+    """Queue a holds two of four GPUs and is entitled to none of them; a gang of b wants all four. Pods of c
+    come meanwhile; it is as far below its share as b is."""
     return Cluster(
         gpu_node("n1", 4),
         queue("a", quota={"gpu": "0"}),

@@ -1,5 +1,6 @@
 """`aliquot plan`."""
 
+import asyncio
 import contextlib
 import sys
 from collections.abc import Iterator
@@ -8,14 +9,17 @@ from pathlib import Path
 
 import click
 
-from aliquot.cli import cluster_input, openb_input, planning
+from aliquot.cli import cluster, cluster_input, defragmenting, openb_input, planning
+from aliquot.cli.cluster import target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
 from aliquot.cli.output import note, write, write_document
 from aliquot.inventory.report import Report
 from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling import defragmentation
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
+from aliquot.scheduling.defragmentation import Budget
 from aliquot.scheduling.policy import Policy
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -42,6 +46,27 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option("--strict-fifo", is_flag=True, help="Let nothing overtake what waits for room in its queue.")
 @click.option("--at", default="", metavar="TIME", help="The time to decide at (RFC 3339); now if left out.")
+@click.option(
+    "--defragment",
+    is_flag=True,
+    help="Show which pods to move so that more nodes are idle; without files those of the cluster.",
+)
+@click.option(
+    "--budget",
+    type=click.IntRange(0, 100_000),
+    default=16,
+    show_default=True,
+    metavar="PODS",
+    help="With --defragment: how many pods may be moved.",
+)
+@click.option(
+    "--lost-work",
+    type=click.IntRange(0),
+    default=None,
+    metavar="SECONDS",
+    help="With --defragment: how much work may be lost by it, in device-seconds; any amount if left out.",
+)
+@target_options
 def plan(
     files: tuple[str, ...],
     more: tuple[str, ...],
@@ -49,14 +74,22 @@ def plan(
     output: str,
     strict_fifo: bool,
     at: str,
+    defragment: bool,
+    budget: int,
+    lost_work: int | None,
+    kubeconfig: str,
+    context: str,
 ) -> int:
     """Read cluster objects and workloads, decide, and show what would run where and what would wait.
 
     Works on files alone: no cluster is asked or changed. Objects of a saved cluster (`kubectl get -o yaml`),
     fleet files and plain manifests may be mixed. Pods of Jobs and Deployments and claims of templates are
-    made as their controllers would make them.
+    made as their controllers would make them. With --defragment nothing is changed either.
     """
     names = (*files, *more)
+    if defragment and not names and not openb:
+        seen = asyncio.run(cluster.snapshot(cluster.Target(kubeconfig, context)))
+        return _defragment(seen, Policy(), _time(at), Budget(moves=budget, device_seconds=lost_work), output)
     if bool(names) == bool(openb):
         raise Failure("give files with -f, or --openb NODES.csv PODS.csv (and not both)")
     now = _time(at)
@@ -75,6 +108,8 @@ def plan(
                     note(f"note: a plan does not depend on {kinds}")
     except InputError as error:
         raise Failure(str(error)) from None
+    if defragment:
+        return _defragment(snapshot, policy, now, Budget(moves=budget, device_seconds=lost_work), output)
     return _show(snapshot, policy, now, output, listed=openb is None or output == "wide")
 
 
@@ -98,6 +133,20 @@ def _show(snapshot: Snapshot, policy: Policy, now: datetime, output: str, *, lis
         for line in planning.summary_lines(summary):
             click.echo(line)
     return 1 if summary.waiting else 0
+
+
+def _defragment(snapshot: Snapshot, policy: Policy, now: datetime, budget: Budget, output: str) -> int:
+    with _progress(f"Looking for moves on {len(snapshot.nodes)} nodes"):
+        found = defragmentation.defragment(snapshot, policy, now, budget)
+    if output in ("json", "yaml"):
+        write_document(defragmenting.document(found), output)
+        return 0
+    if found.reliefs:
+        write(defragmenting.move_table(found), output)
+        click.echo()
+    for line in defragmenting.summary_lines(found):
+        click.echo(line)
+    return 0
 
 
 def _time(text: str) -> datetime:
