@@ -104,6 +104,9 @@ class Reporter:
                 self._events.add(event)
 
     def _wanted(self, decision: Decision, outcome: Outcome | None, leaving: ByNode) -> Iterator[_Wanted]:
+        if outcome is None and decision.actions:
+            # It was refused and is left alone for a while: what was said about that holds.
+            return
         if outcome is not None and outcome.refused:
             message = str(outcome.problem)
             for ref in decision.pods:
