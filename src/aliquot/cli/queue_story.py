@@ -106,7 +106,7 @@ def lines(told: QueueStory) -> Iterable[str]:
             yield f"Fair share of {resource.name}"
             yield from _terms(resource.terms, told.path)
     if told.rights is not None:
-        yield from _rights(told.rights)
+        yield from _rights(told.rights, waits=bool(queue.resource(GPU).wanted))
 
 
 def _headline(queue: QueueState) -> str:
@@ -161,10 +161,12 @@ def _round(item: Surplus, terms: FairShare) -> str:
     return f"of {amount(item.over)} over: part {part} (weight {terms.weight} of {terms.weights}{past})"
 
 
-def _rights(found: Rights) -> Iterable[str]:
+def _rights(found: Rights, *, waits: bool) -> Iterable[str]:
     yield ""
     yield "May take from"
-    if found.refusal is not None:
+    if not waits:
+        yield "  nobody: nothing waits in it"
+    elif found.refusal is not None:
         yield from _wrapped(f"nobody: {refused(found.refusal)}", 2, 4)
     else:
         yield from _queues(found.takes, "nobody: no other queue holds more than it is entitled to")

@@ -78,7 +78,9 @@ def story(report: Report, ref: ObjectRef, nodes: Sequence[NodeFact], history: tu
 def document(told_story: Story) -> dict[str, Any]:
     """The story for programs."""
     state = told_story.state
-    verdict = state.verdict if state is not None and state.status is Status.WAITING else None
+    verdict = (
+        state.verdict if state is not None and (state.lacking or state.status is Status.WAITING) else None
+    )
     return {
         "apiVersion": API_VERSION,
         "kind": "Explanation",
@@ -88,6 +90,7 @@ def document(told_story: Story) -> dict[str, Any]:
         "position": state.position if state is not None else 0,
         "podsReady": state.ready if state is not None else 0,
         "podsTotal": state.total if state is not None else 0,
+        "podsWaiting": state.lacking if state is not None else 0,
         "nodes": list(state.nodes) if state is not None else [],
         "reason": verdict.reason.value if verdict is not None else "",
         "message": sentence(verdict) if verdict is not None else "",
@@ -134,7 +137,7 @@ def lines(told_story: Story, now: datetime) -> Iterable[str]:
     else:
         yield from _wrapped(f"{name} {_headline(state)}", 0)
         yield ""
-        if state.status is Status.WAITING and state.verdict is not None:
+        if (state.lacking or state.status is Status.WAITING) and state.verdict is not None:
             yield from _wrapped(paragraph(state.verdict), 2)
             yield ""
         yield from _leaving(state)
@@ -169,6 +172,9 @@ def _headline(state: WorkloadState) -> str:
             return f"starts{where}."
         case Status.RUNNING if state.leaving:
             return f"runs{where} and has to leave: {state.leaving[0].verdict.reason.value}."
+        case Status.RUNNING if state.lacking and state.verdict is not None:
+            rest = "1 more pod waits" if state.lacking == 1 else f"{state.lacking} more pods wait"
+            return f"runs{where}; {rest}: {state.verdict.reason.value}."
         case Status.RUNNING:
             return f"runs{where}."
         case Status.TERMINATING:

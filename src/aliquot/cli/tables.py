@@ -209,7 +209,7 @@ def workloads(
 
 
 def _workload_cells(state: WorkloadState, now: datetime) -> tuple[str, ...]:
-    waits = state.status is Status.WAITING
+    waits = state.status is Status.WAITING or state.lacking > 0
     verdict = state.verdict if waits else None
     if verdict is None and state.leaving:
         verdict = state.leaving[0].verdict
@@ -245,6 +245,7 @@ def _workload_item(state: WorkloadState) -> dict[str, Any]:
         "pods": [pod.name for pod in state.pods],
         "claims": [claim.name for claim in state.claims],
         "position": state.position,
+        "podsWaiting": state.lacking,
         "decision": state.decision,
         "verdict": plain(state.verdict) if state.verdict is not None else None,
         "message": sentence(state.verdict) if state.verdict is not None else "",

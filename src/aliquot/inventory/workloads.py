@@ -39,8 +39,8 @@ class WorkloadState:
     ready, total: pods that run, and all that it has or must have. devices: accelerators held, parts of one as
     fractions; claims: their claims. nodes: where its pods are, or will be by the plan. position: in its
     queue, from 1, 0 when it does not wait. verdict: why it waits, None when that is not known or it does not.
-    decision: the id of the plan's decision on it, "" if there is none. leaving: its pods that the plan makes
-    leave, and why.
+    decision: the id of the plan's decision on it, "" if there is none. lacking: how many of its pods wait, of
+    one that runs with fewer than it may have, too. leaving: its pods that the plan makes leave, and why.
     """
 
     ref: ObjectRef
@@ -57,6 +57,7 @@ class WorkloadState:
     position: int = 0
     verdict: Verdict | None = None
     decision: str = ""
+    lacking: int = 0
     leaving: tuple[Evict, ...] = ()
 
 
@@ -67,7 +68,8 @@ class WorkloadTable:
     workloads: tuple[WorkloadState, ...]
 
     def waiting(self) -> tuple[WorkloadState, ...]:
-        return tuple(item for item in self.workloads if item.status is Status.WAITING)
+        """Those that wait, and those that run while some of their pods wait."""
+        return tuple(item for item in self.workloads if item.status is Status.WAITING or item.lacking)
 
 
 def workload_table(owners: Owners, devices: DeviceTable, plan: Plan) -> WorkloadTable:
@@ -109,6 +111,7 @@ def _state(
     running = [pod for pod in group.pods if pod.status.phase == "Running" and live(pod)]
     status = _status(group, decision, len(running))
     holders = tuple(holders)
+    lacking = len(decision.pods) if decision is not None and decision.verdict is not None else 0
     return WorkloadState(
         ref=gang.ref,
         queue=gang.queue,
@@ -121,9 +124,10 @@ def _state(
         nodes=_nodes(group.pods, decision),
         pods=tuple(pod.ref for pod in group.pods),
         claims=tuple({holder.claim: None for holder in holders if holder.claim is not None}),
-        position=decision.position if decision is not None and status is Status.WAITING else 0,
+        position=decision.position if decision is not None and (lacking or status is Status.WAITING) else 0,
         verdict=decision.verdict if decision is not None else None,
         decision=decision.id if decision is not None else "",
+        lacking=lacking,
         leaving=leaving,
     )
 

@@ -237,6 +237,7 @@ def _waiting(report: Report, numbers: Mapping[str, int]) -> dict[str, Json]:
             "order": order,
             "position": state.position,
             "pods": state.total,
+            "lacking": state.lacking,
             "since": state.created.isoformat(),
             **verdict_texts(state.verdict),
         }
@@ -273,7 +274,7 @@ def verdict_texts(verdict: Verdict | None) -> dict[str, str]:
     return {
         "reason": verdict.reason.value,
         "sentence": sentence(verdict),
-        "fix": fix_sentence(verdict.fix) if verdict.fix is not None else "",
+        "fix": fix_sentence(verdict.fix) if verdict.fix is not None and verdict.fix.change != "wait" else "",
     }
 
 

@@ -54,7 +54,7 @@ function showLegend(pick) {
 
 function showQueues(pick) {
   const items = queues().map((queue) => ({ ...queue, chosen: queue.number === chosen }));
-  setText(byId("queues-sub"), items.length ? "GPUs used; the band is the fair share, the mark the quota" : "");
+  setText(byId("queues-sub"), items.length ? "bar: GPUs used · line: fair share · mark: quota" : "");
   if (!items.length) {
     byId("queues").replaceChildren(element("li", { class: "empty" }, "No queues. Work runs first come, first served."));
     return;
@@ -69,11 +69,8 @@ function queueItem(queue, pick) {
   fill.style.width = `${(100 * queue.used) / scale}%`;
   fill.style.background = colour(queue.number);
   const bar = element("div", { class: "bar", "aria-hidden": "true" }, fill);
-  if (queue.share !== null) {
-    const band = element("span");
-    band.style.width = `${(100 * queue.share) / scale}%`;
-    bar.append(band);
-  }
+  const share = element("i");
+  share.style.width = `${(100 * (queue.share ?? 0)) / scale}%`;
   if (queue.quota !== null && queue.quota > 0 && queue.quota <= scale) {
     const mark = element("b");
     mark.style.left = `calc(${(100 * queue.quota) / scale}% - 1px)`;
@@ -87,6 +84,7 @@ function queueItem(queue, pick) {
         onclick: () => pick(queue.number) }, swatch(queue.number), queue.name || "no queue"),
       element("span", { class: "amount" }, element("b", {}, queue.usedText), element("span", {}, `${of}${percent}`))),
     bar,
+    queue.share !== null ? element("div", { class: "bar share", "aria-hidden": "true" }, share) : null,
     element("div", { class: "queue-foot" },
       element("span", {}, `${queue.running} running`),
       queue.waiting ? element("span", { class: "waits" }, `${queue.waiting} waiting`) : null,
@@ -116,6 +114,7 @@ function showWaiting(open) {
       swatch(item.number),
       element("button", { type: "button", onclick: () => open(...item.key.split("/")) }, `${item.namespace}/${item.name}`),
       element("span", { class: "place" },
+        item.lacking && item.lacking < item.pods ? `${item.lacking} of ${item.pods} pods · ` : "",
         item.position ? `#${item.position} in ${item.queue || "no queue"} · ` : "",
         element("span", { "data-since": item.since }, since(item.since)))),
     element("p", {}, element("span", { class: "tag reason" }, item.reason || "Undecided"), " ", item.sentence),
