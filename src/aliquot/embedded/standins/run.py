@@ -10,6 +10,7 @@ from datetime import datetime
 from aliquot.embedded.hooks import Object
 from aliquot.embedded.registry import Registry
 from aliquot.embedded.standins.binder import Binder
+from aliquot.embedded.standins.budgets import DisruptionBudgets
 from aliquot.embedded.standins.deployments import Deployments
 from aliquot.embedded.standins.device_taints import DeviceTaintEviction
 from aliquot.embedded.standins.event_expiry import EventExpiry
@@ -70,6 +71,7 @@ class StandIns:
             PodsOfLostNodes(cluster, quarantine_seconds),
             TaintEviction(cluster),
             DeviceTaintEviction(cluster),
+            DisruptionBudgets(cluster),
             EventExpiry(cluster),
         )
         self._prompt = tuple(part for part in self._parts if not part.patient)
