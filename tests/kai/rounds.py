@@ -10,10 +10,12 @@ from tests.kai.pods import HOLDING, LEAVING, WAITING, Standing, pods
 from tests.kai.presets import policy
 from tests.kai.scenario import JobSpec, Scenario, TaskSpec
 
-from aliquot.model.meta import KubernetesObject
+from aliquot.model.core import Pod
+from aliquot.model.meta import Condition, KubernetesObject
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import FIELDS, Snapshot
 from aliquot.model.topology import Topology
+from aliquot.model.verdicts import PLACED, Reason
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
@@ -63,6 +65,7 @@ class Run:
     _claims: dict[tuple[str, str], ResourceClaim] = field(init=False)
     _lasting: list[KubernetesObject] = field(init=False)
     _memory: Memory = field(default_factory=Memory)
+    _promised: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         scenario = self.scenario
@@ -106,8 +109,20 @@ class Run:
         """The cluster as it stands."""
         found: list[KubernetesObject] = [*self._lasting, *self._claims.values()]
         for job in self.scenario.jobs:
-            found += pods(job, self.standings)
+            found += (self._told(pod) for pod in pods(job, self.standings))
         return Snapshot.of(found)
+
+    def _told(self, pod: Pod) -> Pod:
+        """The pod with what the controller would have written about a promise in the round before."""
+        if pod.name not in self._promised:
+            return pod
+        told = Condition(
+            type=PLACED,
+            status="False",
+            reason=Reason.ROOM_PROMISED.value,
+            last_transition_time=objects.NOW,
+        )
+        return replace(pod, status=replace(pod.status, conditions=(told,)))
 
     def plan(self, snapshot: Snapshot) -> Plan:
         """What is decided about the cluster."""
@@ -135,6 +150,11 @@ class Run:
             carried[task.name] = carry(job, after[task.name])
             if carried[task.name].status in WAITING:
                 gone.add(task.name)
+        self._promised = {
+            name
+            for name, standing in after.items()
+            if standing.status == "Pipelined" and self.standings[name].status in WAITING
+        }
         self.standings = carried
         self._claims = {claim.key: _released(claim, gone) for claim in claims}
 

@@ -8,7 +8,7 @@ from aliquot.fractions.charges import device_charge, pending_charge, smallest_me
 from aliquot.fractions.devices import NodeDevices, node_devices
 from aliquot.fractions.groups import places
 from aliquot.fractions.ledger import DeviceLedger, Shift
-from aliquot.fractions.parts import Choice
+from aliquot.fractions.parts import Choice, fits_later, part_on
 from aliquot.fractions.refusals import NodeRules, Refusal, refusal
 from aliquot.fractions.requests import WHOLE, GpuRequest, Kind
 from aliquot.model.core import Pod
@@ -99,6 +99,16 @@ class PartsInUse:
     def free(self, number: int) -> float:
         """What is left in shared devices of the node later, in devices."""
         return self._ledger.spare(number, later=True) / WHOLE
+
+    def memory(self, number: int) -> int:
+        """Memory in MiB of each device of the node, as far as it is known."""
+        return self._ledger.devices[number].memory_mib or 0
+
+    def rooms(self, number: int, request: GpuRequest) -> int:
+        """How many devices that are shared already have room for a part of the request later."""
+        devices = self._ledger.devices[number]
+        part = part_on(request, devices)
+        return sum(fits_later(group, part, devices) for group in self._ledger.groups(number).values())
 
     def charge(self, number: int, request: GpuRequest) -> Amount:
         """What the request counts for on the node, in billionths of an accelerator."""

@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 
+from aliquot.fractions.requests import Kind
 from aliquot.model.verdicts import Fact, Reason, Verdict
-from aliquot.queues.amounts import GPU, UNIT, Charge, shown, total
+from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown, total
 from aliquot.queues.order import VictimOrder
 from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
@@ -288,15 +289,27 @@ class Consolidate(Taker):
         return crew.gang.preemptible
 
     def may_try(self, crew: Crew) -> bool:
-        """Only if the accelerators free in all would be enough."""
+        """Only if the accelerators free in all would be enough, and their memory for requests by memory."""
         session = self._session
         if session.policy.consolidation_budget == 0:
             return False
-        wanted = session.next_charge(crew).get(GPU, 0)
         state = session.state
-        nodes = range(len(state.table.nodes))
-        free = sum(state.free_accelerators(number) + state.parts.free(number) for number in nodes)
-        return free + 1e-6 >= wanted / UNIT
+        wanted: Amount = 0
+        memory = 0
+        for member in next_members(crew, session.placer.rank, session.policy.by_fill):
+            assert member.facts is not None
+            gpus = member.facts.gpus
+            if gpus is not None and gpus.kind is Kind.MEMORY:
+                memory += gpus.memory_mib * gpus.devices
+            else:
+                wanted += state.wanted(member.facts).get(GPU, 0)
+        free = free_memory = 0.0
+        for number in range(len(state.table.nodes)):
+            here = state.free_accelerators(number) + state.parts.free(number)
+            free += here
+            if memory:
+                free_memory += here * state.parts.memory(number)
+        return free + _SLACK >= wanted / UNIT and free_memory + _SLACK >= memory
 
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
         budget = self._session.policy.consolidation_budget
@@ -369,6 +382,10 @@ def _fullness(crew: Crew, asked: set[int]) -> int:
             return -1
         above = max(above, int(left > leaf.minimum))
     return above
+
+
+_SLACK = 1e-6
+"""For the rounding of fractions."""
 
 
 def _elastic(crew: Crew) -> bool:
