@@ -42,7 +42,7 @@ def test_json_of_a_trace(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert status == 0
     assert found["policy"] == "BestFit"
     assert list(found["allocated_percent"]) == ["95", "100", "110", "120", "130"]
-    assert found["allocated_percent"]["110"] >= 90
+    assert 50 < found["allocated_percent"]["110"] <= 100
     assert found["allocated_percent"]["130"] is None, "no pod arrives between 129 and 131 %"
     assert (found["trace"], found["seeds"]) == ("tiny", [42])
     assert "decisions/s" in err

@@ -12,7 +12,7 @@ The mix of pods is learnt from the arrivals so far, anew whenever their number h
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from aliquot.packing.cluster import WHOLE, Demand, State
@@ -23,6 +23,9 @@ from aliquot.packing.placer import Stateless
 PATTERN_WEIGHT = 100.0
 FILLING_WEIGHT = 4.0
 """Weights of the first and second loss against the third. Between 3 and 20 the second hardly matters."""
+
+WHOLE_NODE_TENTHS = 9
+"""What a pod for a whole node takes of its CPU and memory, in tenths."""
 
 LONGEST_PERIOD = 16_384
 """Arrivals after which the mix is learnt anew at the latest."""
@@ -69,6 +72,7 @@ class ExpectedCapacity(Stateless):
         self._counts: Counter[Demand] = Counter()
         self._seen = 0
         self._learn_at = 1
+        self._shapes: dict[tuple[str, int], tuple[int, int]] = {}
         self._values: dict[_Outline, float] = {}
         self._views: dict[tuple[str, tuple[int, ...]], _View] = {}
         self._groups: dict[str, list[_Group]] = {}
@@ -149,9 +153,26 @@ class ExpectedCapacity(Stateless):
         prices = part_prices(parts)
         self._worth = worth_of_rooms(prices)
         self._filling = Filling({kind: count / self._seen for kind, count in fillers.items()}, prices)
+        for kind in self._whole_nodes(states):
+            kinds[kind] += 1
         self._groups = _weighed(kinds, states)
         self._values.clear()
         self._views.clear()
+
+    def _whole_nodes(self, states: Sequence[State]) -> Iterator[_MergedKind]:
+        """A pod that takes nearly all of a node, for each shape of nodes seen so far.
+
+        It counts as if it had come once: large pods are rare, and the first of them should find a node.
+        """
+        for state in states:
+            shape = (state.model, len(state.gpus))
+            cpu, memory = self._shapes.get(shape, (0, 0))
+            if state.cpu > cpu or state.memory > memory:
+                self._shapes[shape] = (max(cpu, state.cpu), max(memory, state.memory))
+        for (_, number), (cpu, memory) in self._shapes.items():
+            if number > 1:
+                most_cpu = cpu * WHOLE_NODE_TENTHS // 10 // CPU_STEP
+                yield (number, WHOLE, most_cpu, memory * WHOLE_NODE_TENTHS // 10 // MEMORY_STEP, ())
 
 
 def _weighed(kinds: Mapping[_MergedKind, int], states: Sequence[State]) -> dict[str, list[_Group]]:
