@@ -8,7 +8,7 @@ import msgspec
 
 from aliquot.cli.output import API_VERSION
 from aliquot.cli.queue_tables import share_terms, text
-from aliquot.inventory.amounts import amount
+from aliquot.inventory.amounts import amount, percent
 from aliquot.inventory.queues import QueueState
 from aliquot.inventory.report import Report
 from aliquot.queues.amounts import UNIT, Amount
@@ -156,7 +156,7 @@ def _bound(value: Amount | None) -> str:
 def _round(item: Surplus, terms: FairShare) -> str:
     if item.rest:
         return f"of {amount(item.over)} left by rounding"
-    past = f", past use {amount(terms.usage)}" if terms.usage else ""
+    past = f", past use {percent(terms.usage, UNIT)}" if terms.usage else ""
     part = amount(item.part * UNIT)
     return f"of {amount(item.over)} over: part {part} (weight {terms.weight} of {terms.weights}{past})"
 
