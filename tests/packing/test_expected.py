@@ -130,7 +130,6 @@ def test_the_first_pod_for_a_whole_node_finds_one_that_was_kept() -> None:
     few = [Node(f"few-{number}", 128_000, 786_432, 8, "G3") for number in range(3)]
     many = [Node(f"many-{number}", 96_000, 393_216, 8, "G2") for number in range(12)]
     placer = Placer([*few, *many], ExpectedCapacity())
-    for _ in range(40):
+    for _ in range(60):
         assert placer.place(ONE) is not None
-        assert placer.place(HALF) is not None
     assert placer.place(Demand(112_000, 640_000, 8, 1000)) in (0, 1, 2)
