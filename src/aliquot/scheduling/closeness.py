@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
+from aliquot.fractions.requests import GpuRequest, Kind
 from aliquot.queues.amounts import GPU, UNIT
 from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.requests import CPU, MEMORY
-from aliquot.scheduling.state import ClusterState
+from aliquot.scheduling.state import MOST_TASKS, ClusterState
 from aliquot.scheduling.topologies import Topologies
 from aliquot.topology.findings import Shortfall, shortfalls
-from aliquot.topology.room import Need, Room
+from aliquot.topology.room import Need, Room, Shape
 from aliquot.topology.search import Span, candidates, node_scores
 from aliquot.topology.tree import TopologyTree
 from aliquot.workloads.subgroups import SubGroup, TopologyConstraint
@@ -59,7 +60,9 @@ class Closeness:
             yield within, bands
             return
         room = self._room(tree)
-        need = self._need(members)
+        need = self._rough_need(members) if tree.strict else self._need(members)
+        if need is None:
+            return
         scores = node_scores(room, span, need, within)
         groups = None if scores is None else [nodes for _, nodes in scores.groups()]
         for candidate in candidates(room, span, need, within, pinned):
@@ -81,12 +84,17 @@ class Closeness:
         span = None if tree is None else Span.of(tree, constraint.required, constraint.preferred)
         if tree is None or span is None:
             return None
-        return tree, shortfalls(self._room(tree), span, self._need(members), None, pinned)
+        need = self._rough_need(members) if tree.strict else self._need(members)
+        if need is None:
+            return None
+        return tree, shortfalls(self._room(tree), span, need, None, pinned)
 
     def _room(self, tree: TopologyTree) -> Room:
         found = self._rooms.get(tree.name)
         if found is None:
-            found = Room(tree, self._state.tasks, self._free, self._state.table.changes)
+            tasks = self._rough_tasks if tree.strict else self._state.tasks
+            free = self._whole_free if tree.strict else self._free
+            found = Room(tree, tasks, free, self._state.table.changes)
             self._rooms[tree.name] = found
         return found
 
@@ -113,6 +121,59 @@ class Closeness:
             if devices:
                 totals[GPU] = totals.get(GPU, 0) + Fraction(devices, UNIT)
         return Need(tuple(counts.items()), totals)
+
+    def _rough_need(self, members: Sequence[Member]) -> Need | None:
+        """What the members want as KAI-Scheduler judges it, on topologies that are read as it reads them: as
+        often the largest of each amount as there are members, or, where only some want devices, the sums.
+
+        Only whole devices and parts by size count. None for parts of different sizes, which it cannot
+        compare, and so places nowhere.
+        """
+        totals: dict[str, int | Fraction] = {}
+        largest: dict[str, int] = {CPU: 0, MEMORY: 0}
+        asking: list[GpuRequest] = []
+        for member in members:
+            facts = member.facts
+            assert facts is not None
+            requests = facts.traits.demand.requests
+            for resource in (CPU, MEMORY):
+                wanted = requests.get(resource, 0)
+                largest[resource] = max(largest[resource], wanted)
+                totals[resource] = totals.get(resource, 0) + wanted
+            gpus = facts.gpus
+            if gpus is not None and gpus.kind in (Kind.WHOLE, Kind.PART) and gpus.devices:
+                asking.append(gpus)
+                devices = self._state.wanted(facts).get(GPU, 0)
+                totals[GPU] = totals.get(GPU, 0) + Fraction(devices, UNIT)
+        if len({gpus.part for gpus in asking}) > 1:
+            return None
+        if asking and len(asking) < len(members):
+            return Need((), totals)
+        most = max(asking, key=lambda gpus: gpus.devices, default=None)
+        shape = (largest[CPU], largest[MEMORY], most)
+        return Need(((shape, len(members)),), totals, bounding=False)
+
+    def _rough_tasks(self, shape: Shape, number: int) -> int:
+        """How many pods of such a size a node holds; of a device that is shared already, one more part."""
+        assert isinstance(shape, tuple)
+        cpu, memory, gpus = shape
+        state = self._state
+        found = min(MOST_TASKS, state.table.later(number, PODS))
+        for resource, wanted in ((CPU, cpu), (MEMORY, memory)):
+            if wanted:
+                found = min(found, state.table.later(number, resource) // wanted)
+        if gpus is not None:
+            rooms = state.parts.rooms(number, gpus) if gpus.shared else 0
+            found = min(found, (int(state.free_accelerators(number)) + rooms) // gpus.devices)
+        return max(0, found)
+
+    def _whole_free(self, resource: str, number: int) -> int | Fraction:
+        if resource == GPU:
+            return Fraction(self._state.free_accelerators(number)).limit_denominator(1000)
+        return max(0, self._state.table.later(number, resource))
+
+
+PODS = "pods"
 
 
 def _confined(bands: Bands, nodes: int) -> Bands:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from aliquot.fractions.requests import Kind
 from aliquot.queues.amounts import GPU, UNIT
 from aliquot.scheduling.chunks import may_leave, next_members, next_victims
 from aliquot.scheduling.gang_placing import GangPlacer
@@ -403,7 +404,8 @@ def _accelerators(state: ClusterState, member: Member) -> float:
     """How many accelerators a member wants, as far as that is known before it has a node; of parts that count
     otherwise in queues than on nodes, nothing."""
     assert member.facts is not None
-    if member.facts.gpus is not None and member.facts.gpus.mig:
+    gpus = member.facts.gpus
+    if gpus is not None and (gpus.mig or gpus.kind is Kind.MEMORY):
         return 0.0
     return float(state.wanted(member.facts).get(GPU, 0) / UNIT)
 
