@@ -86,7 +86,8 @@ class Evictions:
         self._refused.update(since)
         for uid, (ref, refusal) in refusals.items():
             if self._patience is None or now - since[uid] < self._patience:
-                raise RefusedError(ref, f"may not be evicted now: {refusal}")
+                limit = "" if self._patience is None else f" (respected for {self._patience:g} s)"
+                raise RefusedError(ref, f"may not be evicted now: {refusal}{limit}")
         return frozenset(refusals)
 
     def _through_api(self, action: Evict) -> bool:
