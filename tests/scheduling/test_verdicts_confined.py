@@ -2,13 +2,24 @@
 
 import pytest
 from msgspec.structs import replace
-from tests.scheduling.builders import claim, cluster, gpu_node, node, pod, q, request, with_claim
+from tests.scheduling.builders import (
+    DRIVER,
+    claim,
+    cluster,
+    gpu_node,
+    node,
+    pod,
+    q,
+    request,
+    with_claim,
+)
 from tests.scheduling.looking import decided, nodes_of, verdict_on
 
 from aliquot.model.meta import ObjectMeta
+from aliquot.model.resource import CELDeviceSelector, DeviceSelector
 from aliquot.model.topology import Topology, TopologyLevel, TopologySpec
 from aliquot.model.verdicts import Fix, Reason
-from aliquot.scheduling.wording import fix_sentence, sentence
+from aliquot.scheduling.wording import fix_sentence, paragraph, sentence
 
 LEVELS = (TopologyLevel(name="block", node_label="b"), TopologyLevel(name="rack", node_label="r"))
 TOPOLOGY = Topology(metadata=ObjectMeta(name="dc"), spec=TopologySpec(levels=LEVELS))
@@ -163,3 +174,28 @@ def test_members_beyond_the_minimum_that_are_malformed_are_not_placed_either():
 
     assert nodes_of(plan) == {"a": "p0"}
     assert verdict_on(plan, "b").reason is Reason.FRACTION_REFUSED
+
+
+def test_it_is_counted_which_selector_rules_out_how_many_devices():
+    other = f'device.attributes["{DRIVER}"].model == "a100"'
+    more = f'device.capacity["{DRIVER}"].memory.isGreaterThan(quantity("90Gi"))'
+    wanted = replace(
+        request(),
+        exactly=replace(
+            request().exactly,
+            selectors=tuple(DeviceSelector(cel=CELDeviceSelector(expression=text)) for text in (other, more)),
+        ),
+    )
+    nodes = [gpu_node("n1", 4, model="a100"), gpu_node("n2", 8)]
+    verdict = verdict_on(decided(cluster(nodes, with_claim("a", wanted))), "a")
+
+    assert verdict.reason is Reason.NO_MATCHING_DEVICES
+    assert [(fact.count, fact.available) for fact in verdict.facts if fact.test == "rulesOut"] == [
+        (0, "12"),
+        (8, "4"),
+        (4, "0"),
+    ]
+    assert (
+        f"Of 12 devices 8 are ruled out by the selector {other} and 4 are ruled out by the selector {more}."
+        in paragraph(verdict)
+    )

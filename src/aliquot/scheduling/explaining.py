@@ -20,6 +20,7 @@ from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.placing import Failure
 from aliquot.scheduling.requests import written
+from aliquot.scheduling.ruling_out import ruled_out
 from aliquot.scheduling.survey import DeviceShortage, NodeFinding, survey
 from aliquot.workloads.gangs import Gang
 
@@ -140,7 +141,10 @@ class Explainer:
             return Reason.INVALID_CLAIM, (fact,), Fix(change="correctClaim", subject=shortage.subject)
         reason = _reason(facts, findings)
         fix = self._free(pods, failure, reason, findings) or self._fix(reason, facts, findings)
-        return reason, _facts(reason, findings), fix
+        told = _facts(reason, findings)
+        if reason is Reason.NO_MATCHING_DEVICES:
+            told = (*told, *ruled_out(self._placer.state.devices.fleet, facts))
+        return reason, told, fix
 
     def _free(
         self,

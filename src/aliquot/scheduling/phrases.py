@@ -87,6 +87,21 @@ def domain_phrase(fact: Fact) -> str:
     return f"{level} {domain} {verb} {fact.available} of {fact.wanted} {unit}{best}"
 
 
+def ruling_phrase(facts: Sequence[Fact]) -> str:
+    """Which selector rules out how many devices, as a clause; "" if that was not counted."""
+    found = [fact for fact in facts if fact.test == "rulesOut"]
+    if not found:
+        return ""
+    whole = found[0].count + int(found[0].available)
+    told = [
+        f"{fact.count} {'is' if fact.count == 1 else 'are'} ruled out by "
+        f"{f'device class {fact.wanted}' if fact.wanted else f'the selector {fact.subject}'}"
+        for fact in found
+        if fact.count
+    ]
+    return f"of {count(whole, 'device')} {listed(told, 6)}" if told else ""
+
+
 def reclaim_phrase(facts: Sequence[Fact]) -> str:
     """Why reclaim does not help, as a clause; "" if that was not asked."""
     found = [fact for fact in facts if fact.test == "reclaim"]

@@ -15,6 +15,7 @@ from aliquot.scheduling.phrases import (
     listed,
     node_group,
     reclaim_phrase,
+    ruling_phrase,
 )
 from aliquot.scheduling.plan import Allocate, Deallocate, Decision, Evict, Plan
 from aliquot.scheduling.remedies import fix_sentence
@@ -33,6 +34,9 @@ def sentence(verdict: Verdict) -> str:
 def paragraph(verdict: Verdict) -> str:
     """Why a workload waits with all facts, whether it was overtaken, and the nearest fix."""
     parts = [_sentence(verdict, len(verdict.facts))]
+    ruling = ruling_phrase(verdict.facts)
+    if ruling:
+        parts.append(ruling)
     overtaken = _fact(verdict.facts, "overtaken")
     if overtaken is not None:
         later = count(overtaken.count, "workload")
