@@ -6,7 +6,7 @@ moved, and nobody loses a place. Work that is not preemptible is never asked to 
 time a gang keeps its minimum.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from operator import itemgetter
 
@@ -18,6 +18,7 @@ from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
 from aliquot.scheduling.chunks import may_leave, next_members
 from aliquot.scheduling.gang_state import ALLOCATED, Crew, Member, Status
+from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
 from aliquot.scheduling.making_room import Legal, Outcome, RoomMaker
 from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Removal, Session
@@ -194,7 +195,7 @@ class Reclaim(Taker):
             return False
         if not self._session.policy.stepwise and not self._over(crew, victim.gang.queue):
             return False
-        return _elastic(victim) or not self._protected(crew, victim)
+        return elastic(victim) or not self._protected(crew, victim)
 
     def _over(self, crew: Crew, queue: str) -> bool:
         """Whether the queue holds more than it is entitled to, as far as the gang is concerned."""
@@ -229,11 +230,11 @@ class Reclaim(Taker):
             if session.policy.stepwise:
                 reclaimer = whole.wanting(session.placer.wanted(members))
             bundles: dict[str, list[Charge]] = {}
-            for victim, asked in _by_crew(outcome.asked):
-                bundles.setdefault(victim.gang.queue, []).extend(_bundles(asked, lost))
+            for victim, asked in by_crew(outcome.asked):
+                bundles.setdefault(victim.gang.queue, []).extend(bundles_of(asked, lost))
             if reclaimer.may_take(bundles) is not None:
                 return False
-            return _keeps_minimum(outcome.asked, lambda victim: self._protected(crew, victim))
+            return keeps_minimum(outcome.asked, lambda victim: self._protected(crew, victim))
 
         return legal
 
@@ -257,7 +258,7 @@ class Preempt(Taker):
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
         if victim.gang.queue != crew.gang.queue or victim.gang.priority >= crew.gang.priority:
             return False
-        return _elastic(victim) or not self._protected(victim)
+        return elastic(victim) or not self._protected(victim)
 
     def _protected(self, victim: Crew) -> bool:
         session = self._session
@@ -267,7 +268,7 @@ class Preempt(Taker):
 
     def rule(self, crew: Crew) -> Legal:
         def legal(members: Sequence[Member], outcome: Outcome) -> bool:
-            return _keeps_minimum(outcome.asked, self._protected)
+            return keeps_minimum(outcome.asked, self._protected)
 
         return legal
 
@@ -386,51 +387,6 @@ def _fullness(crew: Crew, asked: set[int]) -> int:
 
 _SLACK = 1e-6
 """For the rounding of fractions."""
-
-
-def _elastic(crew: Crew) -> bool:
-    """Whether it has more members than it needs."""
-    return any(len(leaf.members) > leaf.minimum for leaf in crew.leaves.values())
-
-
-def _by_crew(members: Iterable[Member]) -> list[tuple[Crew, list[Member]]]:
-    found: dict[int, tuple[Crew, list[Member]]] = {}
-    for member in members:
-        found.setdefault(id(member.crew), (member.crew, []))[1].append(member)
-    return list(found.values())
-
-
-def _bundles(members: Sequence[Member], lost: Collection[Status]) -> list[Charge]:
-    """What a gang loses, in the steps in which it is judged: pods beyond the minimum each, then the rest.
-
-    members: those asked to leave, in the order in which they were; only those in one of the states `lost` are
-    counted.
-    """
-    by_leaf: dict[int, list[Member]] = {}
-    for member in members:
-        by_leaf.setdefault(id(member.leaf), []).append(member)
-    core: list[Charge] = []
-    found: list[Charge] = []
-    for asked in by_leaf.values():
-        minimum = asked[0].leaf.minimum
-        for place, member in enumerate(asked):
-            if member.hold is not None and member.status in lost:
-                (core if place < minimum else found).append(member.hold.charge)
-    if core:
-        found.append(total(core))
-    return found
-
-
-def _keeps_minimum(asked: Iterable[Member], protected: Callable[[Crew], bool]) -> bool:
-    """Whether every elastic gang in its minimum run time keeps its minimum of those not asked to leave."""
-    for crew, members in _by_crew(asked):
-        if not _elastic(crew) or not protected(crew):
-            continue
-        for leaf in crew.leaves.values():
-            leaving = sum(1 for member in members if member.leaf is leaf)
-            if leaving and leaf.using - leaving < leaf.minimum:
-                return False
-    return True
 
 
 def share_facts(session: Session, queue: str, before: Reclaimer) -> list[Fact]:

@@ -1,0 +1,52 @@
+"""What gangs lose when members leave, as the rules of taking judge it."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+
+from aliquot.queues.amounts import Charge, total
+from aliquot.scheduling.gang_state import Crew, Member, Status
+
+
+def elastic(crew: Crew) -> bool:
+    """Whether it has more members than it needs."""
+    return any(len(leaf.members) > leaf.minimum for leaf in crew.leaves.values())
+
+
+def by_crew(members: Iterable[Member]) -> list[tuple[Crew, list[Member]]]:
+    """The members gang by gang, in the order of each one's first."""
+    found: dict[int, tuple[Crew, list[Member]]] = {}
+    for member in members:
+        found.setdefault(id(member.crew), (member.crew, []))[1].append(member)
+    return list(found.values())
+
+
+def bundles_of(members: Sequence[Member], lost: Collection[Status]) -> list[Charge]:
+    """What a gang loses, in the steps in which it is judged: pods beyond the minimum each, then the rest.
+
+    members: those asked to leave, in the order in which they were; only those in one of the states `lost` are
+    counted.
+    """
+    by_leaf: dict[int, list[Member]] = {}
+    for member in members:
+        by_leaf.setdefault(id(member.leaf), []).append(member)
+    core: list[Charge] = []
+    found: list[Charge] = []
+    for asked in by_leaf.values():
+        minimum = asked[0].leaf.minimum
+        for place, member in enumerate(asked):
+            if member.hold is not None and member.status in lost:
+                (core if place < minimum else found).append(member.hold.charge)
+    if core:
+        found.append(total(core))
+    return found
+
+
+def keeps_minimum(asked: Iterable[Member], protected: Callable[[Crew], bool]) -> bool:
+    """Whether every elastic gang in its minimum run time keeps its minimum of those not asked to leave."""
+    for crew, members in by_crew(asked):
+        if not elastic(crew) or not protected(crew):
+            continue
+        for leaf in crew.leaves.values():
+            leaving = sum(1 for member in members if member.leaf is leaf)
+            if leaving and leaf.using - leaving < leaf.minimum:
+                return False
+    return True
