@@ -1,9 +1,20 @@
-"""Run scenarios and print one JSON result a line: id, tasks with status, node and groups, and nodes.
+"""Run scenarios of KAI-Scheduler's behaviour through `decide` and print one JSON result a line.
 
-A scenario of rounds also gives what it had before the rounds that must change nothing. With --check every
-stage is compared with what is expected (--strict: also with what the reference had), and the difference is
-part of the result; a summary by area goes to stderr. The exit status is 1 when a scenario failed or did not
-match.
+    python -m tests.kai FILE|DIR ... [--check] [--strict] [--remember] [--quiet] [--area A] [--id PART]
+
+A scenario (schema kai-scenario/1) is a cluster, how often to decide about it, and what is expected. Files are
+one JSON document each, or `.jsonl` and `.jsonl.gz` with one a line; folders are searched for both. Each is
+turned into a snapshot and decided under the policy preset `KAI`, with what its `run` sets otherwise.
+
+A result: {"id", "tasks": {name: {"status", "node", "gpu_groups"}}, "nodes": {name: {"idle_gpus",
+"releasing_gpus"}}}, where tasks that share a device have a name of it in common in gpu_groups; of a scenario
+of rounds also "after_until_rounds", what it had before the rounds that must change nothing; {"id", "error"}
+where a scenario cannot be run.
+
+With --check every stage is compared with what is expected, with --strict also with what the reference had for
+each task, and who shares a device: "match", "problems", and "exception", the reason why another answer is
+given on purpose. A summary by area goes to stderr. --remember decides each round with what earlier ones left
+behind, which must not make a difference. The exit status is 1 when a scenario failed or did not match.
 """
 
 import argparse
@@ -53,7 +64,9 @@ def _shown(standings: Standings, room: dict[str, Devices]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.kai", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.kai", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("paths", nargs="+", type=Path, metavar="FILE|DIR")
     parser.add_argument("--check", action="store_true", help="compare with what is expected")
     parser.add_argument("--strict", action="store_true", help="compare with what the reference had, too")

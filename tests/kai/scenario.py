@@ -254,18 +254,24 @@ class ScenarioError(Exception):
         self.problem = problem
 
 
-_DECODER = msgspec.json.Decoder(Scenario)
-
-
 def parse(text: bytes, where: str) -> Scenario:
-    """One scenario from JSON. Raises ScenarioError."""
+    """One scenario from JSON; what is null counts as not given. Raises ScenarioError."""
     try:
-        found = _DECODER.decode(text)
+        found = msgspec.convert(_given(msgspec.json.decode(text)), Scenario)
     except msgspec.DecodeError as error:
         raise ScenarioError(where, str(error)) from error
     if found.schema != SCHEMA:
         raise ScenarioError(where, f"schema is {found.schema!r}, must be {SCHEMA!r}")
     return found
+
+
+def _given(value: Any) -> Any:
+    """A document without what is null."""
+    if isinstance(value, dict):
+        return {name: _given(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_given(item) for item in value]
+    return value
 
 
 def files(paths: Iterable[Path]) -> Iterator[Path]:

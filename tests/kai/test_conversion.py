@@ -312,3 +312,12 @@ def test_a_file_that_is_no_scenario_is_refused_with_its_place() -> None:
         parse(b'{"schema": "kai-scenario/1", "id": "a", "jobs": 3}', "here")
     with pytest.raises(ScenarioError, match="schema is 'other/1'"):
         parse(b'{"schema": "other/1", "id": "a"}', "here")
+
+
+def test_what_is_null_counts_as_not_given() -> None:
+    text = b'{"schema": "kai-scenario/1", "id": "a", "dra": null, "jobs": [{"name": "j", "queue": "q",'
+    text += b' "tasks": [{"name": "t", "gpu_groups": null, "request": {"gpu_fraction": null}}]}]}'
+    found = parse(text, "here")
+    assert found.dra.resource_claims == ()
+    assert found.jobs[0].tasks[0].gpu_groups == ()
+    assert found.jobs[0].tasks[0].request.gpu_fraction == 0
