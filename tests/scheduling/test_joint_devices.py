@@ -1,6 +1,6 @@
 """Devices of a gang's pods on one node are chosen together where choosing one by one would strand a pod."""
 
-from itertools import combinations, product
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
@@ -86,14 +86,11 @@ def chosen(plan, name):
 
 
 def test_a_pair_taken_from_the_root_that_another_member_needs_whole_is_chosen_again():
-    # p0 alone is best served by two of the three devices on the roomier root only if the other root is in use
-    # already; the order below makes whichever pair is taken first strand somebody on one of the two nodes.
-    for roots in ("aabbb", "bbbaa"):
-        for wants in ((2, 3), (3, 2)):
-            plan = decided(
-                cluster(node("n1"), devices("n1", roots), gang(*wants)), Policy(largest_first=False)
-            )
-            assert set(nodes_of(plan)) == {"p0", "p1"}
+    # The first pair fits the root of three best. The second goes to the other root, of four, and three on one
+    # root are left nowhere, though both pairs and the three would fit.
+    for roots in ("aaaabbb", "bbbaaaa"):
+        plan = decided(cluster(node("n1"), devices("n1", roots), gang(2, 2, 3)), Policy(largest_first=False))
+        assert set(nodes_of(plan)) == {"p0", "p1", "p2"}
 
 
 def test_a_device_that_only_a_later_member_can_use_is_given_back_to_it():
@@ -142,33 +139,53 @@ def test_devices_chosen_again_count_within_the_limit_of_the_queue():
     assert nodes_of(beyond) == {}
 
 
-def fits_together(roots, wants):
-    """Whether disjoint sets of devices, each on one root, serve all of the wants."""
+def fits_together(roots, models, wants):
+    """Whether disjoint sets of devices, each on one root and of the model wanted, serve all of the wants."""
     options = []
-    for want in wants:
+    for count, model in wants:
+        usable = [n for n in range(len(roots)) if not model or models[n] == model]
         options.append(
-            [
-                set(pick)
-                for pick in combinations(range(len(roots)), want)
-                if len({roots[n] for n in pick}) == 1
-            ]
+            [set(pick) for pick in combinations(usable, count) if len({roots[n] for n in pick}) == 1]
         )
-    return any(sum(len(pick) for pick in picks) == len(set().union(*picks)) for picks in product(*options))
+    return _disjoint(options, set())
 
 
-@given(
-    roots=st.text("abc", min_size=2, max_size=6),
-    wants=st.lists(st.integers(1, 3), min_size=2, max_size=4),
-    largest_first=st.booleans(),
-)
-@settings(max_examples=80, deadline=None)
-def test_a_gang_on_one_node_is_placed_exactly_if_devices_for_all_of_it_exist(roots, wants, largest_first):
+def _disjoint(options, used):
+    if not options:
+        return True
+    return any(not pick & used and _disjoint(options[1:], used | pick) for pick in options[0])
+
+
+@st.composite
+def cases(draw):
+    size = draw(st.integers(2, 8))
+    roots = draw(st.text("ab", min_size=size, max_size=size))
+    models = draw(st.text("xy", min_size=size, max_size=size))
+    want = st.tuples(st.integers(1, 3), st.sampled_from(("", "", "x", "y")))
+    return roots, models, draw(st.lists(want, min_size=2, max_size=4))
+
+
+@given(case=cases(), largest_first=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_a_gang_on_one_node_is_placed_exactly_if_devices_for_all_of_it_exist(case, largest_first):
+    roots, models, wants = case
+    pods = [
+        with_claim(
+            f"p{number}",
+            request(count, selector=f'device.attributes["{DRIVER}"].model == "{model}"' if model else ""),
+            match=ROOT,
+            job="train",
+            created=number,
+        )
+        for number, (count, model) in enumerate(wants)
+    ]
     plan = decided(
-        cluster(node("n1"), devices("n1", roots), gang(*wants)), Policy(largest_first=largest_first)
+        cluster(node("n1"), devices("n1", roots, models=models), job("train", len(wants)), pods),
+        Policy(largest_first=largest_first),
     )
     placed = nodes_of(plan)
 
-    assert bool(placed) == fits_together(roots, wants)
+    assert bool(placed) == fits_together(roots, models, wants)
     assert len(placed) in (0, len(wants))
     used = [chosen(plan, name) for name in sorted(placed)]
     assert sum(len(each) for each in used) == len(set().union(*used)) if used else True

@@ -19,7 +19,7 @@ from aliquot.scheduling.apply import apply
 from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.decide import decide, opened
 from aliquot.scheduling.gang_state import Crew, Member, Status
-from aliquot.scheduling.lost_work import freed, lost_work
+from aliquot.scheduling.lost_work import freed, lost_seconds, weight
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.objectives import wants_accelerators
 from aliquot.scheduling.placing import Failure, When
@@ -107,11 +107,13 @@ class _Defragmenting:
         self._bound = bound
         self._budget = budget
         self._at: dict[int, list[Member]] = {}
+        self._devices: dict[int, int] = {}
         session.state.look_ahead()
         for crew in session.crews.running():
             for member in crew.members:
-                if member.status is Status.RUNNING and member.hold is not None and member.hold.charge:
+                if member.status is Status.RUNNING and member.hold is not None:
                     self._at.setdefault(member.hold.number, []).append(member)
+                    self._devices[id(member)] = self._count(member)
 
     def run(self) -> Defragmentation:
         state = self._session.state
@@ -144,6 +146,19 @@ class _Defragmenting:
             starts=self._starts() if reliefs else (),
         )
 
+    def _count(self, member: Member) -> int:
+        """The accelerators that a running pod holds, in billionths; outside queues, those that it wants."""
+        session = self._session
+        if member.crew.gang.queue:
+            return freed(member)
+        session.crews.prepare(member)
+        assert member.facts is not None
+        return int(session.state.wanted(member.facts).get(GPU, 0))
+
+    def _lost(self, member: Member) -> int:
+        """The work that it loses, in billionths of device-seconds."""
+        return weight(self._devices.get(id(member), 0)) * lost_seconds(member.crew, self._session.now)
+
     def _free(self, number: int) -> float:
         state = self._session.state
         return state.free_accelerators(number) + state.parts.free(number)
@@ -166,7 +181,7 @@ class _Defragmenting:
         waiting = [member for crew in session.crews.waiting.values() for member in crew.members]
         for member in sorted((*running, *waiting), key=lambda item: item.key):
             if member.status is Status.RUNNING:
-                size = freed(member)
+                size = self._devices[id(member)]
             elif member.status is Status.WAITING and member.facts is not None:
                 size = int(session.state.wanted(member.facts).get(GPU, 0))
             else:
@@ -191,13 +206,13 @@ class _Defragmenting:
 
     def _candidates(self) -> list[int]:
         """Nodes in use in part, those that hold least first, of equal ones those that lose least."""
-        state, now = self._session.state, self._session.now
+        state = self._session.state
         found: list[tuple[float, int, int]] = []
         for number, members in self._at.items():
             most = state.accelerators(number)
             used = most - self._free(number)
             if most and used > _SLACK:
-                found.append((used, lost_work(members, now), number))
+                found.append((used, sum(self._lost(member) for member in members), number))
         return [number for _, _, number in sorted(found)]
 
     def _empty(self, number: int, closed: set[int], moves: int, lost: int | None) -> Relief | None:
@@ -205,17 +220,21 @@ class _Defragmenting:
         be done."""
         session = self._session
         state = session.state
-        here = [member for member in self._at[number] if member.status is Status.RUNNING and freed(member)]
+        here = [
+            member
+            for member in self._at[number]
+            if member.status is Status.RUNNING and self._devices[id(member)]
+        ]
         leaving = [(crew, self._to_move(crew, own)) for crew, own in _by_crew(here)]
         every = [member for _, members in leaving for member in members]
         if not every or len(every) > moves or len(here) < len(self._at_now(number)):
             return None
         if any(not self._movable(member) for member in every):
             return None
-        cost = lost_work(every, session.now) // UNIT
+        cost = sum(self._lost(member) for member in every) // UNIT
         if lost is not None and cost > lost:
             return None
-        before = {id(member): _move_of(member, session.now) for member in every}
+        before = {id(member): self._move_of(member) for member in every}
         idle = set(self._idle())
         nodes = 0
         for other in range(len(state.table.nodes)):
@@ -230,6 +249,8 @@ class _Defragmenting:
                 return None
         if any(member.moved is None for member in every):
             return None
+        if self._free(number) + _SLACK < state.accelerators(number):
+            return None
         return Relief(
             node=state.table.names[number],
             accelerators=round(state.accelerators(number)),
@@ -238,14 +259,15 @@ class _Defragmenting:
 
     def _at_now(self, number: int) -> list[Member]:
         """Who holds accelerators of the node, those that were moved there included."""
-        found = [member for member in self._at[number] if freed(member) and member.moved is None]
+        found = [item for item in self._at[number] if self._devices[id(item)] and item.moved is None]
         for members in self._at.values():
             found += [member for member in members if member.moved and member.moved.number == number]
         return found
 
     def _movable(self, member: Member) -> bool:
-        gang = member.crew.gang
-        return gang.preemptible and bool(gang.queue) and member.key in self._bound
+        namespace = self._session.state.index.namespaces.get(member.pod.namespace)
+        managed = namespace is not None and namespace.managed
+        return managed and member.crew.gang.preemptible and member.key in self._bound
 
     def _to_move(self, crew: Crew, here: Sequence[Member]) -> list[Member]:
         """Those of a gang that have to move with its members on a node: only these, if it keeps its minimum
@@ -262,14 +284,33 @@ class _Defragmenting:
     def _starts(self) -> tuple[ObjectRef, ...]:
         """The gangs that wait and could be placed now, in turn."""
         session = self._session
-        found: list[ObjectRef] = []
+        outside = [
+            crew
+            for crew in session.crews.waiting.values()
+            if crew.waiting and not crew.gang.queue and session.check(crew) is None and session.ready(crew)
+        ]
+        crews = sorted(outside, key=session.sort_key)
         order = session.in_turn(session.waiting())
-        while (crew := order.pop()) is not None:
+        while (turn := order.pop()) is not None:
+            crews.append(turn)
+        order.close()
+        found: list[ObjectRef] = []
+        for crew in crews:
             members = next_members(crew, session.placer.rank, session.policy.by_fill)
             if not isinstance(session.placer.place(crew, members, When.LATER), Failure):
                 found.append(crew.gang.ref)
-        order.close()
         return tuple(found)
+
+    def _move_of(self, member: Member) -> Move:
+        """The move of a pod that still is where it was."""
+        return Move(
+            pod=member.pod.ref,
+            workload=member.crew.gang.ref,
+            origin=member.node,
+            target="",
+            devices=self._devices[id(member)],
+            lost_device_seconds=self._lost(member) // UNIT,
+        )
 
 
 def _by_crew(members: Iterable[Member]) -> list[tuple[Crew, list[Member]]]:
@@ -277,14 +318,3 @@ def _by_crew(members: Iterable[Member]) -> list[tuple[Crew, list[Member]]]:
     for member in members:
         found.setdefault(id(member.crew), (member.crew, []))[1].append(member)
     return list(found.values())
-
-
-def _move_of(member: Member, now: datetime) -> Move:
-    return Move(
-        pod=member.pod.ref,
-        workload=member.crew.gang.ref,
-        origin=member.node,
-        target="",
-        devices=freed(member),
-        lost_device_seconds=lost_work([member], now) // UNIT,
-    )

@@ -30,8 +30,13 @@ def lost_work(members: Iterable[Member], now: datetime) -> int:
         crew = member.crew
         if id(crew) not in seconds:
             seconds[id(crew)] = lost_seconds(crew, now)
-        found += max(WITHOUT_DEVICES, freed(member)) * seconds[id(crew)]
+        found += weight(freed(member)) * seconds[id(crew)]
     return found
+
+
+def weight(devices: int) -> int:
+    """How much a second of a pod with so many billionths of accelerators counts, in billionths."""
+    return max(WITHOUT_DEVICES, devices)
 
 
 def freed(member: Member) -> int:
