@@ -6,15 +6,20 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.cli.world import ROOT
 from tests.inventory.world import NOW, QUEUES, claim, pod, world
 
+from aliquot.cli import cluster_input
 from aliquot.inventory import amounts
 from aliquot.inventory.decisions import told
 from aliquot.inventory.report import Report
 from aliquot.inventory.workloads import Status, WorkloadState
+from aliquot.model.verdicts import Reason
 from aliquot.queues.tree import GPU as GPU_RESOURCE
 from aliquot.queues.tree import UNIT
+from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.standings import standings
 
 GPU = "deviceClassName: gpu.nvidia.com"
 
@@ -94,6 +99,32 @@ def test_a_queue_counts_what_is_below_it() -> None:
     assert (queues["red"].running, queues["red"].waiting) == (1, 1)
     assert (queues["top"].running, queues["top"].waiting) == (2, 1)
     assert queues["red"].resource(GPU_RESOURCE).limit == 8 * UNIT
+
+
+def test_pods_that_have_to_leave_and_pods_that_wait_for_it() -> None:
+    """Research holds all eight devices of a node, half of which are serving's; serving wants four."""
+    state = cluster_input.load([str(ROOT / "examples/saved/two-teams.yaml")], NOW).snapshot
+    policy = Policy(every_pod=True)
+    shares = standings(state, policy, NOW)
+    report = Report.of(state, decide(state, policy, NOW), policy, standings=shares)
+
+    loser = workload(report.workloads.workloads, "sweep-2")
+    assert loser.status is Status.RUNNING
+    assert [item.verdict.reason for item in loser.leaving] == [Reason.RECLAIMED]
+    winner = workload(report.workloads.workloads, "model")
+    assert (winner.status, winner.position, winner.lacking) == (Status.WAITING, 1, 1)
+    assert winner.verdict is not None
+    assert winner.verdict.reason is Reason.ROOM_PROMISED
+    assert winner.nodes == ()
+    (leaves,) = report.evictions(NOW + timedelta(minutes=5))
+    assert (leaves.pod.name, leaves.node, leaves.queue, leaves.devices) == ("sweep-2", "gpu-0", "research", 4)
+    assert leaves.lost_seconds == 3900
+    gpus = {queue.name: queue.resource(GPU_RESOURCE) for queue in report.queues.queues}
+    assert [(gpus[name].share, gpus[name].balance) for name in ("research", "serving")] == [
+        (4 * UNIT, 4 * UNIT),
+        (4 * UNIT, -4 * UNIT),
+    ]
+    assert told(report.plan.decisions[0]) == ("Promised", "1 pod on gpu-0 once pod research/sweep-2 has left")
 
 
 def test_work_outside_queues_is_counted_apart() -> None:

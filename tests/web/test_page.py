@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from tests.inventory.world import NOW, world
 from tests.web.browser import Page, browser
-from tests.web.world import plan_of, scene, served, without
+from tests.web.world import plan_of, scene, served, two_teams, without
 
 from aliquot.controller.live import Live
+from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
 
@@ -60,6 +61,28 @@ async def test_the_page_shows_fleet_queues_waiting_and_decisions(page: Page, tmp
             legend = await text(page, "legend")
             assert "red" in legend
             assert "free" in legend
+
+
+async def test_fair_shares_and_who_leaves_are_on_the_page(page: Page) -> None:
+    live, state = Live(), two_teams()
+    live.publish(state, decide(state, Policy(every_pod=True), NOW))
+    async with served(live) as url:
+        await page.go(url)
+        await page.until(READY)
+
+        assert await page.run("document.querySelectorAll('#queues .bar.share').length") == 2
+        queues = await text(page, "queues")
+        assert "fair share 4" in queues
+        assert "4 over" in queues
+        assert "4 under" in queues
+        assert not await page.run("document.getElementById('leaving-box').hidden")
+        leaving = await text(page, "leaving")
+        assert "research/sweep-2" in leaving
+        assert "Reclaimed" in leaving
+        assert "of its work is lost" in leaving
+        waiting = await text(page, "waiting")
+        assert "RoomPromised" in waiting
+        assert "#1 in serving" in waiting
 
 
 async def test_a_change_is_on_the_page_without_loading_it_anew(page: Page) -> None:

@@ -9,14 +9,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.cli.world import ROOT
 from tests.inventory.world import NOW
-from tests.web.world import Reader, plan_of, scene, served, stream, without
+from tests.web.world import Reader, plan_of, scene, served, stream, two_teams, without
 
-from aliquot.cli import cluster_input
 from aliquot.controller.live import Live
 from aliquot.inventory.report import Report
-from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
@@ -49,11 +46,6 @@ async def test_a_page_is_told_everything_at_first() -> None:
     assert waiting["reason"] == "OverLimit"
     assert "limit" in waiting["sentence"]
     assert "limit" in waiting["fix"]
-
-
-def two_teams() -> Snapshot:
-    """Research runs on all GPUs of a node, of which half are serving's by quota; serving wants four."""
-    return cluster_input.load([str(ROOT / "examples/saved/two-teams.yaml")], NOW).snapshot
 
 
 async def test_who_leaves_by_the_last_plan_and_who_waits_for_it() -> None:

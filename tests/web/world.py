@@ -11,8 +11,10 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from tests.cli.world import ROOT
 from tests.inventory.world import NOW, QUEUES, World, world
 
+from aliquot.cli import cluster_input
 from aliquot.cli.serving import PageServer, address, listen
 from aliquot.controller.live import Live
 from aliquot.model.snapshot import Snapshot
@@ -60,6 +62,11 @@ spec:
 def scene() -> World:
     """Three nodes; three jobs run, and huge waits for its queue's limit."""
     return world(QUEUES + JOBS, FLEET)
+
+
+def two_teams() -> Snapshot:
+    """Research runs on all GPUs of a node, of which half are serving's by quota; serving wants four."""
+    return cluster_input.load([str(ROOT / "examples/saved/two-teams.yaml")], NOW).snapshot
 
 
 def without(snapshot: Snapshot, job: str) -> Snapshot:
