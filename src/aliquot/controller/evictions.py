@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 
-from aliquot.controller.outcomes import ConflictError, EnactError, RefusedError
+from aliquot.controller.outcomes import ConflictError, EnactError, HeldBackError, RefusedError
 from aliquot.controller.writing import Writer
 from aliquot.kube.client import PatchType
 from aliquot.kube.errors import ApiError, TransportError
@@ -87,7 +87,7 @@ class Evictions:
         for uid, (ref, refusal) in refusals.items():
             if self._patience is None or now - since[uid] < self._patience:
                 limit = "" if self._patience is None else f" (respected for {self._patience:g} s)"
-                raise RefusedError(ref, f"may not be evicted now: {refusal}{limit}")
+                raise HeldBackError(ref, f"may not be evicted now: {refusal}{limit}")
         return frozenset(refusals)
 
     def _through_api(self, action: Evict) -> bool:
@@ -155,7 +155,7 @@ class Evictions:
             raise ConflictError(ref, error.message) from error
         if error.status == TOO_MANY_REQUESTS:
             self._refused.setdefault(ref.uid, self._writer.client.clock.monotonic())
-            raise RefusedError(ref, f"may not be evicted now: {_budget(error)}") from error
+            raise HeldBackError(ref, f"may not be evicted now: {_budget(error)}") from error
         raise RefusedError(ref, error.message or error.reason) from error
 
     async def _mark_leaving(self, pod: Pod, verdict: Verdict) -> None:

@@ -11,7 +11,7 @@ import msgspec
 
 from aliquot.controller.enact import Enactor
 from aliquot.controller.live import Live
-from aliquot.controller.outcomes import Outcome
+from aliquot.controller.outcomes import HeldBackError, Outcome
 from aliquot.kube.backoff import Backoff
 from aliquot.kube.clock import Clock
 from aliquot.kube.mirror import Mirror
@@ -34,6 +34,10 @@ IDLE_SECONDS = 30.0
 """Decide again after so long without any change."""
 
 RETRY_SECONDS = 1.0
+MOST_RETRY_SECONDS = 120.0
+
+MOST_BUDGET_SECONDS = 10.0
+"""A disruption budget is asked again after so long at the latest."""
 
 MOST_REST_SECONDS = 0.25
 
@@ -81,8 +85,9 @@ class _Delays:
         if not outcome.refused:
             self._by_workload.pop(workload, None)
             return
+        cap = MOST_BUDGET_SECONDS if isinstance(outcome.problem, HeldBackError) else MOST_RETRY_SECONDS
         backoff, _ = self._by_workload.get(
-            workload, (Backoff(self._randomness, first=RETRY_SECONDS, cap=120.0), 0.0)
+            workload, (Backoff(self._randomness, first=RETRY_SECONDS, cap=cap), 0.0)
         )
         self._by_workload[workload] = (backoff, self._clock.monotonic() + backoff.next())
 

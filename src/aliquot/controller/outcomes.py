@@ -23,6 +23,10 @@ class RefusedError(EnactError):
     """The server does not take this write, now or at all; trying the same at once is useless."""
 
 
+class HeldBackError(RefusedError):
+    """A disruption budget forbids it at present; that passes without anything that a watch would tell."""
+
+
 class NotLeadingError(Exception):
     """Leadership was lost; nothing more may be written."""
 
