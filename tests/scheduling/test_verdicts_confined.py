@@ -199,3 +199,30 @@ def test_it_is_counted_which_selector_rules_out_how_many_devices():
         f"Of 12 devices 8 are ruled out by the selector {other} and 4 are ruled out by the selector {more}."
         in paragraph(verdict)
     )
+
+
+def test_a_level_that_no_topology_knows_is_said_where_none_is_named():
+    pods = [
+        replace(item, metadata=replace(item.metadata, annotations=without_topology(item)))
+        if item.metadata.annotations
+        else item
+        for part in gang(2, "floor")
+        for item in part
+    ]
+    verdict = verdict_on(decided(cluster(fleet(), TOPOLOGY, pods)), "g0")
+
+    assert verdict.reason is Reason.TOPOLOGY_NOT_MET
+    assert sentence(verdict) == "no topology has the level floor, or several have it and none is named"
+    assert fix_sentence(verdict.fix) == "name the topology that has the level floor, or create one"
+
+
+def without_topology(item):
+    return {
+        name: value for name, value in item.metadata.annotations.items() if name != "aliquot.dev/topology"
+    }
+
+
+def test_a_level_inside_a_node_is_known_to_every_topology():
+    plan = decided(cluster(fleet(), TOPOLOGY, gang(1, "numaNode", devices=1)))
+
+    assert set(nodes_of(plan)) == {"g0"}

@@ -7,6 +7,7 @@ from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.facts import PodFacts
 from aliquot.topology.findings import problem as constraint_problem
+from aliquot.topology.levels import Levels
 from aliquot.workloads.gangs import Gang
 from aliquot.workloads.subgroups import SubGroup
 
@@ -129,8 +130,14 @@ def _constraint(group: SubGroup, topologies: Mapping[str, Topology]) -> Verdict 
     """A constraint of the gang or of a part of it that names a topology or a level which does not exist."""
     own = group.constraint
     if own is not None and own.topology:
-        fact = constraint_problem(topologies, own.topology, own.required, own.preferred)
-        if fact is not None:
+        fact = constraint_problem(
+            topologies,
+            own.topology,
+            _of_nodes(topologies, own.topology, own.required),
+            _of_nodes(topologies, own.topology, own.preferred),
+        )
+        inside = fact is not None and fact.test == "topologyLevel" and not fact.wanted
+        if fact is not None and not inside:
             change = "createTopology" if fact.test == "topology" else "nameLevel"
             fix = Fix(change=change, subject=fact.subject, amount=fact.available)
             return Verdict(reason=Reason.TOPOLOGY_NOT_MET, facts=(fact,), fix=fix)
@@ -139,3 +146,11 @@ def _constraint(group: SubGroup, topologies: Mapping[str, Topology]) -> Verdict 
         if found is not None:
             return found
     return None
+
+
+def _of_nodes(topologies: Mapping[str, Topology], topology: str, level: str) -> str:
+    """The level, unless it is one inside a node (a PCIe root, a NUMA node), which every node has."""
+    found = topologies.get(topology)
+    if found is None or not level or not Levels.of(found).device_attributes(level):
+        return level
+    return ""

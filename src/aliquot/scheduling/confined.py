@@ -48,6 +48,9 @@ def confinement(placer: GangPlacer, crew: Crew, members: Sequence[Member]) -> Co
         assert group.constraint is not None
         found = _shortfalls(placer.closeness, group.constraint, crew, group, own)
         if found is None:
+            if own and not group.constraint.topology:
+                level = Fact(test="topologyLevel", wanted=group.constraint.required)
+                return Confinement((level,), "", frozenset(), len(own))
             continue
         tree, levels = found
         if nearest is None or (levels[-1].held < levels[-1].wanted and nearest[1].held >= nearest[1].wanted):

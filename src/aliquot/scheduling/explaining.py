@@ -95,6 +95,9 @@ class Explainer:
 
     def _confined(self, pods: Sequence[Member], found: Confinement) -> Verdict:
         """What the required closeness leaves, and who would have to go from the domain that comes nearest."""
+        if found.facts[0].test == "topologyLevel":
+            name = Fix(change="nameTopology", subject=found.facts[0].wanted)
+            return Verdict(reason=Reason.TOPOLOGY_NOT_MET, facts=found.facts, fix=name)
         assert pods[0].facts is not None
         inside = [item for item in survey(self._placer, pods[0].facts) if item.number in found.nodes]
         state = self._placer.state

@@ -69,6 +69,7 @@ _FIXES: dict[str, Callable[[Fix], str]] = {
     "liftGate": lambda fix: f"remove the scheduling gate {fix.subject}",
     "raiseLimit": lambda fix: _raise_limit(fix),
     "nameLeafQueue": lambda fix: f"name a queue below {fix.subject}",
+    "nameTopology": lambda fix: f"name the topology that has the level {fix.subject}, or create one",
     "nameLevel": lambda fix: f"name one of the levels of topology {fix.subject}: {fix.amount}",
     "raiseQuota": lambda fix: f"{_raise_limit(fix, 'quota')}, or let the work be preemptible",
     "relaxTopology": lambda fix: (

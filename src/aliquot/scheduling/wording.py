@@ -194,6 +194,8 @@ def _topology(facts: Sequence[Fact]) -> str:
     fact = facts[0]
     if fact.test == "topology":
         return f"topology {fact.subject} does not exist (there are: {fact.available})"
+    if fact.test == "topologyLevel" and not fact.subject:
+        return f"no topology has the level {fact.wanted}, or several have it and none is named"
     if fact.test == "topologyLevel":
         wrong = f"has no level {fact.wanted}" if fact.wanted else "is named without a level"
         return f"topology {fact.subject} {wrong} (it has: {fact.available})"
