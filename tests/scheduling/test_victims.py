@@ -91,6 +91,35 @@ def test_a_small_pod_leaves_for_a_small_need_even_if_a_large_one_loses_less_a_de
     assert leaving(gpu_node("n1", 1), gpu_node("n2", 4), small, large, urgent(1)) == ["small"]
 
 
+def test_the_node_is_cleared_where_least_is_lost_together():
+    # The single pod that loses least stands beside one that loses most.
+    lost = {"n1": (10, 900), "n2": (300, 350), "n3": (400, 500)}
+    nodes = [gpu_node(name, 2) for name in lost]
+    pods = [
+        running(f"{name}-{n}", name, [n], since=seconds)
+        for name, both in lost.items()
+        for n, seconds in enumerate(both)
+    ]
+
+    assert leaving(*nodes, pods, urgent(2)) == ["n2-0", "n2-1"]
+
+
+def test_idle_devices_of_a_node_lower_its_price():
+    full = [running(f"f{n}", "n1", [n], since=100) for n in range(4)]
+    half = running("half", "n2", [0, 1], since=150)
+
+    assert leaving(gpu_node("n1", 4), gpu_node("n2", 4), full, half, urgent(4)) == ["half"]
+
+
+def test_room_is_found_among_many_small_pods_on_many_nodes():
+    nodes = [gpu_node(f"n{n}", 8) for n in range(40)]
+    pods = [running(f"p{n}-{k}", f"n{n}", [k], since=100, created=k) for n in range(40) for k in range(8)]
+    plan = decided(cluster(queue("q"), nodes, pods, urgent(8)), Policy(victim_search=16))
+
+    assert len({name.split("-")[0] for name in evicted(plan)}) == 1
+    assert len(evicted(plan)) == 8
+
+
 def test_nobody_leaves_in_vain():
     # a and b lose least and are asked first, but it takes the four GPUs of c, and those are enough.
     a = running("a", "n1", [0], since=10)

@@ -6,7 +6,7 @@ moved, and nobody loses a place. Work that is not preemptible is never asked to 
 time a gang keeps its minimum.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 
@@ -36,7 +36,7 @@ class Taker:
         self._lined_up = -1
         policy, rank = session.policy, session.placer.rank
         cheapest = policy.victim_order == "cheapest"
-        self._costs = VictimCosts(session.now, rank, policy.by_fill) if cheapest else None
+        self._costs = VictimCosts(session.state, session.now, rank, policy.by_fill) if cheapest else None
 
     def _kind(self, crew: Crew) -> tuple[object, ...] | None:
         """Equal for gangs of which one fails if the other did; None for one that is like no other."""
@@ -130,7 +130,11 @@ class Taker:
             and any(may_leave(member, given) for member in victim.members)
             and self.may_be_asked(crew, victim)
         ]
-        return _Victims(session, found, self._costs, session.next_charge(crew))
+        costs: Mapping[int, tuple[int, ...]] = {}
+        if self._costs is not None:
+            members = next_members(crew, session.placer.rank, session.policy.by_fill)
+            costs = self._costs.keys(members, found)
+        return _Victims(session, found, costs)
 
     def _turns(self, crew: Crew, members: Sequence[Member], involved: Sequence[Crew]) -> Iterator[Crew]:
         """Who is placed in which order: the gang, then whoever had to leave, in the order of their queues, as
@@ -337,12 +341,9 @@ STEPS: dict[Step, type[Taker]] = {
 class _Victims:
     """Gangs that may be asked, those with the least right to stay first."""
 
-    def __init__(
-        self, session: Session, crews: Iterable[Crew], costs: VictimCosts | None, needed: Charge
-    ) -> None:
-        """costs: asks the cheapest of equals first; None: the youngest. needed: by the gang that waits."""
+    def __init__(self, session: Session, crews: Iterable[Crew], costs: Mapping[int, tuple[int, ...]]) -> None:
+        """costs: by the id of a gang, what decides before its youth."""
         self._costs = costs
-        self._needed = needed
         self._policy = session.policy
         self._order: VictimOrder[Crew] = VictimOrder(session.shares, session.state.queues)
         found = sorted(crews, key=lambda crew: (crew.gang.created, crew.gang.key), reverse=True)
@@ -363,7 +364,7 @@ class _Victims:
         key = (
             crew.gang.priority if policy.by_priority else 0,
             -_fullness(crew, asked) if policy.by_elasticity else 0,
-            (0, 0) if self._costs is None else self._costs.key(crew, asked, self._needed),
+            self._costs.get(id(crew), ()),
             self._youth[id(crew)],
         )
         self._order.push(crew.gang.queue, crew, charge, key)
