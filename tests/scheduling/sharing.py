@@ -27,6 +27,7 @@ from aliquot.scheduling.policy import KAI, Policy
 from aliquot.scheduling.policy import Step as PolicyStep
 
 UNLIMITED = -1
+QUEUE_LABEL = "kai.scheduler/queue"
 ACTIONS = ("allocate", "consolidation", "reclaim", "preempt", "stalegangeviction")
 
 ALIQUOT = Policy(
@@ -129,6 +130,7 @@ def scenarios(
         runs = len(nodes_used) == size
         if not runs:
             nodes_used = [""] * size
+        team = teams[0] if runs and draw(st.integers(0, 3)) else draw(st.sampled_from(teams))
         leaving = runs and draw(st.integers(0, 9)) == 0
         tasks = []
         for number, node in enumerate(nodes_used):
@@ -136,11 +138,16 @@ def scenarios(
             status = ("Releasing" if leaving else "Running") if runs else "Pending"
             if runs:
                 free[node] -= whole
-            template = {}
+            template: dict[str, str] = {}
+            by_name: tuple[str, ...] = ()
             if request.type == "dra":
-                template = {"gpu": f"{task}-claim"}
+                if draw(st.booleans()):
+                    template = {"gpu": f"{task}-claim"}
+                else:
+                    by_name = (f"{task}-claim",)
                 taken = _taken(claims, node)
-                claims.append(_claim(f"{task}-claim", task, request, node if runs else "", taken))
+                made = _claim(f"{task}-claim", task, request, node if runs else "", taken)
+                claims.append(replace(made, labels={QUEUE_LABEL: team}))
             tasks.append(
                 TaskSpec(
                     name=task,
@@ -148,6 +155,7 @@ def scenarios(
                     node=node if runs else None,
                     request=request,
                     resource_claim_templates=template,
+                    resource_claims=by_name,
                 )
             )
         preemptible = simple or draw(st.sampled_from([True, True, True, False]))
@@ -155,7 +163,7 @@ def scenarios(
         jobs.append(
             JobSpec(
                 name=name,
-                queue=teams[0] if runs and draw(st.integers(0, 3)) else draw(st.sampled_from(teams)),
+                queue=team,
                 priority=priority,
                 preemptible=preemptible,
                 creation_rank=rank,

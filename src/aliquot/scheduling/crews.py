@@ -128,15 +128,15 @@ class Crews:
 
 
 def facts_of_running(pod: Pod, index: SnapshotIndex, memory: Memory) -> PodFacts:
-    """What deciding needs to know to place a running pod anew: claims that were made for it alone are wanted
-    again; others it keeps, and with them its node."""
+    """What deciding needs to know to place a running pod anew: claims that nobody else uses are wanted again,
+    for they lose their devices with the pod; others it keeps, and with them its node."""
     claims = pod_claims(pod, index)
     fresh = as_new(pod)
-    own = tuple(claim for claim in claims.claims if owned_by(claim, pod))
+    own = tuple(claim for claim in claims.claims if _alone(claim, pod))
     held = tuple(
         (claim, claim.status.allocation)
         for claim in claims.claims
-        if claim.status.allocation is not None and not owned_by(claim, pod)
+        if claim.status.allocation is not None and not _alone(claim, pod)
     )
     shape: bytes | None = b""
     if held:
@@ -145,6 +145,11 @@ def facts_of_running(pod: Pod, index: SnapshotIndex, memory: Memory) -> PodFacts
         shape = b"\n".join(claim_shape(claim, memory.claim_shapes) for claim in own)
     traits = memory.traits(pod) if fresh.spec.affinity is pod.spec.affinity else PodTraits.of(fresh)
     return PodFacts(fresh, traits, claims, held, own, (), shape)
+
+
+def _alone(claim: ResourceClaim, pod: Pod) -> bool:
+    """Whether the pod is the only one that the claim is reserved for, or ever will be."""
+    return owned_by(claim, pod) or [item.uid for item in claim.status.reserved_for] == [pod.metadata.uid]
 
 
 def as_new(pod: Pod) -> Pod:
