@@ -1,5 +1,7 @@
 """The controller is killed while pods leave for a gang: they leave once, and for a gang that then starts."""
 
+import asyncio
+import contextlib
 import os
 import random
 from pathlib import Path
@@ -91,11 +93,18 @@ def _job(name: str, pods: int, enough: int) -> dict[str, Any]:
     }
 
 
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    await process.wait()
+
+
 async def trial(directory: Path, seed: int, kill_at: list[int]) -> None:
     """For each number: kill the controller when so many pods have been told to go for a gang of HALF pods."""
-    async with cluster(directory, random.Random(seed)) as running:
+    async with cluster(directory, random.Random(seed)) as running, contextlib.AsyncExitStack() as stack:
         teams, witness = Teams(running), running.witness
         process = await start_controller(running, directory)
+        stack.push_async_callback(lambda: _end(process))
         teams.start("borrower", "greedy", WHOLE, 1)
         assert await until(lambda: teams.borrowed() == WHOLE, 30.0)
         for round_number, number in enumerate(kill_at):
@@ -121,8 +130,6 @@ async def trial(directory: Path, seed: int, kill_at: list[int]) -> None:
             teams.end("owner", gang)
             assert await until(lambda: teams.borrowed() == WHOLE, 40.0)
             assert len(teams.left) == HALF, "pods went on leaving when nobody needed their places"
-        process.terminate()
-        await process.wait()
         assert witness.broken == []
 
 
