@@ -185,6 +185,7 @@ class Taking:
                     self._remaining[sibling],
                     _row(shares.shares, sibling),
                     shares.rules.saturation,
+                    shares.rules.shareless_take,
                 )
                 if place is not None:
                     return Refusal(
@@ -249,18 +250,23 @@ def more_saturated(
     other_held: Sequence[Amount],
     other_shares: Sequence[Bound],
     factor: Amount,
+    shareless_take: bool = True,
 ) -> int | None:
     """The first of these resources in which a queue above its fair share would, times `factor`, be at least
     as saturated as another; None if there is none.
 
     Saturation is held / share, compared exactly: with 7 held of a share of 6 against 8 of 7, 7 * 7 >= 8 * 6
     says that 7/6 is more than 8/7. Resources of which the other has no share do not count: it has to give
-    all up.
+    all up. shareless_take: also to one that has no share of them itself; then the other could take it back.
     """
     for place in places:
         share, other = shares[place], other_shares[place]
-        if isinstance(share, float) or isinstance(other, float) or other <= 0 or held[place] <= share:
+        if isinstance(share, float) or isinstance(other, float) or held[place] <= share:
             continue
+        if other <= 0:
+            if shareless_take or share > 0:
+                continue
+            return place
         if share == 0 or held[place] * factor * other >= other_held[place] * share:
             return place
     return None

@@ -32,9 +32,10 @@ class ShareRules:
     out; one billionth where a resource is not named, which is as exact as amounts are. whole_rests: what
     rounding down leaves over is given in whole steps even to a queue that asks for less than a step more.
     usage_weight: k, how much past use lowers a queue's part of what is over. saturation: after taking from a
-    sibling, own saturation times this must stay below that of the sibling. order: criteria, the first that
-    differs decides. leaves_only: work may only be in queues without queues below them; otherwise what is
-    right in such a queue counts as one more queue beside those below. runtime_method: which
+    sibling, own saturation times this must stay below that of the sibling. shareless_take: who has no
+    share of something may take it from another that has none, which may then take it back. order: criteria,
+    the first that differs decides. leaves_only: work may only be in queues without queues below them;
+    otherwise what is right in such a queue counts as one more queue beside those below. runtime_method: which
     queue's reclaim_min_runtime protects, "lca" (that of the victim's ancestor just below the lowest ancestor
     in common) or "queue" (the victim's own); both go upwards from there to the first that sets one.
     preempt_min_runtime, reclaim_min_runtime: seconds where no queue sets one.
@@ -45,6 +46,7 @@ class ShareRules:
     whole_rests: bool = False
     usage_weight: Fraction = Fraction(1)
     saturation: Fraction = Fraction(1)
+    shareless_take: bool = False
     order: tuple[str, ...] = CRITERIA
     leaves_only: bool = False
     runtime_method: str = "lca"
@@ -61,6 +63,7 @@ KAI = ShareRules(
     resources=(GPU, CPU, MEMORY),
     steps={GPU: UNIT, CPU: UNIT // 1000, MEMORY: UNIT},
     whole_rests=True,
+    shareless_take=True,
     leaves_only=True,
 )
 """As KAI-Scheduler v0.13 shares: whole GPUs, thousandths of a core, bytes."""
