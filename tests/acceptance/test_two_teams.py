@@ -146,7 +146,8 @@ def test_each_team_gets_what_it_is_entitled_to_and_everybody_is_told_why(racks: 
     apply(racks, "50-evaluation.yaml")
     ready(racks, "language", "evaluation", 1)
     evaluation = pods(racks, "language", "evaluation")
-    assert list(bound(evaluation).values()) == [notebook["spec"]["nodeName"]]
+    told_all = racks.kubectl("get", "events", "-A", "--field-selector", "type=Warning")
+    assert list(bound(evaluation).values()) == [notebook["spec"]["nodeName"]], told_all
     (told,) = owner_events(racks, "language", "Preempted")
     assert (told["involvedObject"]["kind"], told["involvedObject"]["name"]) == ("Deployment", "notebook")
     until(lambda: len(pods(racks, "language", "notebook")) == 1)
@@ -173,7 +174,7 @@ def test_each_team_gets_what_it_is_entitled_to_and_everybody_is_told_why(racks: 
 def test_the_script_that_a_person_follows_runs_to_its_end(racks: Cluster) -> None:
     done = racks.run("bash", str(TEAMS / "follow.sh"), stdin="", timeout=180)
 
-    assert "Reclaimed" in done.stdout
-    assert "Preempted" in done.stdout
-    assert "RoomPromised" in done.stdout
+    assert "has to leave for job/language/pretraining" in done.stdout
+    assert "has to leave for job/language/evaluation" in done.stdout
+    assert "has a place on node" in done.stdout
     assert json.loads(racks.kubectl("get", "queues", "-o", "json"))["items"] == []
