@@ -235,12 +235,16 @@ def _may(scenario, job, standings, wanted):
 @KINDS
 def test_guaranteed_quota_is_reached(kinds, examples):
     """Whoever waits within its queue's quota gets what others hold above theirs, wherever enough of that is
-    on one node."""
+    on one node.
+
+    By the reference's rules it may not: what is older in its queue and fits nowhere stands in line before it,
+    and the others get their places back first (tests/kai/cases/reclaim-whoever-waits-stands-in-line.json).
+    """
 
     @settings(max_examples=2 * examples, deadline=None)
-    @given(scenarios(kinds, flat=True, simple=True), POLICIES)
-    def check(scenario, policy):
-        last = lives(scenario, policy, ROUNDS)[-1]
+    @given(scenarios(kinds, flat=True, simple=True))
+    def check(scenario):
+        last = lives(scenario, ALIQUOT, ROUNDS)[-1]
         has = held(scenario, last.after)
         taken = used(scenario, last.after, BOUND)
         quotas = {queue.name: queue.gpu.quota for queue in scenario.queues}
