@@ -275,6 +275,14 @@ class Usage:
             usage.release(index, claim, result)
         self.changes.append((pool, index))
 
+    def settle(self) -> None:
+        """What was done up to now stays. `changes` goes on."""
+        self._journal.clear()
+
+    def claims_of(self, key: PoolKey) -> Iterable[ClaimKey]:
+        """The claims that hold devices of a pool."""
+        return self._claims.get(key, ())
+
     def results_of(self, key: PoolKey) -> Iterator[DeviceRequestAllocationResult]:
         """What the claims hold of a pool, devices that it no longer has included."""
         for claim in self._claims.get(key, ()):

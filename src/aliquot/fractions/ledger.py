@@ -15,7 +15,7 @@ The caller counts whole idle devices now and later; every change here says by ho
 and amounts of memory add up exactly.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from aliquot.fractions.devices import NodeDevices
@@ -223,6 +223,16 @@ class DeviceLedger:
         capacity = self.devices[number].capacity
         used = (group.later if later else group.now for group in self.groups(number).values())
         return max((max(0, capacity - taken) * WHOLE // capacity for taken in used if taken), default=0)
+
+    def clear(self, number: int, pods: Iterable[Key]) -> None:
+        """Nobody has anything on the node any more; pods: those that may have had. Not to be undone."""
+        for pod in pods:
+            self._held.pop((number, pod), None)
+        self._groups.pop(number, None)
+
+    def settle(self) -> None:
+        """What was done up to now stays."""
+        self._log.clear()
 
     def mark(self) -> int:
         return len(self._log)

@@ -110,6 +110,11 @@ class Ledger:
             number, sign, kind, charge = log.pop()
             self._change(number, charge, -sign, kind)
 
+    def settle(self) -> None:
+        """What was done up to now stays, and nobody watches any more."""
+        self._log.clear()
+        self._watchers.clear()
+
     def watch(self) -> set[int]:
         """A set that from now on gets the number of every queue whose own amounts change, also by undo.
 

@@ -1,14 +1,14 @@
 """What running workloads use of their queues."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from aliquot.fractions.charges import device_charge
 from aliquot.fractions.devices import NONE, NodeDevices, node_devices
 from aliquot.fractions.requests import GpuRequest
 from aliquot.model.core import Node, Pod
-from aliquot.model.index import Key, Remembered, SnapshotIndex
-from aliquot.model.resource import AllocationResult, ResourceClaim
+from aliquot.model.index import Key, SnapshotIndex
+from aliquot.model.resource import ResourceClaim
 from aliquot.queues.amounts import Amount, Charge
 from aliquot.queues.ledger import Ledger
 from aliquot.queues.tree import QueueTree
@@ -16,7 +16,6 @@ from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.claims import GROUP_API, GROUPS
 from aliquot.scheduling.facts import PodTraits
 from aliquot.scheduling.holdings import pod_charge
-from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand
 from aliquot.scheduling.policy import Policy
 
@@ -30,60 +29,83 @@ class Holding:
     charge: Charge
 
 
-def running_usage(
-    index: SnapshotIndex,
-    tree: QueueTree,
-    devices: DeviceAllocator,
-    placed: Iterable[tuple[Pod, str, Demand | None]],
-    terms: Callable[[Pod], tuple[str, bool]],
-    traits: Callable[[Pod], PodTraits],
-    gpus: Callable[[Pod, str], Amount],
-    known: Remembered | None = None,
-) -> tuple[Ledger, list[Holding]]:
-    """The use of every queue by pods that have their node and by allocated claims, and who uses what.
+class Charges:
+    """What counts where, pod by pod and claim by claim.
 
     A claim counts once, in the queue of the first of its consumers that is there; so does the claim of a pod
     that still waits, once it is written. Pods outside managed namespaces count nowhere, nor do those that
-    are being deleted: what they hold is about to be free. terms: the queue of a pod and whether it may be
-    preempted. traits: what follows from a pod. gpus: what a pod on a node has of the devices that a
-    device plugin hands out. known: charges of claims found before with the same fleet.
+    are being deleted: what they hold is about to be free.
     """
+
+    def __init__(
+        self,
+        index: SnapshotIndex,
+        traits: Callable[[Pod], PodTraits],
+        devices: DeviceAllocator,
+        policy: Policy,
+    ) -> None:
+        """traits: what follows from a pod."""
+        self._devices = devices
+        self._gpus = plugin_charges(traits, index.nodes, policy)
+        self._firsts = _first_of_groups(index)
+        self._of_groups: dict[Key, list[ResourceClaim]] = {}
+        for claim in index.snapshot.resource_claims if self._firsts else ():
+            for reference in claim.status.reserved_for:
+                if reference.resource == GROUPS and reference.api_group == GROUP_API:
+                    first = self._firsts.get((claim.metadata.namespace, reference.name))
+                    if first is not None:
+                        self._of_groups.setdefault(first.key, []).append(claim)
+
+    def of(
+        self,
+        queue: str,
+        placed: Iterable[tuple[Pod, str, Demand]],
+        pods: Iterable[Pod],
+        known: Mapping[Key, Pod],
+        meant_for: Callable[[Key], Iterable[ResourceClaim]],
+    ) -> Iterator[Holding]:
+        """What some pods of a queue hold. placed: those that have their node, with what they take of it.
+        known: all pods. meant_for: the claims that are reserved for a pod, and perhaps others."""
+        for pod, node, demand in placed:
+            if pod.metadata.deletion_timestamp is None:
+                yield Holding(queue, pod, pod_charge(demand.requests, self._gpus(pod, node)))
+        for pod in pods:
+            if pod.metadata.deletion_timestamp is not None:
+                continue
+            claims = {claim.key: claim for claim in (*meant_for(pod.key), *self._of_groups.get(pod.key, ()))}
+            for _, claim in sorted(claims.items()) if claims else ():
+                allocation = claim.status.allocation
+                if allocation is not None and _first_consumer(claim, known, self._firsts) is pod:
+                    yield Holding(queue, pod, self._devices.charge(claim, allocation))
+
+
+def running_usage(
+    index: SnapshotIndex,
+    tree: QueueTree,
+    charges: Charges,
+    placed: Iterable[tuple[Pod, str, Demand]],
+    terms: Callable[[Pod], tuple[str, bool]],
+) -> Ledger:
+    """The use of every queue by pods that have their node and by allocated claims. terms: the queue of a pod
+    and whether it may be preempted."""
     usage = Ledger(tree)
-    holdings: list[Holding] = []
-    if not tree.queues:
-        return usage, holdings
-    for pod, node, demand in placed:
-        name, preemptible = terms(pod)
-        if name and pod.metadata.deletion_timestamp is None:
-            own = demand or traits(pod).demand
-            charge = pod_charge(own.requests, gpus(pod, node))
-            usage.add(name, charge, preemptible)
-            holdings.append(Holding(name, pod, charge))
     pods = {pod.key: pod for pod in index.snapshot.pods}
-    groups = _first_of_groups(index)
+    places = {pod.key: (pod, node, demand) for pod, node, demand in placed}
+    reserved: dict[Key, list[ResourceClaim]] = {}
     for claim in index.snapshot.resource_claims:
-        allocation = claim.status.allocation
-        holder = _first_consumer(claim, pods, groups) if allocation is not None else None
-        if allocation is None or holder is None or holder.metadata.deletion_timestamp is not None:
-            continue
-        name, preemptible = terms(holder)
+        for reference in claim.status.reserved_for:
+            reserved.setdefault((claim.metadata.namespace, reference.name), []).append(claim)
+
+    def meant_for(key: Key) -> Iterable[ResourceClaim]:
+        return reserved.get(key, ())
+
+    for pod in index.snapshot.pods:
+        name, preemptible = terms(pod)
         if name:
-            charge = _charge(claim, allocation, devices, known)
-            usage.add(name, charge, preemptible)
-            holdings.append(Holding(name, holder, charge))
-    return usage, holdings
-
-
-def _charge(
-    claim: ResourceClaim, allocation: AllocationResult, devices: DeviceAllocator, known: Remembered | None
-) -> Charge:
-    found = known.get(claim) if known is not None else None
-    if isinstance(found, dict):
-        return found
-    charge = devices.charge(claim, allocation)
-    if known is not None:
-        known.put(claim, charge)
-    return charge
+            own = [places[pod.key]] if pod.key in places else []
+            for holding in charges.of(name, own, [pod], pods, meant_for):
+                usage.add(name, holding.charge, preemptible)
+    return usage
 
 
 def _first_of_groups(index: SnapshotIndex) -> dict[Key, Pod]:
@@ -96,7 +118,7 @@ def _first_of_groups(index: SnapshotIndex) -> dict[Key, Pod]:
     return found
 
 
-def _first_consumer(claim: ResourceClaim, pods: dict[Key, Pod], groups: dict[Key, Pod]) -> Pod | None:
+def _first_consumer(claim: ResourceClaim, pods: Mapping[Key, Pod], groups: Mapping[Key, Pod]) -> Pod | None:
     for reference in claim.status.reserved_for:
         key = (claim.metadata.namespace, reference.name)
         if reference.resource == GROUPS and reference.api_group == GROUP_API:
@@ -109,13 +131,15 @@ def _first_consumer(claim: ResourceClaim, pods: dict[Key, Pod], groups: dict[Key
     return None
 
 
-def plugin_charges(memory: Memory, nodes: Mapping[str, Node], policy: Policy) -> Callable[[Pod, str], Amount]:
+def plugin_charges(
+    traits: Callable[[Pod], PodTraits], nodes: Mapping[str, Node], policy: Policy
+) -> Callable[[Pod, str], Amount]:
     """A function from a pod and its node to what the pod has of devices that a device plugin hands out, in
     billionths of an accelerator."""
     known: dict[str, NodeDevices] = {}
 
     def charge(pod: Pod, node: str) -> Amount:
-        request = memory.traits(pod).gpus
+        request = traits(pod).gpus
         if not isinstance(request, GpuRequest):
             return 0
         devices = known.get(node)

@@ -5,10 +5,9 @@ condition is true or the time is over it takes its reservation back and would cl
 not its to clear; so that is done here, and the pod is placed anew.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from aliquot.model.index import SnapshotIndex
 from aliquot.model.resource import AllocatedDeviceStatus, DeviceRequestAllocationResult, ResourceClaim
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.scheduling.claims import reserved_for, schedulers_own
@@ -17,7 +16,7 @@ from aliquot.scheduling.users import ClaimUsers
 
 
 def failed(
-    index: SnapshotIndex,
+    claims: Iterable[ResourceClaim],
     users: ClaimUsers,
     managed: Managed,
     now: datetime,
@@ -31,7 +30,7 @@ def failed(
     taken back under it. While it is reserved the scheduler may still be at it; a pod for which that lasts
     longer than `patience` seconds is replaced. timeout: seconds from the allocation on.
     """
-    for claim in index.snapshot.resource_claims:
+    for claim in claims:
         allocation = claim.status.allocation
         if allocation is None or not any(result.binding_conditions for result in allocation.devices.results):
             continue

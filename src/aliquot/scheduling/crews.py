@@ -1,130 +1,124 @@
 """The gangs of a snapshot with their members' state: those that run only when somebody asks for them."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
-from aliquot.queues.amounts import Charge
+from aliquot.queues.amounts import Charge, total
 from aliquot.scheduling.affinity import named_node, required_nodes
 from aliquot.scheduling.claims import claim_keys, owned_by, pod_claims
+from aliquot.scheduling.cluster import Cluster
 from aliquot.scheduling.facts import PodFacts, PodTraits, claim_shape
 from aliquot.scheduling.gang_state import Crew, Hold, Member, Status
 from aliquot.scheduling.memory import Memory
-from aliquot.scheduling.nodes import Demand, NodeTable
-from aliquot.scheduling.pending import Board
-from aliquot.workloads.gangs import Gang
-from aliquot.workloads.grouping import Grouping
 from aliquot.workloads.sources.source import GroupKey
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where pods stand: by pod, its node's number (None if it has several to choose from)."""
-
-    nodes: Mapping[Key, int | None]
-
-    @staticmethod
-    def of(board: Board, table: NodeTable) -> "Standing":
-        nodes: dict[Key, int | None] = {pod.key: table.numbers.get(node) for pod, node, _ in board.placed}
-        for key in board.let_go:
-            nodes.setdefault(key, None)
-        return Standing(nodes)
-
-
 class Crews:
-    """All gangs of a snapshot."""
+    """All gangs of a cluster, in one decision."""
 
-    def __init__(
-        self,
-        index: SnapshotIndex,
-        board: Board,
-        memory: Memory,
-        table: NodeTable,
-        gangs: Grouping,
-        charges: Mapping[Key, Charge],
-        groups: Callable[[int, Key], tuple[str, ...]],
-        gone: Collection[Key] = (),
-    ) -> None:
-        """charges: what pods that have their place count for. groups: the shared devices that a pod has parts
-        of, by node and pod. gone: pods that are being replaced by this decision."""
-        self._index = index
-        self._board = board
+    def __init__(self, cluster: Cluster, memory: Memory, gone: Collection[Key] = ()) -> None:
+        """gone: waiting pods that are being replaced by this decision."""
+        self._cluster = cluster
         self._memory = memory
-        self._table = table
-        self._standing = Standing.of(board, table)
-        self._gangs = gangs
-        self._charges = charges
-        self._groups = groups
-        self._gone = gone
         self._running: list[Crew] | None = None
         self.waiting: dict[GroupKey, Crew] = {}
-        self._facts: dict[Key, PodFacts] = {
-            item.pod.key: item for items in board.todo.values() for item in items
-        }
-        for key in board.todo:
-            self.waiting[key] = self._crew(gangs.gang(key), gangs.pods(key))
+        for key in sorted(cluster.todo):
+            portion = cluster.shares[key].portion
+            if gone and any(facts.pod.key in gone for facts in portion.todo):
+                self.waiting[key] = self._crew(key, gone)
+            else:
+                self.waiting[key] = self._kept(key)
 
     def running(self) -> Iterable[Crew]:
         """Every gang of which something runs, those that wait for more included."""
         if self._running is None:
-            gangs = self._gangs
             self._running = [crew for crew in self.waiting.values() if crew.allocated]
-            for key in gangs.on_nodes():
-                if key not in self.waiting:
-                    self._running.append(self._crew(gangs.gang(key), gangs.pods(key)))
+            keys = {key for keys in self._cluster.running.values() for key in keys}
+            self._running += [self._kept(key) for key in sorted(keys) if key not in self.waiting]
         return self._running
+
+    def running_of(self, queue: str) -> list[Crew]:
+        """Every gang of a queue of which something runs."""
+        waiting = self.waiting
+        found = [waiting.get(key) or self._kept(key) for key in sorted(self._cluster.running.get(queue, ()))]
+        bound = {id(crew) for crew in found}
+        return found + [
+            crew
+            for crew in waiting.values()
+            if crew.gang.queue == queue and crew.allocated and id(crew) not in bound
+        ]
 
     def prepare(self, member: Member) -> None:
         """Find out what has to be known of a running pod before it can be placed anew."""
         if member.facts is None:
-            member.facts = facts_of_running(member.pod, self._index, self._memory)
+            member.facts = facts_of_running(member.pod, self._cluster.index, self._memory)
 
-    def _crew(self, gang: Gang, pods: Sequence[Pod]) -> Crew:
+    def _kept(self, key: GroupKey) -> Crew:
+        kept = self._cluster.crews
+        found = kept.get(key)
+        if found is None:
+            found = kept[key] = self._crew(key, ())
+        return found
+
+    def _crew(self, key: GroupKey, gone: Collection[Key]) -> Crew:
+        share = self._cluster.shares[key]
+        gang, pods = share.gang, self._cluster.gangs.pods(key)
         leaving = [pod for pod in pods if pod.metadata.deletion_timestamp is not None and pod.spec.node_name]
-        statuses = {pod.key: self._status(pod) for pod in (*gang.members, *leaving)}
+        facts = {item.pod.key: item for item in share.portion.todo}
+        places: dict[Key, int | None] = {
+            pod.key: number for (pod, _, _), number in zip(share.portion.placed, share.numbers, strict=True)
+        }
+        placed = {**{pod.key: None for pod, _ in share.portion.let_go}, **places}
+        statuses = {
+            pod.key: _status(pod, facts.get(pod.key), pod.key in placed, pod.key in gone)
+            for pod in (*gang.members, *leaving)
+        }
         succeeded = any(pod.status.phase == "Succeeded" for pod in pods)
         crew = Crew(gang, leaving, statuses, succeeded)
+        charges: dict[Key, Charge] = {}
+        for holding in share.holdings:
+            before = charges.get(holding.pod.key)
+            charges[holding.pod.key] = holding.charge if before is None else total((before, holding.charge))
         for member in crew.members:
             if member.status is Status.WAITING or member.status is Status.HELD:
-                member.facts = self._facts.get(member.key)
+                member.facts = facts.get(member.key)
             elif member.status is Status.RUNNING or member.status is Status.LEAVING:
-                member.hold = self._hold(member.pod)
+                number = placed.get(member.key)
+                if number is not None:
+                    member.hold = self._hold(member.pod, number, charges.get(member.key, {}))
         return crew
 
-    def _status(self, pod: Pod) -> Status:
-        if pod.finished:
-            return Status.ENDED
-        if pod.metadata.deletion_timestamp is not None:
-            return Status.LEAVING if pod.spec.node_name else Status.ENDED
-        facts = self._facts.get(pod.key)
-        if pod.key in self._gone:
-            return Status.ENDED
-        if facts is not None:
-            return Status.HELD if facts.held_up else Status.WAITING
-        return Status.RUNNING if pod.key in self._standing.nodes else Status.HELD
-
-    def _hold(self, pod: Pod) -> Hold | None:
-        number = self._standing.nodes.get(pod.key)
-        if number is None:
-            return None
+    def _hold(self, pod: Pod, number: int, charge: Charge) -> Hold:
         claims: list[tuple[ResourceClaim, AllocationResult]] = []
-        for key in claim_keys(pod):
-            claim = self._index.claims.get(key)
+        for key in claim_keys(pod) if pod.spec.resource_claims else ():
+            claim = self._cluster.index.claims.get(key)
             if claim is not None and claim.status.allocation is not None:
                 claims.append((claim, claim.status.allocation))
-        demand: Demand = self._memory.traits(pod).demand
+        state = self._cluster.state
         return Hold(
             number,
-            self._table.names[number],
-            demand,
+            state.table.names[number],
+            self._memory.traits(pod).demand,
             tuple(claims),
-            self._groups(number, pod.key),
-            self._charges.get(pod.key, {}),
+            state.parts.groups(number, pod.key),
+            charge,
         )
+
+
+def _status(pod: Pod, facts: PodFacts | None, placed: bool, gone: bool) -> Status:
+    if pod.finished:
+        return Status.ENDED
+    if pod.metadata.deletion_timestamp is not None:
+        return Status.LEAVING if pod.spec.node_name else Status.ENDED
+    if gone:
+        return Status.ENDED
+    if facts is not None:
+        return Status.HELD if facts.held_up else Status.WAITING
+    return Status.RUNNING if placed else Status.HELD
 
 
 def facts_of_running(pod: Pod, index: SnapshotIndex, memory: Memory) -> PodFacts:

@@ -5,14 +5,14 @@ still there a while later is one that nobody else evicts. Nobody in Kubernetes m
 yet: their devices are given back here, before anybody starts on them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from aliquot.dra.evictions import Eviction, eviction_of
 from aliquot.dra.fleet import Fleet
+from aliquot.dra.pools import PoolKey
 from aliquot.model.core import Pod
-from aliquot.model.index import SnapshotIndex
-from aliquot.model.resource import AllocationResult
+from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.claims import schedulers_own
 from aliquot.scheduling.repairs import Managed, Release, Repair, release_or_wait
@@ -22,7 +22,7 @@ NO_EXECUTE = "NoExecute"
 
 
 def tainted(
-    index: SnapshotIndex,
+    claims: Iterable[ResourceClaim],
     fleet: Fleet,
     users: ClaimUsers,
     managed: Managed,
@@ -34,18 +34,11 @@ def tainted(
     A pod on a node is evicted once Kubernetes has had `patience` seconds to do so (None: never); with or
     without an owner, as Kubernetes does. A pod that was let go and is not bound yet is replaced at once. Of
     pods behind gates the claim is taken back, unless others use it: then they wait until those are gone.
+    claims: those that may hold such a device, in order.
     """
-    pools = {
-        key
-        for key, pool in fleet.pools.items()
-        if any(taint.effect == NO_EXECUTE for taints in fleet.taints.of(pool).values() for taint in taints)
-    }
-    anywhere = any(rule.spec.taint.effect == NO_EXECUTE for rule in fleet.taints.rules)
-    if not pools and not anywhere:
-        return
-    for claim in index.snapshot.resource_claims:
+    for claim in claims:
         allocation = claim.status.allocation
-        if allocation is None or not (anywhere or _concerned(allocation, pools)) or not managed(claim):
+        if allocation is None or not managed(claim):
             continue
         eviction = eviction_of(fleet, claim)
         if eviction is None or (eviction.due is not None and eviction.due > now):
@@ -63,8 +56,15 @@ def tainted(
         yield from release_or_wait(claim, verdict, using)
 
 
-def _concerned(allocation: AllocationResult, pools: set[tuple[str, str]]) -> bool:
-    return any((result.driver, result.pool) in pools for result in allocation.devices.results)
+def tainted_pools(fleet: Fleet) -> frozenset[PoolKey] | None:
+    """The pools with devices that have NoExecute taints; None if a rule may put such a taint on any."""
+    if any(rule.spec.taint.effect == NO_EXECUTE for rule in fleet.taints.rules):
+        return None
+    return frozenset(
+        key
+        for key, pool in fleet.pools.items()
+        if any(taint.effect == NO_EXECUTE for taints in fleet.taints.of(pool).values() for taint in taints)
+    )
 
 
 def _since(eviction: Eviction, allocation: AllocationResult, pod: Pod) -> datetime | None:

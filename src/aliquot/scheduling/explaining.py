@@ -1,7 +1,7 @@
 """From what was found on the nodes to a verdict: one dominant reason, facts, and the nearest fix."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
 from msgspec.structs import replace
@@ -31,7 +31,9 @@ MAX_FACTS = 12
 class Explainer:
     """Explains failures of one decision."""
 
-    def __init__(self, gangs: GangPlacer, holdings: Sequence[Holding], observer: Observer | None) -> None:
+    def __init__(
+        self, gangs: GangPlacer, holdings: Callable[[str], Iterable[Holding]], observer: Observer | None
+    ) -> None:
         self._gangs = gangs
         self._placer = gangs.placer
         self._holdings = holdings
@@ -89,8 +91,7 @@ class Explainer:
             Fact(test="used", subject=subject, available=shown(used, excess.resource)),
             Fact(test=f"{excess.term}Is", subject=subject, available=shown(excess.limit, excess.resource)),
         ]
-        tree = self._placer.state.queues.tree
-        fix = raise_limit(tree, self._holdings, excess, exact(used + wanted - excess.limit))
+        fix = raise_limit(self._holdings, excess, exact(used + wanted - excess.limit))
         return Verdict(reason=_over(excess), facts=tuple(facts), fix=fix)
 
     def _confined(self, pods: Sequence[Member], found: Confinement) -> Verdict:
@@ -126,9 +127,8 @@ class Explainer:
             Fact(test="used", subject=subject, available=shown(excess.used, excess.resource)),
             Fact(test=f"{excess.term}Is", subject=subject, available=shown(excess.limit, excess.resource)),
         )
-        tree = self._placer.state.queues.tree
         return Verdict(
-            reason=_over(excess), facts=facts, fix=raise_limit(tree, self._holdings, excess, excess.short)
+            reason=_over(excess), facts=facts, fix=raise_limit(self._holdings, excess, excess.short)
         )
 
     def _judge(

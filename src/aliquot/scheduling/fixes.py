@@ -1,6 +1,6 @@
 """The nearest change that would let a workload start, and who holds what is missing: the fewest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 
 from aliquot.dra.pools import members
@@ -8,7 +8,7 @@ from aliquot.fractions.requests import GpuRequest, gpu_request
 from aliquot.model.index import Key
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Fix
-from aliquot.queues.tree import Amount, Excess, QueueTree, shown
+from aliquot.queues.tree import Amount, Excess, shown
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.requests import pod_requests, written
 from aliquot.scheduling.state import ClusterState
@@ -141,18 +141,18 @@ def _largest(
     return tuple(holders)
 
 
-def raise_limit(tree: QueueTree, holdings: Sequence[Holding], excess: Excess, short: Amount) -> Fix:
+def raise_limit(holdings: Callable[[str], Iterable[Holding]], excess: Excess, short: Amount) -> Fix:
     """Raise the limit (or quota) by what is short, or have the fewest holders below the queue give it back.
 
-    No holders are named where even all that are looked at hold too little.
+    holdings: what counts in a queue and below it. No holders are named where even all hold too little.
     """
     if excess.term == "quota":
         subject = f"{excess.queue}/{excess.resource}"
         return Fix(change="raiseQuota", subject=subject, amount=shown(short, excess.resource))
     inside = [
         (Fraction(item.charge.get(excess.resource, 0)), item.pod)
-        for item in holdings
-        if excess.queue in tree.path(item.queue) and item.charge.get(excess.resource)
+        for item in holdings(excess.queue)
+        if item.charge.get(excess.resource)
     ]
     inside.sort(key=lambda item: (-item[0], item[1].key))
     holders: dict[str, None] = {}

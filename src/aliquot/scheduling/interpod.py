@@ -16,13 +16,15 @@ from aliquot.scheduling.affinity import matches_labels
 class _Term:
     """A term with the namespace of the pod that has it, and where pods that concern it are.
 
-    matching: pods that the term selects, by domain. owners: pods that have the term, by domain.
+    matching: pods that the term selects, by domain. owners: pods that have the term, by domain. having: how
+    many have it in all.
     """
 
     term: PodAffinityTerm
     namespace: str
     matching: dict[str, int] = field(default_factory=dict)
     owners: dict[str, int] = field(default_factory=dict)
+    having: int = 0
 
     def selects(self, pod: Pod, namespaces: Mapping[str, Namespace]) -> bool:
         meta = pod.metadata
@@ -62,16 +64,26 @@ class PodNeighbours:
         self,
         namespaces: Mapping[str, Namespace],
         nodes: Mapping[str, Node],
-        placed: Iterable[tuple[Pod, str]],
+        placed: Iterable[tuple[Pod, str]] = (),
     ) -> None:
         self._namespaces = namespaces
         self._nodes = nodes
-        self._placed = list(placed)
+        self._here: dict[str, list[Pod]] = {}
+        self._added: list[tuple[Pod, str]] = []
         self._terms: dict[tuple[str, bytes], _Term] = {}
         self._anti: dict[tuple[str, bytes], _Term] = {}
-        for pod, node in self._placed:
-            for term in anti_affinity_terms(pod):
-                _count(self._anti_term(pod, term).owners, self._domain(term, node), 1)
+        for pod, node in placed:
+            self._here.setdefault(node, []).append(pod)
+            self._change(pod, node, 1)
+
+    def replace(self, node: str, pods: list[Pod]) -> None:
+        """These are the pods on the node now. Not to be undone."""
+        for pod in self._here.pop(node, ()):
+            self._change(pod, node, -1)
+        if pods:
+            self._here[node] = pods
+        for pod in pods:
+            self._change(pod, node, 1)
 
     def concerns(self, pod: Pod) -> bool:
         """Whether any term of this pod, or of a pod on a node, can matter to it."""
@@ -79,18 +91,18 @@ class PodNeighbours:
 
     def pods_on(self, node: str) -> list[Pod]:
         """The pods that have this node, those placed for the while included."""
-        return [pod for pod, at in self._placed if at == node]
+        return [*self._here.get(node, ()), *(pod for pod, at in self._added if at == node)]
 
     def mark(self) -> int:
-        return len(self._placed)
+        return len(self._added)
 
     def add(self, pod: Pod, node: str) -> None:
-        self._placed.append((pod, node))
+        self._added.append((pod, node))
         self._change(pod, node, 1)
 
     def undo(self, mark: int) -> None:
-        while len(self._placed) > mark:
-            pod, node = self._placed.pop()
+        while len(self._added) > mark:
+            pod, node = self._added.pop()
             self._change(pod, node, -1)
 
     def fall(self, pod: Pod, node: str) -> str | None:
@@ -128,16 +140,13 @@ class PodNeighbours:
         known = self._terms.get(key)
         if known is None:
             known = self._terms[key] = _Term(term, pod.metadata.namespace)
-            for other, node in self._placed:
+            for node, pods in self._here.items():
+                for other in pods:
+                    if known.selects(other, self._namespaces):
+                        _count(known.matching, self._domain(term, node), 1)
+            for other, node in self._added:
                 if known.selects(other, self._namespaces):
                     _count(known.matching, self._domain(term, node), 1)
-        return known
-
-    def _anti_term(self, pod: Pod, term: PodAffinityTerm) -> _Term:
-        key = (pod.metadata.namespace, encode_json(term))
-        known = self._anti.get(key)
-        if known is None:
-            known = self._anti[key] = _Term(term, pod.metadata.namespace)
         return known
 
     def _change(self, pod: Pod, node: str, step: int) -> None:
@@ -145,7 +154,14 @@ class PodNeighbours:
             if known.selects(pod, self._namespaces):
                 _count(known.matching, self._domain(known.term, node), step)
         for term in anti_affinity_terms(pod):
-            _count(self._anti_term(pod, term).owners, self._domain(term, node), step)
+            key = (pod.metadata.namespace, encode_json(term))
+            own = self._anti.get(key)
+            if own is None:
+                own = self._anti[key] = _Term(term, pod.metadata.namespace)
+            own.having += step
+            _count(own.owners, self._domain(term, node), step)
+            if not own.having:
+                del self._anti[key]
 
 
 def _count(counts: dict[str, int], domain: str | None, step: int) -> None:

@@ -6,49 +6,78 @@ found again by its identity. Nothing decided is remembered, so a decision with m
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
-from aliquot.dra.candidates import NodeIndex
+from msgspec.structs import replace
+
 from aliquot.dra.fleet import Fleet
-from aliquot.dra.usage import Usage
 from aliquot.model.core import Node, Pod
 from aliquot.model.index import Remembered, SnapshotIndex
-from aliquot.model.queue import Queue
+from aliquot.model.meta import KubernetesObject
+from aliquot.model.queue import Queue, QueueStatus
 from aliquot.model.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
-from aliquot.scheduling.allocating import DeviceAllocator, manager
+from aliquot.scheduling.allocating import manager
 from aliquot.scheduling.facts import PodTraits
 from aliquot.scheduling.placing import StaticFit
 from aliquot.scheduling.policy import Policy, managed_drivers
 from aliquot.topology.tree import TopologyTree
 from aliquot.workloads.gangs import GangRules
-from aliquot.workloads.grouping import Grouping
+from aliquot.workloads.grouping import Changed, Grouping
+
+if TYPE_CHECKING:
+    from aliquot.scheduling.cluster import Cluster
+
+T = TypeVar("T", bound=KubernetesObject)
 
 EMPTY_FLEET = Fleet.of((), ())
+
+
+def gang_rules(policy: Policy) -> GangRules:
+    """The rules by which pods are grouped."""
+    return GangRules(
+        default_queue=policy.default_queue,
+        preemptible_below=policy.preemptible_below,
+        by_member_priority=policy.by_member_priority,
+        leaders_first=policy.leaders_first,
+    )
 
 
 @dataclass(slots=True)
 class Memory:
     """Pass the same one to successive calls of `decide` about one cluster."""
 
+    cluster: "Cluster | None" = None
     _index: SnapshotIndex | None = None
     _fleet: Fleet | None = None
     _others: Fleet | None = None
-    _usage: Usage | None = None
     _drivers: frozenset[str] | None = None
     _slices: tuple[ResourceSlice, ...] = ()
     _managed_slices: tuple[ResourceSlice, ...] = ()
     _queues: tuple[Queue, ...] | None = None
+    _bare_queues: tuple[Queue, ...] = ()
     _tree: QueueTree | None = None
-    _node_index: NodeIndex | None = None
     _traits: Remembered = field(default_factory=Remembered)
     claim_shapes: Remembered = field(default_factory=Remembered)
-    _charged: Fleet | None = None
-    _charges: Remembered = field(default_factory=Remembered)
     _nodes: tuple[Node, ...] | None = None
     _static: dict[bytes, StaticFit] = field(default_factory=dict)
     _topologies: dict[str, TopologyTree] = field(default_factory=dict)
     _grouping: Grouping = field(default_factory=Grouping)
+
+    def steady(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with the nodes, slices and such of the one before, where they differ in nothing but
+        their version: kubelets and drivers write often and mean nothing by it."""
+        if self._index is None:
+            return snapshot
+        before = self._index.snapshot
+        kept = {
+            field: getattr(before, field)
+            for field in ("namespaces", "nodes", "device_classes", "resource_slices")
+            if getattr(before, field) is not getattr(snapshot, field)
+            and _unchanged(getattr(before, field), getattr(snapshot, field))
+        }
+        return replace(snapshot, **kept) if kept else snapshot
 
     def index(self, snapshot: Snapshot) -> SnapshotIndex:
         """The snapshot indexed; what belongs to objects that are gone is forgotten."""
@@ -58,24 +87,21 @@ class Memory:
             self._traits.forget_others(snapshot.pods)
         if previous is not None and previous.snapshot.resource_claims is not snapshot.resource_claims:
             self.claim_shapes.forget_others(snapshot.resource_claims)
-            self._charges.forget_others(snapshot.resource_claims)
         return found
 
     def tree(self, queues: tuple[Queue, ...]) -> QueueTree:
+        """The tree of the queues; the same as long as nothing but their status changes."""
         if self._tree is None or self._queues is not queues:
-            self._queues, self._tree = queues, QueueTree.of(queues)
+            bare = tuple(_without_status(queue) for queue in queues)
+            if self._tree is None or self._bare_queues != bare:
+                self._tree, self._bare_queues = QueueTree.of(queues), bare
+            self._queues = queues
         return self._tree
 
-    def gangs(self, index: SnapshotIndex, tree: QueueTree, policy: Policy) -> Grouping:
-        """The pods of a snapshot by gang."""
-        rules = GangRules(
-            default_queue=policy.default_queue,
-            preemptible_below=policy.preemptible_below,
-            by_member_priority=policy.by_member_priority,
-            leaders_first=policy.leaders_first,
-        )
-        self._grouping.update(index, tree, rules)
-        return self._grouping
+    def gangs(self, index: SnapshotIndex, tree: QueueTree, policy: Policy) -> tuple[Grouping, Changed]:
+        """The pods of a snapshot by gang, and what is not as it was in the snapshot before."""
+        changed = self._grouping.update(index, tree, gang_rules(policy))
+        return self._grouping, changed
 
     def fleet(self, snapshot: Snapshot, policy: Policy) -> Fleet:
         """The devices of managed drivers."""
@@ -95,27 +121,6 @@ class Memory:
             others, snapshot.device_classes, kubernetes=policy.kubernetes, previous=self._others
         )
         return manager(self.fleet(snapshot, policy), self._others, drivers)
-
-    def _usage_of(self, fleet: Fleet, snapshot: Snapshot) -> Usage:
-        """What the snapshot's claims take. The caller may change it: it is made anew for every decision."""
-        known = Usage.of(fleet, snapshot.resource_claims, self._usage)
-        self._usage = known
-        return Usage.of(fleet, snapshot.resource_claims, known)
-
-    def devices(
-        self, fleet: Fleet, snapshot: Snapshot, policy: Policy, nodes: Sequence[Node]
-    ) -> DeviceAllocator:
-        """The allocator for one decision, in the snapshot's state."""
-        usage = self._usage_of(fleet, snapshot)
-        allocator = DeviceAllocator(fleet, usage, policy, nodes, self._node_index)
-        self._node_index = allocator.index
-        return allocator
-
-    def charges(self, fleet: Fleet) -> Remembered:
-        """Charges of allocated claims, which hold as long as the devices are the same."""
-        if self._charged is not fleet:
-            self._charged, self._charges = fleet, Remembered()
-        return self._charges
 
     def traits(self, pod: Pod) -> PodTraits:
         known = self._traits.get(pod)
@@ -151,3 +156,19 @@ class Memory:
             self._slices, self._drivers = slices, drivers
             self._managed_slices = tuple(item for item in slices if item.spec.driver in drivers)
         return self._managed_slices
+
+
+def _unchanged(before: Sequence[T], after: Sequence[T]) -> bool:
+    """Whether objects differ in nothing but their versions."""
+    return len(before) == len(after) and all(
+        old is new or _without_version(old) == _without_version(new)
+        for old, new in zip(before, after, strict=True)
+    )
+
+
+def _without_version(item: T) -> T:
+    return replace(item, metadata=replace(item.metadata, resource_version="", generation=0))
+
+
+def _without_status(queue: Queue) -> Queue:
+    return replace(_without_version(queue), status=QueueStatus())

@@ -84,6 +84,17 @@ class NodeTable:
         if number is not None:
             self._change(number, demand, -1, 0)
 
+    def clear(self, number: int) -> None:
+        """Nothing is taken of the node any more. Not to be undone."""
+        self.free[number] = dict(self.whole[number])
+        self.leaving[number] = None
+        self.ports[number] = self.ports_later[number] = ()
+        self.changes.append(number)
+
+    def settle(self) -> None:
+        """What was done up to now stays."""
+        self._log.clear()
+
     def take(self, number: int, demand: Demand) -> None:
         """Give the demand room that is free now."""
         self._do(number, demand, -1, 0)

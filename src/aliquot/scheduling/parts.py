@@ -4,6 +4,8 @@ The ledger of shared devices says when a whole device is opened for sharing and 
 shifts are booked in the table of free amounts, so that nobody else takes the device.
 """
 
+from collections.abc import Iterable
+
 from aliquot.fractions.charges import device_charge, pending_charge, smallest_memory
 from aliquot.fractions.devices import NodeDevices, node_devices
 from aliquot.fractions.groups import places
@@ -58,6 +60,15 @@ class PartsInUse:
         found = places(pod, request, self._ledger.devices[number])
         if found:
             self._book(number, self._ledger.occupy(number, pod.key, found))
+
+    def clear(self, number: int, pods: Iterable[Key]) -> None:
+        """Nobody has parts on the node any more; pods: those that may have had. Not to be undone."""
+        self._legacy.discard(number)
+        self._ledger.clear(number, pods)
+
+    def settle(self) -> None:
+        """What was done up to now stays."""
+        self._ledger.settle()
 
     def let_leave(self, number: int, pod: Key) -> None:
         """Count a pod that is being deleted. Not to be undone."""

@@ -95,7 +95,7 @@ class Placer:
         self.policy = policy
         self._static = static
         self._scoring = Scoring(policy.placement, state)
-        self._rankings: dict[Shape, Ranking] = {}
+        self.rankings: dict[Shape, Ranking] = {}
         self._joint = JointChoice(state, topologies, self._charge)
         self._everywhere = StaticFit(tuple(range(len(state.table.nodes))), {})
 
@@ -386,11 +386,11 @@ class Placer:
 
     def _ranking(self, facts: PodFacts, shape: Shape) -> Ranking:
         """The order of nodes for the pod's shape, kept for all pods of the same."""
-        known = self._rankings.get(shape)
+        known = self.rankings.get(shape)
         if known is None:
             numbers = self.static_fit(facts).numbers
             score = self._scoring.score(facts)
-            known = self._rankings[shape] = Ranking(score, numbers, self.state.table.changes)
+            known = self.rankings[shape] = Ranking(score, numbers, self.state.table.changes)
         return known
 
     def _ranked_alone(

@@ -11,7 +11,7 @@ from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import MAX_CONSUMERS
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
-from aliquot.scheduling.accounts import plugin_charges, running_usage
+from aliquot.scheduling.accounts import Charges, running_usage
 from aliquot.scheduling.affinity import matches_node, node_fall
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.claims import claim_keys, reserved_for
@@ -154,20 +154,21 @@ def _limits(
         index = SnapshotIndex.of(snapshot)
         tree = QueueTree.of(snapshot.queues)
         fleet = memory.fleet(snapshot, policy)
-        devices = memory.devices(fleet, snapshot, policy, snapshot.nodes)
+        usage = Usage.of(fleet, snapshot.resource_claims)
+        devices = DeviceAllocator(fleet, usage, policy, snapshot.nodes)
         placed = [
             (pod, pod.spec.node_name, Demand.of(pod))
             for pod in snapshot.pods
             if pod.spec.node_name and not pod.finished
         ]
-        gangs_of = memory.gangs(index, tree, policy)
+        gangs_of = Grouping.of(index, tree, gang_rules(policy))
 
         def terms(pod: Pod, gangs_of: Grouping = gangs_of) -> tuple[str, bool]:
             gang = gangs_of.gang_of_pod(pod)
             return gang.queue, gang.preemptible
 
-        gpus = plugin_charges(memory, index.nodes, policy)
-        usages.append(running_usage(index, tree, devices, placed, terms, memory.traits, gpus)[0])
+        charges = Charges(index, memory.traits, devices, policy)
+        usages.append(running_usage(index, tree, charges, placed, terms))
     old, new = usages
     for name in new.tree.paths:
         for resource, used in new.of(name).items():

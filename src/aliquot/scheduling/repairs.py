@@ -5,7 +5,7 @@ bind, or that runs beside its devices, is replaced: its owner makes a new one, g
 without an owner keeps its place, and the verdict says why it waits.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.affinity import matches_node, named_node, node_fall
-from aliquot.scheduling.claims import claim_keys, live_consumers, owned_by, reserved_for, schedulers_own
+from aliquot.scheduling.claims import claim_keys, owned_by, reserved_for, schedulers_own
 from aliquot.scheduling.users import ClaimUsers, Users
 
 
@@ -87,7 +87,7 @@ def blocked_by_deletion(index: SnapshotIndex, pods: Iterable[Pod], managed: Mana
 
 def stuck(
     index: SnapshotIndex,
-    let_go: Mapping[Key, tuple[Pod, str | None]],
+    let_go: Iterable[tuple[Pod, str | None]],
     now: datetime,
     patience: int,
     managed: Managed,
@@ -97,7 +97,7 @@ def stuck(
     let_go: unbound pods with all claims written, and the one node that those claims leave them
     (None if they leave several). Replacing only helps if the pod's own claims tie it to its node.
     """
-    for pod, node_name in let_go.values():
+    for pod, node_name in let_go:
         if not _owns_allocated(index, pod, managed):
             continue
         if node_name is not None:
@@ -147,39 +147,13 @@ def idle_shared(
     return list(found.values())
 
 
-def unused(index: SnapshotIndex, managed: Managed) -> Iterator[ResourceClaim]:
-    """Allocated claims that nobody has reserved and no live pod names.
+def may_be_unused(claim: ResourceClaim) -> bool:
+    """Whether a claim that is allocated and reserved for nobody is to be given back if no live pod names it.
 
     Kubernetes releases a claim when its last reservation goes, and deletes one whose pod is gone; a claim
     that is allocated but was never reserved is left to nobody else.
     """
-    idle = [
-        claim
-        for claim in index.snapshot.resource_claims
-        if claim.status.allocation is not None
-        and not claim.status.reserved_for
-        and not schedulers_own(claim)
-        and claim.metadata.deletion_timestamp is None
-        and managed(claim)
-    ]
-    if not idle:
-        return
-    users = live_consumers(index.snapshot.pods)
-    for claim in idle:
-        if claim.key not in users and not _owner_alive(index, claim):
-            yield claim
-
-
-def _owner_alive(index: SnapshotIndex, claim: ResourceClaim) -> bool:
-    """Whether the pod that the claim was made for may be about to use it: its status lags the claim."""
-    owners: set[Key] = {
-        (claim.metadata.namespace, owner.name)
-        for owner in claim.metadata.owner_references
-        if owner.kind == "Pod"
-    }
-    if not owners:
-        return False
-    return any(live(pod) and pod.key in owners for pod in index.snapshot.pods)
+    return not schedulers_own(claim) and claim.metadata.deletion_timestamp is None
 
 
 def _owns_allocated(index: SnapshotIndex, pod: Pod, managed: Managed) -> bool:

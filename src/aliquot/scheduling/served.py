@@ -1,14 +1,13 @@
 """Who serves the extended resources of a cluster's pods: the device plugin of a node, or a device class."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import cached_property
 
 from aliquot.model.core import Node, Pod
-from aliquot.model.index import Key, SnapshotIndex
+from aliquot.model.index import SnapshotIndex
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.verdicts import PLACED, Fact, Reason, Verdict
-from aliquot.scheduling.claims import schedulers_own
 from aliquot.scheduling.extended import SINCE, backing_classes
 from aliquot.scheduling.repairs import Managed, Repair
 
@@ -18,10 +17,22 @@ HOSTNAME = "kubernetes.io/hostname"
 class ExtendedResources:
     """What one snapshot says about extended resources that classes stand for."""
 
-    def __init__(self, index: SnapshotIndex, kubernetes: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        index: SnapshotIndex,
+        kubernetes: tuple[int, int],
+        special_claims: Mapping[str, ResourceClaim] | None = None,
+    ) -> None:
+        """special_claims: allocated claims that the scheduler made, by the uid of the pod that each is for."""
         self._index = index
         classes = index.snapshot.device_classes if kubernetes >= SINCE else ()
         self._classes = backing_classes(classes)
+        self.special_claims: Mapping[str, ResourceClaim] = special_claims or {}
+
+    @property
+    def any(self) -> bool:
+        """Whether any class stands for extended resources."""
+        return bool(self._classes)
 
     def classes(self, requests: Mapping[str, int]) -> dict[str, str]:
         """The class of each resource requested that a class stands for."""
@@ -50,17 +61,6 @@ class ExtendedResources:
         return frozenset(name for name in classes if node is None or not offers(node, name))
 
     @cached_property
-    def special_claims(self) -> dict[str, ResourceClaim]:
-        """Allocated claims that the scheduler made, by the uid of the pod that each is for."""
-        return {
-            owner.uid: claim
-            for claim in self._index.snapshot.resource_claims
-            if claim.status.allocation is not None and schedulers_own(claim)
-            for owner in claim.metadata.owner_references
-            if owner.kind == "Pod" and owner.controller
-        }
-
-    @cached_property
     def _nodes_by_hostname(self) -> dict[str, str]:
         return {node.metadata.labels.get(HOSTNAME, name): name for name, node in self._index.nodes.items()}
 
@@ -87,9 +87,9 @@ def given_up(pod: Pod, now: datetime, patience: int) -> bool:
     return placed.last_transition_time + timedelta(seconds=patience) < now
 
 
-def abandoned(in_flight: Mapping[Key, tuple[Pod, str]], now: datetime, patience: int) -> Iterator[Repair]:
+def abandoned(in_flight: Iterable[tuple[Pod, str]], now: datetime, patience: int) -> Iterator[Repair]:
     """Pods let go with extended resources that the scheduler cannot serve on their node."""
-    for pod, node in in_flight.values():
+    for pod, node in in_flight:
         if not pod.spec.node_name and given_up(pod, now, patience):
             fact = Fact(test="unschedulable", subject=node, wanted=f"{patience}s")
             verdict = Verdict(reason=Reason.NODE_UNFIT, facts=(fact,))

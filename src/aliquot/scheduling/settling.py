@@ -27,7 +27,7 @@ from aliquot.scheduling.gang_state import Member
 class Settling:
     """The pools that are not to be touched by one of the two, in one decision.
 
-    busy: pools about which Aliquot wrote of late, or will by this plan. yielded: pools left to the scheduler.
+    busy: pools about which Aliquot will write by this plan. yielded: pools left to the scheduler.
     """
 
     def __init__(
@@ -35,30 +35,39 @@ class Settling:
         fleet: Fleet,
         take: Callable[[ClaimKey, AllocationResult], None],
         nodes: Mapping[str, Node],
+        claims: Sequence[ResourceClaim],
         now: datetime,
         seconds: int,
     ) -> None:
-        """take: counts devices as taken."""
+        """take: counts devices as taken. claims: all of the snapshot's."""
         self._fleet = fleet
         self._take = take
         self._nodes = nodes
         self._earliest = now - timedelta(seconds=seconds)
+        self._claims = claims
+        self._written: set[PoolKey] | None = None
         self._busy: set[PoolKey] = set()
         self._yielded: set[PoolKey] = set()
 
-    def recall(self, claims: Iterable[ResourceClaim], in_flight: Iterable[str]) -> None:
-        """Take in what was done before. in_flight: nodes of pods with extended resources that are let go."""
+    def recall(self, in_flight: Iterable[str]) -> None:
+        """Take in what was done before: nodes of pods with extended resources that are let go."""
         for name in sorted(set(in_flight)):
             self._give_way(name)
-        for claim in claims:
-            allocation = claim.status.allocation
-            if (
-                allocation is not None
-                and allocation.allocation_timestamp is not None
-                and allocation.allocation_timestamp > self._earliest
-                and not schedulers_own(claim)
-            ):
-                self._busy.update((item.driver, item.pool) for item in allocation.devices.results)
+
+    def _recent(self) -> set[PoolKey]:
+        """The pools about which Aliquot wrote of late."""
+        if self._written is None:
+            self._written = set()
+            for claim in self._claims:
+                allocation = claim.status.allocation
+                if (
+                    allocation is not None
+                    and allocation.allocation_timestamp is not None
+                    and allocation.allocation_timestamp > self._earliest
+                    and not schedulers_own(claim)
+                ):
+                    self._written.update((item.driver, item.pool) for item in allocation.devices.results)
+        return self._written
 
     def too_early(self, members: Sequence[Member]) -> list[Member]:
         """Those of the members that were given a place whose node has to settle before they are let go.
@@ -79,7 +88,7 @@ class Settling:
             if member.facts is None or member.facts.extended is None:
                 continue
             pools = self._reached(member.node)
-            if pools & self._busy or pools & self._yielded:
+            if pools & self._busy or pools & self._yielded or pools & self._recent():
                 found.append(member)
             else:
                 self._give_way(member.node)

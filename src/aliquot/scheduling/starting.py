@@ -118,7 +118,8 @@ class Starter:
             before = [member.facts for member in members]
             for member in members:
                 assert member.facts is not None
-                member.facts = member.facts.alternative or member.facts
+                if member.facts.alternative is not None:
+                    state.change_facts(member, member.facts.alternative)
             again = session.placer.place(crew, members, When.EITHER)
             if not isinstance(again, Failure):
                 return again

@@ -20,7 +20,7 @@ from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.gang_state import Hold, Member, Status
 from aliquot.scheduling.holdings import legacy_devices, pod_charge
 from aliquot.scheduling.interpod import PodNeighbours
-from aliquot.scheduling.nodes import Demand, NodeTable
+from aliquot.scheduling.nodes import NodeTable
 from aliquot.scheduling.parts import PartsInUse
 from aliquot.scheduling.room import DeviceRoom
 
@@ -80,7 +80,7 @@ class PodPlacement:
 
 
 class ClusterState:
-    """Everything that placing and evicting pods changes. One per decision."""
+    """Everything that placing and evicting pods changes; `restore` undoes what one decision did."""
 
     def __init__(
         self,
@@ -90,9 +90,9 @@ class ClusterState:
         devices: DeviceAllocator,
         queues: Ledger,
         parts: PartsInUse,
-        users: Mapping[ClaimKey, int],
+        users: dict[ClaimKey, int],
     ) -> None:
-        """users: how many pods use each claim that several use, those that leave left out."""
+        """users: how many pods use each claim, those that leave left out; it is changed, and changed back."""
         self.index = index
         self.table = table
         self.neighbours = neighbours
@@ -103,8 +103,9 @@ class ClusterState:
         self.room = DeviceRoom(devices.fleet, devices.usage, table)
         self._later: DeviceAllocator | None = None
         self._room_later = self.room
-        self._users = dict(users)
+        self._users = users
         self._users_log: list[tuple[ClaimKey, int]] = []
+        self._changed_facts: list[tuple[Member, PodFacts]] = []
         self._members: list[tuple[Member, Status, Hold | None, Hold | None]] = []
         self._wanted: dict[Shape, Charge] = {}
         self._by_shape: dict[Hashable, PodFacts] = {}
@@ -127,10 +128,9 @@ class ClusterState:
         if self._later is not None:
             self._later.usage.take(key, allocation)
 
-    def let_leave(self, number: int, pod: Pod, demand: Demand) -> None:
-        """Count a pod that is being deleted as free later. Nothing may be undone past this point."""
-        self.table.leave(number, demand)
-        self.parts.let_leave(number, pod.key)
+    def let_leave(self, pod: Pod) -> None:
+        """Count what a pod that is being deleted holds through claims as free later. Nothing may be undone
+        past this point."""
         for key in claim_keys(pod):
             if not self._users.get(key):
                 self.look_ahead()
@@ -211,6 +211,29 @@ class ClusterState:
     def changes(self) -> int:
         """Grows with whatever was done and not taken back."""
         return len(self._members)
+
+    def settle(self) -> None:
+        """What was done up to now stays: it is what `restore` leads back to."""
+        self.table.settle()
+        self.devices.usage.settle()
+        self.queues.settle()
+        self.parts.settle()
+
+    def restore(self) -> None:
+        """Take back everything since the last `settle`."""
+        self._later = None
+        self._room_later = self.room
+        self.undo(_START)
+        while self._changed_facts:
+            member, facts = self._changed_facts.pop()
+            member.facts = facts
+        self.settle()
+
+    def change_facts(self, member: Member, facts: PodFacts) -> None:
+        """Take the member for another pod, until the end of this decision."""
+        assert member.facts is not None
+        self._changed_facts.append((member, member.facts))
+        member.facts = facts
 
     def mark(self) -> Point:
         later = self._later
@@ -408,6 +431,9 @@ class ClusterState:
 
     def _note(self, member: Member) -> None:
         self._members.append((member, member.status, member.hold, member.moved))
+
+
+_START = Point(0, 0, Mark(0), None, 0, 0, 0, 0, 0)
 
 
 def moved_key(claim: ResourceClaim) -> ClaimKey:

@@ -36,6 +36,16 @@ def difference(before: Sequence[T], after: Sequence[T]) -> tuple[list[T], list[T
     return [item for item in before if id(item) not in has], [item for item in after if id(item) not in had]
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What an update found. dirty: the groups that may have changed, gone ones included. gone, come: the pods
+    that went and those that came, a pod that changed among both."""
+
+    dirty: set[GroupKey]
+    gone: list[Pod]
+    come: list[Pod]
+
+
 @dataclass(slots=True)
 class Grouping:
     """keys: the group of every pod, ended ones included, by (namespace, name)."""
@@ -68,6 +78,14 @@ class Grouping:
         """The groups of which a pod that has not ended is on a node, in no particular order."""
         return self._bound.keys()
 
+    def has(self, key: GroupKey) -> bool:
+        """Whether the group has pods."""
+        return key in self._members
+
+    def is_on_nodes(self, key: GroupKey) -> bool:
+        """Whether a pod of the group that has not ended is on a node."""
+        return key in self._bound
+
     def pods(self, key: GroupKey) -> list[Pod]:
         """All pods of a group by name, ended ones included. Raises KeyError for a group without pods."""
         return [member.pod for member in self._sorted(key)]
@@ -88,8 +106,8 @@ class Grouping:
         """The gang that a pod of the snapshot belongs to. Raises KeyError for any other pod."""
         return self.gang(self.keys[pod.key])
 
-    def update(self, index: SnapshotIndex, tree: QueueTree, rules: GangRules) -> set[GroupKey]:
-        """Follow the cluster to this snapshot. Gives the groups that may have changed, gone ones included."""
+    def update(self, index: SnapshotIndex, tree: QueueTree, rules: GangRules) -> Changed:
+        """Follow the cluster to this snapshot."""
         before, after = self._snapshot, index.snapshot
         lookup = self._lookup
         touched = _changed_owners(before, after) if lookup is not None else []
@@ -98,6 +116,7 @@ class Grouping:
         lookup.index = index
         dirty: set[GroupKey] = set()
         gone, come = difference(before.pods, after.pods)
+        moved: list[Pod] = []
         for pod in gone:
             dirty.add(self._remove(pod))
         for key in self._using(touched):
@@ -107,8 +126,8 @@ class Grouping:
                 pods = [member.pod for member in members.values()]
                 for pod in pods:
                     self._remove(pod)
-                come += pods
-        for pod in come:
+                moved += pods
+        for pod in (*come, *moved):
             dirty.add(self._add(pod, lookup))
         if self._all_differ(index, tree, rules):
             self._gangs.clear()
@@ -121,7 +140,7 @@ class Grouping:
         self._tree, self._rules, self._snapshot = tree, rules, after
         if self._noted > 20 * len(self.keys) + 10_000:
             self._purge()
-        return dirty
+        return Changed(dirty, gone, come)
 
     def _all_differ(self, index: SnapshotIndex, tree: QueueTree, rules: GangRules) -> bool:
         exists = rules.default_queue in tree.queues
