@@ -45,7 +45,7 @@ from aliquot.workloads.grouping import Grouping, difference
 from aliquot.workloads.sources.source import GroupKey
 
 MOST_CHANGES = 2_000_000
-"""After so many changes of nodes a cluster is made afresh, so that the list of them does not grow for ever."""
+"""After so many changes of nodes a cluster is made afresh, so that the list of them stays bounded."""
 
 MOST_SHAPES = 1_000
 """So many shapes of pods have their order of nodes kept."""
@@ -104,6 +104,7 @@ class Cluster:
         self.crews: dict[GroupKey, Crew] = {}
         self.gangs: Grouping = memory.gangs(index, tree, policy)[0]
         self._on: dict[int, dict[Key, _Occupant]] = {}
+        self._was_on: dict[int, set[Key]] = {}
         self._table = NodeTable(snapshot.nodes)
         self._parts = PartsInUse.of(self._table, policy)
         self._neighbours = PodNeighbours(index.namespaces, index.nodes)
@@ -227,6 +228,7 @@ class Cluster:
         for (pod, _, _), number in zip(portion.placed, share.numbers, strict=True):
             if number is not None:
                 del self._on[number][pod.key]
+                self._was_on.setdefault(number, set()).add(pod.key)
                 nodes.add(number)
             self.leaving.pop(pod.key, None)
         for holding in share.holdings:
@@ -287,7 +289,7 @@ class Cluster:
         name = table.names[number]
         here = self._on.get(number, {})
         table.clear(number)
-        parts.clear(number)
+        parts.clear(number, [*self._was_on.pop(number, ()), *here])
         pods: list[Pod] = []
         for key in sorted(here):
             occupant = here[key]

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from aliquot.dra.checker import check_cluster
+from aliquot.dra.usage import Usage
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import MAX_CONSUMERS
@@ -13,10 +14,11 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.accounts import Charges, running_usage
 from aliquot.scheduling.affinity import matches_node, node_fall
+from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.claims import claim_keys, reserved_for
 from aliquot.scheduling.interpod import PodNeighbours, anti_affinity_terms
-from aliquot.scheduling.memory import Memory
+from aliquot.scheduling.memory import Memory, gang_rules
 from aliquot.scheduling.nodes import Demand, NodeTable
 from aliquot.scheduling.plan import Placement, Plan
 from aliquot.scheduling.policy import Policy

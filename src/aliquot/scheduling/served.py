@@ -23,11 +23,11 @@ class ExtendedResources:
         kubernetes: tuple[int, int],
         special_claims: Mapping[str, ResourceClaim] | None = None,
     ) -> None:
-        """special_claims: allocated claims that the scheduler made, by the uid of the pod that each is for."""
+        """special_claims: allocated claims that the scheduler made, by the uid of each one's pod."""
         self._index = index
         classes = index.snapshot.device_classes if kubernetes >= SINCE else ()
         self._classes = backing_classes(classes)
-        self.special_claims: Mapping[str, ResourceClaim] = special_claims or {}
+        self.special_claims: Mapping[str, ResourceClaim] = {} if special_claims is None else special_claims
 
     @property
     def any(self) -> bool:
