@@ -1,0 +1,1 @@
+"""Traces of workloads and results of simulations, as files."""
