@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec.structs import replace
 
 from aliquot.catalog.openb import DRIVER as OPENB_CLASS
 from aliquot.catalog.openb import SHARE
 from aliquot.cel.quantity import Quantity
+from aliquot.fractions.groups import GROUPS_ANNOTATION
 from aliquot.model.core import (
     MANAGED_LABEL,
     PLACEMENT_GATE,
@@ -22,8 +24,10 @@ from aliquot.model.core import (
     NodeSelectorTerm,
     Pod,
     PodResourceClaim,
+    PodResourceClaimStatus,
     PodSchedulingGate,
     PodSpec,
+    PodStatus,
     ResourceRequirements,
 )
 from aliquot.model.meta import ObjectMeta, OwnerReference
@@ -38,6 +42,7 @@ from aliquot.model.resource import (
     ResourceClaimSpec,
 )
 from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.crews import as_new
 from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.simulation.workload import WHOLE_DEVICE, Workload
 from aliquot.workloads import labels
@@ -179,6 +184,44 @@ class Maker:
         )
         return Pod(metadata=meta, spec=spec), claims
 
+    def again(
+        self, pod: Pod, claims: Iterable[ResourceClaim], attempt: int
+    ) -> tuple[Pod, tuple[ResourceClaim, ...]]:
+        """What the owner of a pod makes when that has to leave: a pod like it that waits, and its claims."""
+        old, base = pod.metadata, pod.metadata.name.partition(_AGAIN)[0]
+        name = f"{base}{_AGAIN}{attempt}"
+        uid = f"{old.namespace}/{name}"
+        annotations = {key: text for key, text in old.annotations.items() if key not in _OF_ONE_STAY}
+        meta = replace(old, name=name, uid=uid, annotations=annotations, deletion_timestamp=None)
+        made = {item.name: item.resource_claim_name for item in pod.status.resource_claim_statuses}
+        fresh: list[ResourceClaim] = []
+        for claim in claims:
+            entry = next((use for use, named in made.items() if named == claim.name), "claim")
+            owners = tuple(
+                replace(owner, name=name, uid=uid) if owner.uid == old.uid else owner
+                for owner in claim.metadata.owner_references
+            )
+            renamed = f"{name}-{entry}"
+            claim_meta = replace(
+                claim.metadata,
+                name=renamed,
+                uid=f"{old.namespace}/{renamed}",
+                owner_references=owners,
+                finalizers=(),
+                deletion_timestamp=None,
+            )
+            fresh.append(ResourceClaim(metadata=claim_meta, spec=claim.spec))
+            made[entry] = renamed
+        spec = as_new(pod).spec
+        # The node selector that an earlier placement left would tie it to that node.
+        selector = {key: text for key, text in spec.node_selector.items() if key != HOSTNAME}
+        spec = replace(spec, node_selector=selector, scheduling_gates=_GATES)
+        statuses = tuple(
+            PodResourceClaimStatus(name=use, resource_claim_name=named) for use, named in made.items()
+        )
+        status = PodStatus(resource_claim_statuses=statuses)
+        return Pod(metadata=meta, spec=spec, status=status), tuple(fresh)
+
     @staticmethod
     def _name(workload: Workload, slot: int, attempt: int) -> str:
         name = workload.name if workload.pods == 1 else f"{workload.name}-{slot}"
@@ -248,6 +291,11 @@ class Maker:
         request = DeviceRequest(name="gpu", exactly=exactly)
         return ResourceClaim(metadata=meta, spec=ResourceClaimSpec(devices=DeviceClaim(requests=(request,))))
 
+
+_AGAIN = "-again-"
+HOSTNAME = "kubernetes.io/hostname"
+_OF_ONE_STAY = frozenset({GROUPS_ANNOTATION, labels.STALE_SINCE})
+"""Annotations that say what became of a pod, and that its owner does not write."""
 
 _GATES = (PodSchedulingGate(name=PLACEMENT_GATE),)
 

@@ -48,14 +48,16 @@ class WorkloadResult(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     placed: when as many pods as it needs first had nodes; started: when they first ran; finished: when its
     work was done; each None if that did not happen. queued: seconds that it waited for a place in all, also
-    after it had lost one. worked: seconds of useful work of the whole workload. lost: seconds of work that
-    were done in vain, start-ups included. evictions, failures: how often it lost pods because a decision
+    after it had lost one. worked: seconds of work of all its pods that are done and count. lost: seconds of
+    work that were done in vain. evictions, failures: how often it lost pods because a decision
     said so, and because machines went. devices: of all its pods. reason: of one that waits, the reason of
-    its last verdict.
+    its last verdict. kind: of the object that stands for it, "" for one from a trace. Times are below 0 for
+    what happened before the simulation began.
     """
 
     namespace: str
     name: str
+    kind: str = ""
     queue: str
     priority: int
     pods: int

@@ -304,6 +304,7 @@ def _result_of(workload: Workload, standing: Standing, now: int) -> WorkloadResu
     return WorkloadResult(
         namespace=workload.namespace,
         name=workload.name,
+        kind=workload.kind,
         queue=workload.queue,
         priority=workload.priority,
         pods=workload.pods,

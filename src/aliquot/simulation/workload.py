@@ -16,9 +16,9 @@ MOST_PODS = 10_000
 class Workload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One workload: equal pods that start together. All times are whole seconds.
 
-    submitted: since the start of the simulation. run_seconds: how long its pods work once all of them run;
-    None: for ever. The simulation knows this, the policy does not. expected_seconds: what the workload says
-    of its run time, which the policy does know; None: nothing.
+    submitted: since the start of the simulation, below 0 for what was there before. run_seconds: how long its
+    pods work once all of them run; None: for ever. The simulation knows this, the policy does not.
+    expected_seconds: what the workload says of its run time, which the policy does know; None: nothing.
 
     pods: how many there are; minimum: how many of them are enough to work (then more slowly). devices: whole
     or partly used devices of each pod; part: thousandths of each device, 1000 for whole ones. device: the
@@ -29,7 +29,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     queue, priority, preemptible: as Aliquot's labels say them ("" and None: nothing is said).
     checkpoint_seconds: how often the work is saved; None: never. startup_seconds: how long after its pods
     run it does useful work. topology_required, topology_preferred: the level of closeness.
-    objects: pods and claims to submit as they are, in place of what the fields above would make.
+
+    kind: of the object that stands for it ("" for what a trace describes). objects: its pods, each followed
+    by the claims that were made for it, to submit as they are, in place of what the fields above would make;
+    amounts: the devices of each of these pods, in billionths. worked_seconds: of its run time, what was done
+    before it was submitted, for one that runs already. started: when that began, before 0.
     """
 
     name: str
@@ -53,7 +57,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     topology: str = ""
     topology_required: str = ""
     topology_preferred: str = ""
+    kind: str = ""
     objects: tuple[Pod | ResourceClaim, ...] = ()
+    amounts: tuple[int, ...] = ()
+    worked_seconds: int = 0
+    started: int | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -62,10 +70,14 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def devices_of_pod(self) -> int:
-        """The devices of one pod, in billionths."""
+        """The devices of one pod, in billionths; of unequal ones the mean, rounded down."""
+        if self.amounts:
+            return sum(self.amounts) // len(self.amounts)
         return self.devices * self.part * (UNIT // WHOLE_DEVICE)
 
     @property
     def devices_of_all(self) -> int:
         """The devices of all pods, in billionths."""
+        if self.amounts:
+            return sum(self.amounts)
         return self.pods * self.devices_of_pod

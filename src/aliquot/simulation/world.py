@@ -15,6 +15,7 @@ from aliquot.model.index import Key
 from aliquot.model.meta import Condition
 from aliquot.model.resource import DELETE_PROTECTION, ResourceClaim
 from aliquot.model.verdicts import PLACED, Reason
+from aliquot.scheduling.claims import claim_keys, owned_by
 from aliquot.scheduling.plan import Allocate, Deallocate, Placement, Reserve, Staleness
 from aliquot.simulation import draws
 from aliquot.simulation.agenda import Agenda, PodGone, PodStarts, WorkTurns
@@ -51,20 +52,83 @@ class World:
     def submit(self, number: int) -> None:
         """The workload comes; its pods wait."""
         workload = self.workloads[number]
-        standing = self.standings[number] = Standing(number=number, since=self.now, queued_since=self.now)
+        standing = self.standings[number] = Standing(
+            number=number, since=self.now, queued_since=min(workload.submitted, self.now)
+        )
+        if workload.objects:
+            self._adopt(workload, standing)
+            return
         for slot in range(workload.pods):
             self._make(workload, standing, slot)
         self.meter.submitted(workload, standing)
 
-    def _make(self, workload: Workload, standing: Standing, slot: int) -> None:
+    def _adopt(self, workload: Workload, standing: Standing) -> None:
+        """The workload's objects are in the cluster, some of its pods perhaps on nodes."""
+        for item in workload.objects:
+            if isinstance(item, ResourceClaim):
+                self.cluster.claims.put(item)
+                continue
+            slot = len(standing.members)
+            self.cluster.pods.put(item)
+            self.owners[item.key] = standing.number
+            standing.attempts[slot] = 1
+            standing.members[item.name] = Member(slot=slot, name=item.name, devices=workload.amounts[slot])
+        self.meter.submitted(workload, standing)
+        standing.done = standing.saved = workload.worked_seconds * workload.pods
+        if workload.checkpoint_seconds is None:
+            standing.saved = 0
+        for item in workload.objects:
+            if isinstance(item, ResourceClaim) or not item.spec.node_name:
+                continue
+            member = standing.members[item.name]
+            member.node = item.spec.node_name
+            member.phase = Phase.STARTING
+            self.meter.placed(workload, standing, member)
+            if item.metadata.deletion_timestamp is not None:
+                member.phase = Phase.LEAVING
+                left = item.metadata.deletion_timestamp - self.settings.start
+                gone = max(self.now + 1, int(left.total_seconds()))
+                self.agenda.add(gone, PodGone(standing.number, member.name))
+            elif item.status.phase == "Running":
+                member.phase = Phase.RUNNING
+            else:
+                self.agenda.add(
+                    self.now + self._delay(standing, member), PodStarts(standing.number, item.name)
+                )
+        standing.wait(workload, self.now)
+        if standing.placed is not None:
+            standing.placed = workload.started if workload.started is not None else self.now
+            standing.queued = standing.placed - workload.submitted
+            if standing.count(Phase.RUNNING) >= workload.minimum:
+                standing.started = standing.placed
+                # What it says of its start-up was part of the time that it has run already.
+                standing.ready = self.now
+        self._work(workload, standing)
+
+    def _delay(self, standing: Standing, member: Member) -> int:
+        """How long a pod that has its node takes until it runs."""
+        mean = self.settings.pod_start_seconds
+        return draws.around(self.settings.seed, "start", _draw(standing, member), mean)
+
+    def _make(self, workload: Workload, standing: Standing, slot: int, before: Pod | None = None) -> None:
+        """A pod waits, with its claims; before: the one that it replaces, where that was no made one."""
         attempt = standing.attempts.get(slot, 0)
-        pod, claims = self._maker.objects(workload, standing.number, slot, attempt)
+        if before is None:
+            pod, claims = self._maker.objects(workload, standing.number, slot, attempt)
+        else:
+            pod, claims = self._maker.again(before, self._own_claims(before), attempt)
         standing.attempts[slot] = attempt + 1
-        standing.members[pod.name] = Member(slot=slot, name=pod.name, devices=workload.devices_of_pod)
+        devices = workload.amounts[slot] if workload.amounts else workload.devices_of_pod
+        standing.members[pod.name] = Member(slot=slot, name=pod.name, devices=devices)
         self.owners[pod.key] = standing.number
         self.cluster.pods.put(pod)
         for claim in claims:
             self.cluster.claims.put(claim)
+
+    def _own_claims(self, pod: Pod) -> list[ResourceClaim]:
+        """The claims that were made for a pod and go with it."""
+        found = (self.cluster.claims.get(key) for key in claim_keys(pod))
+        return [claim for claim in found if claim is not None and owned_by(claim, pod)]
 
     def bind(self, spot: Placement) -> None:
         """A pod gets its node, and runs there some time later."""
@@ -75,9 +139,7 @@ class World:
             return
         standing, workload = self.standings[number], self.workloads[number]
         member = standing.members[pod.name]
-        delay = draws.around(
-            self.settings.seed, "start", _draw(standing, member), self.settings.pod_start_seconds
-        )
+        delay = self._delay(standing, member)
         gates = tuple(gate for gate in pod.spec.scheduling_gates if gate.name != PLACEMENT_GATE)
         meta = pod.metadata
         if spot.groups:
@@ -161,11 +223,12 @@ class World:
             return
         held = sum(member.devices for member in members if member.phase is not Phase.WAITING)
         for member in members:
+            before_it = self.cluster.pods.get((workload.namespace, member.name)) if workload.objects else None
+            self._make(workload, standing, member.slot, before_it)
             if member.phase is Phase.WAITING or grace <= 0:
                 self._remove(workload, standing, member)
             else:
                 self._let_leave(workload, standing, member, grace)
-            self._make(workload, standing, member.slot)
             self.meter.made_again(workload, standing, member)
         standing.wait(workload, self.now)
         self._work(workload, standing)
@@ -217,13 +280,11 @@ class World:
     def _release(self, pod: Pod) -> None:
         """Claims that were made for the pod go with it; others lose its reservation, and with the last one
         their allocation."""
-        made = {status.name: status.resource_claim_name for status in pod.status.resource_claim_statuses}
-        for entry in pod.spec.resource_claims:
-            name = entry.resource_claim_name or made.get(entry.name, "")
-            claim = self.cluster.claims.get((pod.namespace, name)) if name else None
+        for key in claim_keys(pod):
+            claim = self.cluster.claims.get(key)
             if claim is None:
                 continue
-            if any(owner.uid == pod.metadata.uid for owner in claim.metadata.owner_references):
+            if owned_by(claim, pod):
                 self.cluster.claims.remove(claim.key)
                 continue
             left = tuple(item for item in claim.status.reserved_for if item.uid != pod.metadata.uid)
