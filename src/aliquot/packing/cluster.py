@@ -13,7 +13,8 @@ WHOLE = 1000
 class Demand(msgspec.Struct, frozen=True, cache_hash=True):
     """What pods of one kind ask for. gpus devices, milli (1 to 1000) of each; 0 of 0 for no GPU.
 
-    cpu: thousandths of a CPU; memory: MiB; models: the GPU models that will do, empty for any.
+    cpu: thousandths of a CPU; memory: MiB; models: the GPU models that will do, empty for any. profile: of a
+    partition of a board (`boards`), "" for parts of GPUs that are divided freely; milli is then its size.
     """
 
     cpu: int
@@ -21,6 +22,7 @@ class Demand(msgspec.Struct, frozen=True, cache_hash=True):
     gpus: int
     milli: int
     models: tuple[str, ...] = ()
+    profile: str = ""
 
     def total_milli(self) -> int:
         """Milli-GPU over all its devices."""
@@ -45,10 +47,15 @@ class Node(msgspec.Struct, frozen=True):
         return State(self.cpu, self.memory, (WHOLE,) * self.gpus, self.model)
 
 
+Room = tuple[int, tuple[int, ...]]
+"""The number of a board's type, and what is left of its counters."""
+
+
 class State(msgspec.Struct, frozen=True, cache_hash=True):
     """What is left of a node, in the units of Demand. gpus: milli-GPU left of each device, by index.
 
     held: which sizes of GPU demand its pods have, ascending: 0 for a share, otherwise the number of GPUs.
+    boards: the type of each board, by number, and what is left of its counters, ascending.
     """
 
     cpu: int
@@ -56,9 +63,10 @@ class State(msgspec.Struct, frozen=True, cache_hash=True):
     gpus: tuple[int, ...]
     model: str
     held: tuple[int, ...] = ()
+    boards: tuple["Room", ...] = ()
 
     def fits(self, demand: Demand) -> bool:
-        """Whether the demand can be placed here."""
+        """Whether the demand can be placed here, unless it is for partitions of boards."""
         if self.cpu < demand.cpu or self.memory < demand.memory:
             return False
         if not demand.gpus:

@@ -7,7 +7,7 @@ part of a GPU each size really costs. Example: where most shares are 810 and few
 a whole GPU and a 160 costs nothing, for there are more holes of 190 than shares to fill them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aliquot.packing.cluster import WHOLE
 
@@ -25,18 +25,36 @@ def cells(milli: int) -> int:
 def part_prices(mix: Mapping[int, float]) -> dict[int, float]:
     """The price of each part in GPUs, from 0 to 1. mix: how frequent parts are, by their cells (1 to 100)."""
     sizes = sorted(mix)
-    count = len(sizes)
-    # A basis of as many patterns as sizes: at first each holds one size as often as it fits. `inverse` is
+    prices = pattern_prices(
+        [mix[size] for size in sizes],
+        [CELLS // size for size in sizes],
+        lambda prices: _dearest(sizes, prices),
+    )
+    return dict(zip(sizes, prices, strict=True))
+
+
+def pattern_prices(
+    mix: Sequence[float],
+    alone: Sequence[int],
+    dearest: Callable[[Sequence[float]], tuple[float, Sequence[int]]],
+) -> list[float]:
+    """The price of each kind of part in whole devices, from 0 to 1.
+
+    mix: how frequent each kind is. alone: how many of each kind a device holds by themselves, 1 or more.
+    dearest: the pattern of the highest price at given prices, as that price and how often it holds each kind.
+    """
+    count = len(mix)
+    # A basis of as many patterns as kinds: at first each holds one kind as often as it fits. `inverse` is
     # that of the matrix whose columns are the patterns; `amounts` how often each pattern is cut.
-    inverse = [[0.0] * count for _ in sizes]
+    inverse = [[0.0] * count for _ in mix]
     amounts = []
-    for row, size in enumerate(sizes):
-        fits = CELLS // size
+    for row, fits in enumerate(alone):
         inverse[row][row] = 1 / fits
-        amounts.append(mix[size] / fits)
-    for _ in range(_MOST_PATTERNS):
+        amounts.append(mix[row] / fits)
+    prices = [0.0] * count
+    for _ in range(_MOST_PATTERNS if count else 0):
         prices = [max(0.0, sum(row[column] for row in inverse)) for column in range(count)]
-        value, pattern = _dearest(sizes, prices)
+        value, pattern = dearest(prices)
         if value <= 1 + _PRECISION:
             break
         entering = [sum(cell * times for cell, times in zip(row, pattern)) for row in inverse]
@@ -48,7 +66,7 @@ def part_prices(mix: Mapping[int, float]) -> dict[int, float]:
         if leaving is None:
             break
         _pivot(inverse, amounts, entering, leaving)
-    return dict(zip(sizes, prices, strict=True)) if sizes else {}
+    return prices
 
 
 def _pivot(inverse: list[list[float]], amounts: list[float], entering: Sequence[float], leaving: int) -> None:
