@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from aliquot.cli import snapshot
 from aliquot.cli.cluster import Target
 from aliquot.cli.explain import journal_beside
 from aliquot.cli.failures import Failure
@@ -76,8 +77,11 @@ def _differences(recorded: Plan, repeated: Plan) -> tuple[Difference, ...]:
 def replay(decision: str, journal_file: Path | None, every: bool, check: bool, output: str) -> int:
     """Decide again from recorded snapshots: the same snapshot, policy and time give the same plan.
 
-    DECISION is the id of a decision (as `explain` shows it); without it the newest record is replayed.
+    DECISION is the id of a decision (as `explain` shows it), or a saved snapshot's file; without it the newest
+    record is replayed.
     """
+    if decision and Path(decision).is_file():
+        return _shown([replayed(_saved(Path(decision)))], output)
     path = journal_file or journal_beside(Target())
     if path is None:
         raise Failure("there is no journal here; name it with --journal FILE")
@@ -94,13 +98,30 @@ def replay(decision: str, journal_file: Path | None, every: bool, check: bool, o
         raise Failure(str(error)) from None
     for problem in problems:
         note(f"error: {path}: {problem}")
+    status = _shown(results, output)
+    return 2 if problems else status
+
+
+def _shown(results: list[Replayed], output: str) -> int:
     if output == "text":
         _print(results)
     else:
         write_document(_document(results), output)
-    if problems:
-        return 2
     return 1 if any(result.differences for result in results) else 0
+
+
+def _saved(file: Path) -> Recorded:
+    saved = snapshot.load(file)
+    if saved.plan is None:
+        raise Failure(f"{file}: plan: there is none to compare with; save it with `aliquot snapshot save`")
+    return Recorded(
+        id=0,
+        time=saved.time,
+        snapshot_digest=saved.digest,
+        snapshot=saved.snapshot,
+        policy=saved.policy,
+        plan=saved.plan,
+    )
 
 
 def _records(journal: Journal, decision: str, *, every: bool) -> list[int]:
