@@ -1,6 +1,7 @@
 """The gangs of a snapshot with their members' state: those that run only when somebody asks for them."""
 
 from collections.abc import Collection, Iterable
+from functools import cached_property
 
 from msgspec.structs import replace
 
@@ -41,16 +42,26 @@ class Crews:
             self._running += [self._kept(key) for key in sorted(keys) if key not in self.waiting]
         return self._running
 
+    def queues(self) -> Iterable[str]:
+        """The queues in which something runs, in order."""
+        return sorted({queue for queue, keys in self._cluster.running.items() if keys} | self._others.keys())
+
     def running_of(self, queue: str) -> list[Crew]:
         """Every gang of a queue of which something runs."""
         waiting = self.waiting
-        found = [waiting.get(key) or self._kept(key) for key in sorted(self._cluster.running.get(queue, ()))]
-        bound = {id(crew) for crew in found}
-        return found + [
-            crew
-            for crew in waiting.values()
-            if crew.gang.queue == queue and crew.allocated and id(crew) not in bound
-        ]
+        bound = sorted(self._cluster.running.get(queue, ()))
+        found = {key: waiting.get(key) or self._kept(key) for key in bound}
+        found.update(self._others.get(queue, {}))
+        return list(found.values())
+
+    @cached_property
+    def _others(self) -> dict[str, dict[GroupKey, Crew]]:
+        """Gangs that wait and of which something has its place, by queue."""
+        found: dict[str, dict[GroupKey, Crew]] = {}
+        for key, crew in self.waiting.items():
+            if crew.allocated:
+                found.setdefault(crew.gang.queue, {})[key] = crew
+        return found
 
     def prepare(self, member: Member) -> None:
         """Find out what has to be known of a running pod before it can be placed anew."""

@@ -117,9 +117,12 @@ class Leaf:
 
 
 class Crew:
-    """A gang with its members' state. leaves: by name, in the order of the tree. succeeded: some has."""
+    """A gang with its members' state. leaves: by name, in the order of the tree. succeeded: some has.
 
-    __slots__ = ("gang", "leaves", "members", "succeeded")
+    touched: how many changes of members are in force. holds: kept by whoever asks what it holds untouched.
+    """
+
+    __slots__ = ("gang", "holds", "leaves", "members", "succeeded", "touched")
 
     def __init__(
         self, gang: Gang, leaving: Iterable[Pod], statuses: Mapping[Key, Status], succeeded: bool
@@ -127,6 +130,8 @@ class Crew:
         """leaving: pods of the gang that are being deleted, which its members are not."""
         self.gang = gang
         self.succeeded = succeeded
+        self.touched = 0
+        self.holds: Charge | None = None
         self.leaves: dict[str, Leaf] = {}
         for group in leaf_groups(gang.root):
             self.leaves[group.name] = Leaf(group, group.minimum)
@@ -171,6 +176,14 @@ class Crew:
         if self.succeeded or not any(leaf.using for leaf in self.leaves.values()):
             return False
         return not self.complete
+
+
+def requires_closeness(group: SubGroup) -> bool:
+    """Whether a subgroup, or one below it, has to be within one domain of some level."""
+    constraint = group.constraint
+    if constraint is not None and constraint.required:
+        return True
+    return any(requires_closeness(child) for child in group.children)
 
 
 def leaf_groups(group: SubGroup) -> Iterable[SubGroup]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aliquot.fractions.requests import Kind
-from aliquot.queues.amounts import GPU, UNIT
+from aliquot.queues.amounts import GPU, UNIT, Charge, total
 from aliquot.scheduling.chunks import may_leave, next_members, next_victims
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member, Status
@@ -68,7 +68,7 @@ class RoomMaker:
         state: ClusterState,
         placer: GangPlacer,
         prepare: Callable[[Member], None],
-        victims: Callable[[Crew], Victims],
+        victims: Callable[[Crew], Victims | None],
         turns: Turns,
         rule: Callable[[Crew], Legal],
         search: int | None,
@@ -93,10 +93,13 @@ class RoomMaker:
         todo = next_members(crew, placer.rank, placer.policy.by_fill)
         if not todo:
             return None
+        victims = self._victims(crew)
+        if victims is None:
+            return None
         start = state.mark()
         legal = self._rule(crew)
         space = _Space(state, todo)
-        steps = _Steps(self._victims(crew), placer, self._prepare)
+        steps = _Steps(victims, placer, self._prepare)
         outcome: Outcome | None = None
         for count in range(1, len(todo) + 1):
             known = self._known(outcome, steps)
@@ -205,7 +208,10 @@ class RoomMaker:
         at_node: dict[int, dict[int, None]] = {}
         accumulated = list(known)
         number = 0
+        refusals = self._placer.policy.refusals
         while self._search is None or number < self._search:
+            if refusals is not None and steps.refusals > refusals:
+                return None
             if number == len(steps.found):
                 # Who is asked next depends on the state before anybody left.
                 state.undo(start)
@@ -217,7 +223,7 @@ class RoomMaker:
                     return None
             victims = [member for member in steps.found[number] if id(member) not in passed]
             number += 1
-            if not victims:
+            if not victims or steps.barred(victims):
                 continue
             for member in victims:
                 assert member.hold is not None
@@ -240,6 +246,8 @@ class RoomMaker:
                     return outcome
                 state.undo(evicted)
                 if placed:
+                    steps.bar(victims, leave)
+                    steps.refusals += 1
                     break
         return None
 
@@ -276,6 +284,7 @@ class _Steps:
     """Members that may be asked to leave, in the order and the steps in which they are asked.
 
     found: the steps known so far. tried: how many of them were needed for the members served so far.
+    refusals: how many outcomes were not allowed.
     """
 
     def __init__(self, victims: Victims, placer: GangPlacer, prepare: Callable[[Member], None]) -> None:
@@ -285,6 +294,8 @@ class _Steps:
         self._placer = placer
         self._prepare = prepare
         self._asked: set[int] = set()
+        self.refusals = 0
+        self._barred: dict[str, list[Charge]] = {}
 
     def extend(self) -> bool:
         """Find out some more steps, as many as are known; whether there are any."""
@@ -304,6 +315,22 @@ class _Steps:
                 self.found.append(step)
         return len(self.found) > before
 
+    def bar(self, victims: Sequence[Member], leave: Sequence[Member]) -> None:
+        """It is not allowed to take these from their queue, if it was they alone who left: then neither is it
+        to take others that hold as much."""
+        if not self._placer.policy.stepwise and len(leave) == len(victims):
+            self._barred.setdefault(victims[0].crew.gang.queue, []).append(_charge(victims))
+
+    def barred(self, victims: Sequence[Member]) -> bool:
+        """Whether taking less than these hold from their queue was not allowed."""
+        bounds = self._barred.get(victims[0].crew.gang.queue)
+        if not bounds:
+            return False
+        holds = _charge(victims)
+        return any(
+            all(holds.get(resource, 0) >= amount for resource, amount in bound.items()) for bound in bounds
+        )
+
     def close(self) -> None:
         """Ask nobody any more."""
         self._victims.close()
@@ -322,9 +349,8 @@ class _Space:
     def __init__(self, state: ClusterState, todo: Sequence[Member]) -> None:
         self._state = state
         self._charges = {id(member): _accelerators(state, member) for member in todo}
-        nodes = range(len(state.table.nodes))
         self._only = all(member.facts is not None and wants_accelerators(member.facts) for member in todo)
-        self._base = [state.free_accelerators(number) + state.parts.free(number) for number in nodes]
+        self._base = state.idle_accelerators()
         self._feasible = 0
         if self._only:
             for number, free in enumerate(self._base):
@@ -408,6 +434,10 @@ def _accelerators(state: ClusterState, member: Member) -> float:
     if gpus is not None and (gpus.mig or gpus.kind is Kind.MEMORY):
         return 0.0
     return float(state.wanted(member.facts).get(GPU, 0) / UNIT)
+
+
+def _charge(members: Iterable[Member]) -> Charge:
+    return total(member.hold.charge for member in members if member.hold is not None)
 
 
 def _fresh(member: Member) -> bool:

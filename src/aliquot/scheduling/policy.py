@@ -120,15 +120,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     consolidation_budget: how many gangs may be moved to make room for one; None: any number.
     move_victims: a victim for which another place is found is moved and does not count as lost.
-    victim_search: how many victims may be considered for one gang; None: any number. victim_order: which
-    of victims with an equal right to stay is asked first, "cheapest" (the one that loses least work for
-    what it frees of what is needed) or "youngest". spare_victims: once room is made, whoever need not
-    leave after all keeps its place. stepwise: room is made as KAI-Scheduler does it. Whoever waits stands
-    in line for what becomes free, though none but the gang and its victims gets any of it; each step is
-    judged for the members served so far, and by everybody who was asked to leave up to then; and what
-    this decision gave may be taken again. Otherwise each step is judged for all that the gang lacks, by
-    those who would leave; only work of queues that hold more than they are entitled to is asked to leave
-    for another queue; and whoever had to leave is placed again after the one for whom.
+    victim_search: how many victims may be considered for one gang; None: any number. refusals: how many ways
+    of making room for one gang may be found and turn out not to be allowed; None: any number. victim_order:
+    which of victims with an equal right to stay is asked first, "cheapest" (the one that loses least work for
+    what it frees of what is needed) or "youngest". spare_victims: once room is made, whoever need not leave
+    after all keeps its place. stepwise: room is made as KAI-Scheduler does it. Whoever waits stands in line
+    for what becomes free, though none but the gang and its victims gets any of it; each step is judged for
+    the members served so far, and by everybody who was asked to leave up to then; and what this decision gave
+    may be taken again. Otherwise each step is judged for all that the gang lacks, by those who would leave;
+    only work of queues that hold more than they are entitled to is asked to leave for another queue; and
+    whoever had to leave is placed again after the one for whom.
     reservation_seconds: for how long after room was promised to a gang nobody else may have it, but for
     work that is gone in time; 0: not at all. staleness_seconds: how long a gang may run with fewer
     members than its minimum; None: for ever. min_runtimes: queues' minimum run times are honoured.
@@ -180,6 +181,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     consolidation_budget: int | None = 16
     move_victims: bool = True
     victim_search: int | None = 1000
+    refusals: int | None = 32
     victim_order: str = "cheapest"
     spare_victims: bool = True
     reservation_seconds: int = 300
@@ -215,6 +217,7 @@ KAI = Policy(
     largest_first=False,
     preemptible_below=100,
     victim_search=None,
+    refusals=None,
     victim_order="youngest",
     spare_victims=False,
     reservation_seconds=0,

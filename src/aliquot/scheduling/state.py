@@ -4,7 +4,7 @@ There are two views of what is free. *Now* is free today. *Later* is free once e
 less what was promised of that. What is placed takes from both; what is promised takes from the second only.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aliquot.dra.usage import ClaimKey, Mark
@@ -106,6 +106,9 @@ class ClusterState:
         self._users = users
         self._users_log: list[tuple[ClaimKey, int]] = []
         self._changed_facts: list[tuple[Member, PodFacts]] = []
+        self._idle: list[float] = []
+        self._idle_seen = 0
+        self._left: list[int] = []
         self._members: list[tuple[Member, Status, Hold | None, Hold | None]] = []
         self._wanted: dict[Shape, Charge] = {}
         self._by_shape: dict[Hashable, PodFacts] = {}
@@ -136,6 +139,10 @@ class ClusterState:
                 self.look_ahead()
                 if self._later is not None and key in self._later.usage.holdings:
                     self._later.usage.release(key)
+        number = self.table.numbers.get(pod.spec.node_name)
+        if number is not None and pod.spec.resource_claims:
+            self._left.append(number)
+            self.table.changes.append(number)
 
     def capacity(self, number: int) -> Amount:
         """The accelerators of a node, in billionths."""
@@ -198,6 +205,20 @@ class ClusterState:
                 found = 0
         return max(0, found)
 
+    def idle_accelerators(self) -> list[float]:
+        """How many accelerators of each node are idle later, with what is left of shared ones."""
+        changes = self.table.changes
+        numbers: Iterable[int] = ()
+        if not self._idle:
+            self._idle = [0.0] * len(self.table.nodes)
+            numbers = range(len(self._idle))
+        elif self._idle_seen < len(changes):
+            numbers = set(changes[self._idle_seen :])
+        for number in numbers:
+            self._idle[number] = self.free_accelerators(number) + self.parts.free(number)
+        self._idle_seen = len(changes)
+        return self._idle.copy()
+
     def free_accelerators(self, number: int) -> float:
         """How many accelerators of a node are idle later."""
         table = self.table
@@ -223,6 +244,8 @@ class ClusterState:
         """Take back everything since the last `settle`."""
         self._later = None
         self._room_later = self.room
+        self.table.changes.extend(self._left)
+        self._left.clear()
         self.undo(_START)
         while self._changed_facts:
             member, facts = self._changed_facts.pop()
@@ -256,6 +279,7 @@ class ClusterState:
             member, status, hold, moved = members.pop()
             member.become(status)
             member.hold, member.moved = hold, moved
+            member.crew.touched -= 1
         while len(self._users_log) > point.users:
             key, step = self._users_log.pop()
             self._users[key] -= step
@@ -431,6 +455,7 @@ class ClusterState:
 
     def _note(self, member: Member) -> None:
         self._members.append((member, member.status, member.hold, member.moved))
+        member.crew.touched += 1
 
 
 _START = Point(0, 0, Mark(0), None, 0, 0, 0, 0, 0)

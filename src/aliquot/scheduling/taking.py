@@ -12,12 +12,13 @@ from operator import itemgetter
 
 from aliquot.fractions.requests import Kind
 from aliquot.model.verdicts import Fact, Reason, Verdict
-from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown, total
-from aliquot.queues.order import VictimOrder
+from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
 from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
-from aliquot.scheduling.chunks import may_leave, next_members
-from aliquot.scheduling.gang_state import ALLOCATED, Crew, Member, Status
+from aliquot.queues.tree import NO_BOUND
+from aliquot.scheduling.asking import Asked, Candidates
+from aliquot.scheduling.chunks import next_members
+from aliquot.scheduling.gang_state import Crew, Member, Status, requires_closeness
 from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
 from aliquot.scheduling.making_room import Legal, Outcome, RoomMaker
 from aliquot.scheduling.policy import Step
@@ -32,8 +33,10 @@ class Taker:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._failed: dict[tuple[object, ...], int] = {}
+        self._too_large: dict[tuple[object, ...], tuple[int, int]] = {}
         self._line: dict[str, list[tuple[tuple[object, ...], Crew, Charge]]] = {}
         self._lined_up = -1
+        self.candidates = Candidates(session)
         policy, rank = session.policy, session.placer.rank
         cheapest = policy.victim_order == "cheapest"
         self._costs = VictimCosts(session.state, session.now, rank, policy.by_fill) if cheapest else None
@@ -44,6 +47,25 @@ class Taker:
         members = next_members(crew, session.placer.rank, session.policy.by_fill)
         shapes = shapes_of(crew, members, session.state)
         return None if shapes is None else (gang.queue, gang.preemptible, gang.priority, shapes)
+
+    def _note(self, kind: tuple[object, ...]) -> None:
+        """Nothing can be taken for gangs of this kind, as things stand."""
+        changes = self._session.state.changes
+        self._failed[kind] = changes
+        size = _size(kind)
+        if size is not None and not self._session.policy.stepwise:
+            known = self._too_large.get(size[0])
+            if known is None or known[0] != changes or known[1] > size[1]:
+                self._too_large[size[0]] = (changes, size[1])
+
+    def _fails(self, kind: tuple[object, ...]) -> bool:
+        """Whether nothing could be taken for such a gang, or for one like it with no more pods."""
+        changes = self._session.state.changes
+        if self._failed.get(kind) == changes:
+            return True
+        size = _size(kind)
+        known = None if size is None else self._too_large.get(size[0])
+        return known is not None and size is not None and known[0] == changes and known[1] <= size[1]
 
     def run(self) -> None:
         """Take for whoever is entitled to."""
@@ -65,7 +87,7 @@ class Taker:
         order = session.in_turn(waiting)
         while (crew := order.pop()) is not None:
             kind = self._kind(crew)
-            if kind is not None and self._failed.get(kind) == session.state.changes:
+            if kind is not None and self._fails(kind):
                 continue
             if session.policy.stepwise and self._lined_up != session.state.changes:
                 self._line_up()
@@ -73,7 +95,7 @@ class Taker:
             outcome = maker.make_room(crew) if self.may_try(crew) else None
             if outcome is None:
                 if kind is not None:
-                    self._failed[kind] = session.state.changes
+                    self._note(kind)
                 continue
             session.findings.served(crew)
             for member in outcome.gone:
@@ -115,26 +137,23 @@ class Taker:
         """Why a pod has to leave."""
         raise NotImplementedError
 
-    def _victims(self, crew: Crew) -> "_Victims":
-        session = self._session
-        given = session.policy.stepwise
-        crews: Iterable[Crew] = session.crews.running()
-        if given:
-            crews = {id(item): item for item in (*crews, *session.crews.waiting.values())}.values()
-        found = [
-            victim
-            for victim in crews
-            if victim is not crew
-            and victim.gang.preemptible
-            and victim.gang.queue
-            and any(may_leave(member, given) for member in victim.members)
-            and self.may_be_asked(crew, victim)
-        ]
+    def sought(self, crew: Crew) -> Iterable[str]:
+        """The queues whose work may be asked to leave for a gang."""
+        return self.candidates.queues()
+
+    def _victims(self, crew: Crew) -> Asked | None:
+        found: dict[str, list[Crew]] = {}
+        for queue in self.sought(crew):
+            for victim in self.candidates.of(queue):
+                if victim is not crew and self.may_be_asked(crew, victim):
+                    found.setdefault(victim.gang.queue, []).append(victim)
+        if not found:
+            return None
         costs: Mapping[int, tuple[int, ...]] = {}
         if self._costs is not None:
-            members = next_members(crew, session.placer.rank, session.policy.by_fill)
-            costs = self._costs.keys(members, found)
-        return _Victims(session, found, costs)
+            members = next_members(crew, self._session.placer.rank, self._session.policy.by_fill)
+            costs = self._costs.keys(members, [victim for crews in found.values() for victim in crews])
+        return Asked(self._session, found, costs)
 
     def _turns(self, crew: Crew, members: Sequence[Member], involved: Sequence[Crew]) -> Iterator[Crew]:
         """Who is placed in which order: the gang, then whoever had to leave, in the order of their queues, as
@@ -194,12 +213,46 @@ class Reclaim(Taker):
         self._asking, self._mine, self._right = crew, self._reclaimer(crew), {}
         return self._mine.may_try() is None
 
+    def sought(self, crew: Crew) -> Iterable[str]:
+        queues = self.candidates.queues()
+        if self._session.policy.stepwise:
+            return queues
+        found = [queue for queue in queues if queue != crew.gang.queue and self._over(crew, queue)]
+        most = self._too_large_to_move(crew)
+        return [queue for queue in found if self._may_lose(queue, most)]
+
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
         if victim.gang.queue == crew.gang.queue:
             return False
-        if not self._session.policy.stepwise and not self._over(crew, victim.gang.queue):
-            return False
         return elastic(victim) or not self._protected(crew, victim)
+
+    def _too_large_to_move(self, crew: Crew) -> Amount | float:
+        """How many accelerators a pod has at least whose move would make no room for the gang.
+
+        A gang of pods with 2 gets nothing from a pod with 2 that could go elsewhere: where that could go, its
+        own could. Where its pods have to be close together they could not.
+        """
+        session = self._session
+        members = next_members(crew, session.placer.rank, session.policy.by_fill)
+        most = max(
+            (
+                session.state.wanted(member.facts).get(GPU, 0)
+                for member in members
+                if member.facts is not None
+            ),
+            default=0,
+        )
+        return most if most and not requires_closeness(crew.gang.root) else NO_BOUND
+
+    def _may_lose(self, queue: str, most: Amount | float) -> bool:
+        """Whether a queue might give anything up: the least that any gang of it would lose, at least, unless
+        some of its pods are smaller than `most`, so that moving them could help."""
+        assert self._mine is not None
+        least, smallest = self.candidates.least(queue)
+        if smallest < most:
+            return True
+        taking = self._mine.begin()
+        return taking.take(queue, least) is None and taking.unbalanced() is None
 
     def _over(self, crew: Crew, queue: str) -> bool:
         """Whether the queue holds more than it is entitled to, as far as the gang is concerned."""
@@ -222,7 +275,7 @@ class Reclaim(Taker):
         if not session.policy.min_runtimes:
             return False
         minimum = session.runtimes.reclaim(crew.gang.queue, victim.gang.queue)
-        return protected(victim.gang.started, minimum, session.now)
+        return bool(minimum) and protected(victim.gang.started, minimum, session.now)
 
     def rule(self, crew: Crew) -> Legal:
         session = self._session
@@ -251,6 +304,9 @@ class Reclaim(Taker):
 
 class Preempt(Taker):
     """Within a queue."""
+
+    def sought(self, crew: Crew) -> Iterable[str]:
+        return self.candidates.queues() if self._session.policy.stepwise else (crew.gang.queue,)
 
     def may_try(self, crew: Crew) -> bool:
         session, gang = self._session, crew.gang
@@ -338,52 +394,14 @@ STEPS: dict[Step, type[Taker]] = {
 }
 
 
-class _Victims:
-    """Gangs that may be asked, those with the least right to stay first."""
-
-    def __init__(self, session: Session, crews: Iterable[Crew], costs: Mapping[int, tuple[int, ...]]) -> None:
-        """costs: by the id of a gang, what decides before its youth."""
-        self._costs = costs
-        self._policy = session.policy
-        self._order: VictimOrder[Crew] = VictimOrder(session.shares, session.state.queues)
-        found = sorted(crews, key=lambda crew: (crew.gang.created, crew.gang.key), reverse=True)
-        self._youth = {id(crew): rank for rank, crew in enumerate(found)}
-        for crew in found:
-            self.push(crew, set())
-
-    def pop(self) -> Crew | None:
-        return self._order.pop()
-
-    def push(self, crew: Crew, asked: set[int]) -> None:
-        charge = total(
-            member.hold.charge
-            for member in crew.members
-            if member.hold is not None and member.status in ALLOCATED and id(member) not in asked
-        )
-        policy = self._policy
-        key = (
-            crew.gang.priority if policy.by_priority else 0,
-            -_fullness(crew, asked) if policy.by_elasticity else 0,
-            self._costs.get(id(crew), ()),
-            self._youth[id(crew)],
-        )
-        self._order.push(crew.gang.queue, crew, charge, key)
-
-    def close(self) -> None:
-        self._order.close()
-
-
-def _fullness(crew: Crew, asked: set[int]) -> int:
-    """As Crew.fullness, once those asked are gone."""
-    if not asked:
-        return crew.fullness
-    above = 0
-    for leaf in crew.leaves.values():
-        left = sum(1 for member in leaf.members if member.status in ALLOCATED and id(member) not in asked)
-        if left < leaf.minimum:
-            return -1
-        above = max(above, int(left > leaf.minimum))
-    return above
+def _size(kind: tuple[object, ...]) -> tuple[tuple[object, ...], int] | None:
+    """What a gang of equal pods has in common with others of more or fewer, and how many it has; None for any
+    other gang."""
+    *rest, shapes = kind
+    assert isinstance(shapes, tuple)
+    if not shapes or any(shape != shapes[0] for shape in shapes):
+        return None
+    return (*rest, shapes[0]), len(shapes)
 
 
 _SLACK = 1e-6

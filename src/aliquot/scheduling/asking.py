@@ -1,0 +1,137 @@
+"""Which gangs may be asked to leave, and in which order."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from aliquot.queues.amounts import GPU, Amount, Charge, total
+from aliquot.queues.order import VictimOrder
+from aliquot.scheduling.chunks import may_leave
+from aliquot.scheduling.gang_state import ALLOCATED, Crew
+from aliquot.scheduling.losses import elastic
+from aliquot.scheduling.session import Session
+
+
+class Candidates:
+    """The gangs of a decision that run and may be asked at all: preemptible work in queues.
+
+    Stepwise, those too that this decision gave a place.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._given = session.policy.stepwise
+        self._by_queue: dict[str, list[Crew]] = {}
+        self._least: dict[str, tuple[Charge, Amount]] = {}
+
+    def queues(self) -> Iterable[str]:
+        """The queues that may have some."""
+        return self._session.crews.queues() if not self._given else ("",)
+
+    def of(self, queue: str) -> Iterator[Crew]:
+        """Those of a queue, the youngest first; stepwise, those of all queues under "" instead."""
+        found = self._by_queue.get(queue)
+        if found is None or self._given:
+            found = self._by_queue[queue] = sorted(
+                (crew for crew in self._all(queue) if crew.gang.preemptible and crew.gang.queue),
+                key=lambda crew: (crew.gang.created, crew.gang.key),
+                reverse=True,
+            )
+        for crew in found:
+            if any(may_leave(member, self._given) for member in crew.members):
+                yield crew
+
+    def least(self, queue: str) -> tuple[Charge, Amount]:
+        """The least of each resource that a gang of the queue gives up at a time, and the fewest accelerators
+        of any of its pods."""
+        known = self._least.get(queue)
+        if known is None:
+            charges: list[Charge] = []
+            smallest: list[Amount] = []
+            for crew in self.of(queue):
+                own = [member.hold.charge for member in crew.members if member.hold is not None]
+                smallest += [charge.get(GPU, 0) for charge in own]
+                charges += own if elastic(crew) else [held(crew)]
+            names = {name for charge in charges for name in charge}
+            least = {name: min(charge.get(name, 0) for charge in charges) for name in names}
+            known = self._least[queue] = (least, min(smallest, default=0))
+        return known
+
+    def _all(self, queue: str) -> Iterable[Crew]:
+        crews = self._session.crews
+        if not self._given:
+            return crews.running_of(queue)
+        return {id(item): item for item in (*crews.running(), *crews.waiting.values())}.values()
+
+
+class Asked:
+    """Gangs in the order in which they are asked, those with the least right to stay first."""
+
+    def __init__(
+        self,
+        session: Session,
+        found: Mapping[str, Sequence[Crew]],
+        costs: Mapping[int, tuple[int, ...]],
+    ) -> None:
+        """found: by queue, the youngest first. costs: by the id of a gang, what decides before its youth."""
+        self._costs = costs
+        self._policy = session.policy
+        self._order: VictimOrder[Crew] = VictimOrder(session.shares, session.state.queues)
+        self._youth = {id(crew): rank for crews in found.values() for rank, crew in enumerate(crews)}
+        for queue, crews in found.items():
+            work = [(self._key(crew, frozenset()), crew) for crew in crews]
+            work.sort(key=_first)
+            self._order.feed(queue, ((key, crew, held(crew)) for key, crew in work))
+
+    def pop(self) -> Crew | None:
+        """The next; None if there is no more."""
+        return self._order.pop()
+
+    def push(self, crew: Crew, asked: set[int]) -> None:
+        """Put back a gang that can give more; asked: ids of members that have been asked already."""
+        self._order.push(crew.gang.queue, crew, held(crew, asked), self._key(crew, asked))
+
+    def close(self) -> None:
+        """There will be no more questions."""
+        self._order.close()
+
+    def _key(self, crew: Crew, asked: set[int] | frozenset[int]) -> tuple[object, ...]:
+        policy = self._policy
+        return (
+            crew.gang.priority if policy.by_priority else 0,
+            -_fullness(crew, asked) if policy.by_elasticity else 0,
+            self._costs.get(id(crew), ()),
+            self._youth[id(crew)],
+        )
+
+
+def held(crew: Crew, asked: set[int] | frozenset[int] = frozenset()) -> Charge:
+    """What the members hold that have their place and have not been asked."""
+    if not asked and not crew.touched:
+        if crew.holds is None:
+            crew.holds = _held(crew, asked)
+        return crew.holds
+    return _held(crew, asked)
+
+
+def _held(crew: Crew, asked: set[int] | frozenset[int]) -> Charge:
+    return total(
+        member.hold.charge
+        for member in crew.members
+        if member.hold is not None and member.status in ALLOCATED and id(member) not in asked
+    )
+
+
+def _first(item: tuple[tuple[object, ...], Crew]) -> tuple[object, ...]:
+    return item[0]
+
+
+def _fullness(crew: Crew, asked: set[int] | frozenset[int]) -> int:
+    """As Crew.fullness, once those asked are gone."""
+    if not asked:
+        return crew.fullness
+    above = 0
+    for leaf in crew.leaves.values():
+        left = sum(1 for member in leaf.members if member.status in ALLOCATED and id(member) not in asked)
+        if left < leaf.minimum:
+            return -1
+        above = max(above, int(left > leaf.minimum))
+    return above
