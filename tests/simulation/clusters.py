@@ -26,3 +26,11 @@ def workload(name: str, **fields: Any) -> Workload:
     """A workload of which all pods are needed, unless something else is said."""
     fields.setdefault("minimum", fields.get("pods", 1))
     return Workload(name=name, **fields)
+
+
+def queue(name: str, quota: int, parent: str = "") -> dict[str, Any]:
+    """A queue with a quota of devices."""
+    spec: dict[str, Any] = {"resources": [{"name": "gpu", "quota": str(quota)}]}
+    if parent:
+        spec["parent"] = parent
+    return {"apiVersion": "aliquot.dev/v1alpha1", "kind": "Queue", "metadata": {"name": name}, "spec": spec}

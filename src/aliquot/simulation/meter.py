@@ -12,6 +12,7 @@ from aliquot.queues.shares import FairShares, fair_shares
 from aliquot.queues.tree import QueueTree
 from aliquot.simulation.rates import NodeRates
 from aliquot.simulation.results import Interruption, QueueSample, Sample, Totals
+from aliquot.simulation.spare import Spare
 from aliquot.simulation.standing import Member, Phase, Standing
 from aliquot.simulation.workload import Workload
 
@@ -50,8 +51,11 @@ class Machine(msgspec.Struct):
 class Meter:
     """Told of every change after the clock was moved to it (`tick`)."""
 
-    def __init__(self, nodes: Mapping[str, Machine], tree: QueueTree, rules: ShareRules) -> None:
+    def __init__(
+        self, nodes: Mapping[str, Machine], tree: QueueTree, rules: ShareRules, spare: Spare
+    ) -> None:
         self.machines = dict(nodes)
+        self.spare = spare
         self.sums = Sums()
         self.samples: list[Sample] = []
         self.interruptions: list[Interruption] = []
@@ -62,6 +66,7 @@ class Meter:
         self.accounts: dict[str, Account] = {}
         self.placed_set: set[int] = set()
         self.waiting: dict[int, int] = {}
+        self.waiting_pods = 0
         self.capacity = self.allocated = self.nodes = 0
         self._power = self._cost = self._unpriced = self._unmetered = 0
         self._tree = tree
@@ -89,9 +94,11 @@ class Meter:
         """A node is another than before (failed, back, with fewer devices)."""
         self._count(self.machines[node], -1)
         self.machines[node] = machine
+        self.spare.opened(node, machine.ready)
         self._count(machine, 1)
 
-    def _hold(self, node: str, devices: int) -> None:
+    def hold(self, node: str, devices: int) -> None:
+        """So many devices more are held on a node (fewer, below 0)."""
         self.allocated += devices
         machine = self.machines.get(node)
         if machine is None:
@@ -128,18 +135,21 @@ class Meter:
         account.waiting += standing.wanted()
         account.waiting_workloads += 1
         self.waiting[standing.number] = workload.submitted
+        self.waiting_pods += len(standing.members)
 
     def placed(self, workload: Workload, standing: Standing, member: Member) -> None:
         """A pod has its node."""
         account = self._account(workload)
         account.waiting -= member.devices
         account.allocated += member.devices
-        self._hold(member.node, member.devices)
+        self.waiting_pods -= 1
+        self.hold(member.node, member.devices)
         self._sort(workload, standing)
 
     def made_again(self, workload: Workload, standing: Standing, member: Member) -> None:
         """A pod waits in place of one that lost its place."""
         self._account(workload).waiting += member.devices
+        self.waiting_pods += 1
         self._sort(workload, standing)
 
     def removed(self, workload: Workload, standing: Standing, member: Member) -> None:
@@ -147,9 +157,10 @@ class Meter:
         account = self._account(workload)
         if member.phase is Phase.WAITING:
             account.waiting -= member.devices
+            self.waiting_pods -= 1
         else:
             account.allocated -= member.devices
-            self._hold(member.node, -member.devices)
+            self.hold(member.node, -member.devices)
 
     def _sort(self, workload: Workload, standing: Standing) -> None:
         """Count a workload among those that have a place or those that wait, as it is now."""
@@ -184,6 +195,7 @@ class Meter:
 
     def sample(self, now: int) -> None:
         """Note how things stand."""
+        self.fragmented = self.spare.fragmented()
         self.samples.append(
             Sample(
                 time=now,

@@ -1,6 +1,6 @@
 """What a node has and costs: devices, money per hour, power. From its labels, else from the catalogue."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from functools import cache
@@ -54,13 +54,13 @@ def is_spot(node: Node) -> bool:
     return any(labels.get(name) == value for name, value in SPOT_LABELS.items())
 
 
-def node_rates(node: Node, slices: list[ResourceSlice]) -> NodeRates:
+def node_rates(node: Node, slices: Sequence[ResourceSlice]) -> NodeRates:
     """What the node has and costs. slices: those of the node."""
     idle, peak = _power(node, slices)
     return NodeRates(_devices(node, slices), _cost(node), idle, peak)
 
 
-def _devices(node: Node, slices: list[ResourceSlice]) -> int:
+def _devices(node: Node, slices: Sequence[ResourceSlice]) -> int:
     """Physical devices: counter sets, and devices that draw on none; else those of device plugins."""
     found = 0
     for item in slices:
@@ -91,13 +91,17 @@ def _cost(node: Node) -> int | None:
     return min(given) if given else None
 
 
-def _power(node: Node, slices: list[ResourceSlice]) -> tuple[int | None, int | None]:
+def product(node: Node, slices: Sequence[ResourceSlice]) -> str:
+    """The product name of the node's devices, "" where nothing says it."""
     labels = node.metadata.labels
-    model = next((labels[name] for name in _PRODUCT_LABELS if name in labels), "")
-    if not model:
-        named = (device.attributes.get("productName") for item in slices for device in item.spec.devices)
-        model = next((found.string for found in named if found is not None and found.string), "")
-    accelerator = _by_product().get(_plain(model))
+    named = (device.attributes.get("productName") for item in slices for device in item.spec.devices)
+    model = next((found.string for found in named if found is not None and found.string), "")
+    return model or next((labels[name] for name in _PRODUCT_LABELS if name in labels), "")
+
+
+def _power(node: Node, slices: Sequence[ResourceSlice]) -> tuple[int | None, int | None]:
+    labels = node.metadata.labels
+    accelerator = _by_product().get(_plain(product(node, slices)))
     peak = accelerator.tdp_w if accelerator is not None else None
     idle = accelerator.idle_w if accelerator is not None else None
     said = labels.get(POWER_LABEL)

@@ -33,8 +33,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     start: the moment of virtual time 0 (aware, UTC). until: when to stop, in seconds; None: when nothing can
     happen any more. decision_seconds: decisions are made at multiples of this, if anything has changed, so
     that what happens within one interval is decided together; 1 is next to at once. again_seconds: while
-    something waits, decide again after so long without any change (minimum run times end, promises lapse).
-    sample_seconds: how often the state is noted; 0: never.
+    something waits, decide again after so long without any change (minimum run times end, promises lapse),
+    then after twice as long, up to 16 times. usage_seconds: how often what queues have used is written to
+    their status, where it enters fair shares; 0: never. sample_seconds: how often the state is noted; 0:
+    never.
 
     pod_start_seconds: mean time from when a pod has its node until it runs (image, sandbox), drawn evenly
     from half to one and a half of it; 0: at once. grace_seconds: how long a pod that is evicted holds on.
@@ -46,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     until: int | None = None
     decision_seconds: int = 1
     again_seconds: int = 60
+    usage_seconds: int = 300
     sample_seconds: int = 300
     pod_start_seconds: int = 0
     grace_seconds: int = 30

@@ -11,56 +11,65 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
-from aliquot.model.meta import ObjectRef
+from aliquot.model.resource import ResourceSlice
 from aliquot.model.snapshot import Snapshot
-from aliquot.model.verdicts import Reason
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
-from aliquot.scheduling.plan import Allocate, Deallocate, Decision, Evict, Plan, Reserve
+from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy, fairness
-from aliquot.simulation import objects
-from aliquot.simulation.agenda import MachineFails, MachineReturns, PodGone, PodStarts, SpotGone, WorkTurns
+from aliquot.simulation import objects, saving
+from aliquot.simulation.agenda import PodGone, PodStarts, WorkTurns
 from aliquot.simulation.cluster import Cluster
+from aliquot.simulation.enacting import enact, gave_back
+from aliquot.simulation.machines import Machines
 from aliquot.simulation.meter import Machine, Meter, in_order
+from aliquot.simulation.past import note_use
 from aliquot.simulation.rates import node_rates
-from aliquot.simulation.results import Cause, Outcome, Result, WorkloadResult
+from aliquot.simulation.results import Result
+from aliquot.simulation.saving import Pace, Saved
 from aliquot.simulation.settings import Settings
-from aliquot.simulation.standing import Standing
+from aliquot.simulation.spare import Spare
+from aliquot.simulation.summary import result_of
 from aliquot.simulation.workload import Workload
 from aliquot.simulation.world import World
 
-_CAUSES = {
-    Reason.RECLAIMED: Cause.RECLAIMED,
-    Reason.PREEMPTED: Cause.PREEMPTED,
-    Reason.CONSOLIDATED: Cause.CONSOLIDATED,
-    Reason.GANG_BROKEN: Cause.GANG_BROKEN,
-    Reason.DEVICE_EVICTED: Cause.DEVICE_EVICTED,
-}
+MOST_PATIENCE = 16
+"""While nothing changes, the time between decisions doubles up to so many times the first."""
 
 Observe = Callable[["Simulation"], None]
 """Called after every decision, for progress and for saving; it must not change anything."""
 
 
 class Simulation:
-    """One simulation under way. `now`: seconds of virtual time."""
+    """One simulation under way. last_plan: what was decided last."""
 
-    def __init__(self, world: World, policy: Policy, devices: int, queues: tuple[str, ...]) -> None:
-        self.world = world
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        workloads: Sequence[Workload],
+        settings: Settings,
+        policy: Policy,
+        form: objects.Form,
+    ) -> None:
+        slices = _by_node(snapshot)
+        machines = {
+            node.name: Machine(node_rates(node, slices.get(node.name, ())), ready=in_order(node))
+            for node in snapshot.nodes
+        }
+        self._tree = QueueTree.of(snapshot.queues)
+        spare = Spare(snapshot.nodes, slices, {name: item.rates for name, item in machines.items()})
+        meter = Meter(machines, self._tree, fairness(policy), spare)
+        self.world = World(Cluster(snapshot), workloads, settings, objects.Maker(form, settings.start), meter)
         self.policy = policy
-        self.settings = world.settings
+        self.settings = settings
+        self.pace = Pace()
         self.last_plan = Plan()
+        self._machines = Machines(self.world, snapshot)
         self._memory = Memory()
-        self._arrived = 0
-        self._due: int | None = None
-        self._decided: int | None = None
-        self._acted = False
-        self._next_sample = 0
-        self._running = 0
-        self._devices = devices
-        self._nodes = len(world.cluster.nodes)
-        self._queues = queues
-        self._complete = False
+        self._whole = sum(machine.rates.devices for machine in machines.values())
+        self._snapshot = snapshot
+        self._fingerprint = ""
 
     @staticmethod
     def of(
@@ -71,25 +80,55 @@ class Simulation:
     ) -> "Simulation":
         """A simulation that starts with a cluster as it is and has these workloads come to it.
 
-        Pods of the snapshot that hold devices keep them for ever, unless they are among the objects of a
-        workload. Raises FormError for a workload that the cluster's devices cannot express.
+        Pods of the snapshot keep what they hold for ever, unless they are among the objects of a workload
+        (`aliquot.simulation.adoption`). Raises FormError for a workload that the cluster's devices cannot
+        express.
         """
-        settings, policy = settings or Settings(), policy or Policy()
-        ordered = sorted(workloads, key=lambda item: (item.submitted, item.namespace, item.name))
-        form = objects.Form.of(snapshot)
-        for workload in ordered:
-            objects.check(workload, form)
-        namespaces = (*snapshot.namespaces, *objects.namespaces(ordered, snapshot))
-        snapshot = replace(snapshot, namespaces=tuple(sorted(namespaces, key=lambda item: item.key)))
-        machines = _machines(snapshot)
-        tree = QueueTree.of(snapshot.queues)
-        meter = Meter(machines, tree, fairness(policy))
-        world = World(Cluster(snapshot), ordered, settings, objects.Maker(form, settings.start), meter)
-        devices = sum(machine.rates.devices for machine in machines.values())
-        return Simulation(world, policy, devices, tuple(tree.names))
+        found = _prepared(snapshot, workloads, settings or Settings(), policy or Policy())
+        found._machines.begin()
+        return found
+
+    @staticmethod
+    def resumed(
+        data: bytes,
+        snapshot: Snapshot,
+        workloads: Iterable[Workload],
+        settings: Settings | None = None,
+        policy: Policy | None = None,
+    ) -> "Simulation":
+        """The simulation that `save` gave these bytes for, made from the same things; it goes on as if it had
+        never stopped. Raises SavedError, FormError."""
+        found = _prepared(snapshot, workloads, settings or Settings(), policy or Policy())
+        saved = saving.decoded(data)
+        if saved.fingerprint != found.fingerprint:
+            raise saving.SavedError(
+                "the saved simulation is one of another cluster, other workloads, settings or policy",
+                "give the same inputs as when it was begun, or remove it and begin anew",
+            )
+        saving.restore(saved, found.world, found._machines)
+        found.pace = saved.pace
+        return found
+
+    def save(self) -> bytes:
+        """Everything that is needed to go on in another process; see `resumed`."""
+        return saving.encoded(self.saved())
+
+    def saved(self) -> Saved:
+        """The same as data."""
+        return saving.saved(self.world, self._machines, self.pace, self.fingerprint)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what the simulation was made from."""
+        if not self._fingerprint:
+            self._fingerprint = saving.fingerprint(
+                self._snapshot, self.world.workloads, self.settings, self.policy
+            )
+        return self._fingerprint
 
     @property
     def now(self) -> int:
+        """Seconds of virtual time."""
         return self.world.now
 
     @property
@@ -104,80 +143,86 @@ class Simulation:
                 observe(self)
         return self.result()
 
+    def result(self) -> Result:
+        """What has come of it so far."""
+        return result_of(self.world, tuple(self._tree.names), self._whole, complete=self.pace.complete)
+
     def step(self) -> bool:
         """Go on until one decision more is made; False at the end."""
-        decisions = self.world.meter.decisions
-        while self.world.meter.decisions == decisions:
-            if self._complete or not self._advance():
-                self._complete = True
+        meter = self.world.meter
+        decisions = meter.decisions
+        while meter.decisions == decisions:
+            if self.pace.complete or not self._advance():
+                self.pace.complete = True
                 return False
         return True
 
     def _advance(self) -> bool:
-        """Everything that happens at the next moment at which anything does."""
+        """Everything that happens at the next moment at which anything does; False if nothing will."""
+        pace, until = self.pace, self.settings.until
         moment = self._next()
-        until = self.settings.until
         if moment is None or (until is not None and moment > until):
-            self._move(max(self.now, until) if until is not None else self.now)
+            if until is not None:
+                self._move(max(self.now, until))
             return False
         self._move(moment)
-        changed = self._arrivals()
-        changed = self._events() or changed
-        if changed:
+        arrived, happened = self._arrivals(), self._events()
+        if arrived or happened:
+            pace.patience = 1
             self._mark(moment)
-        if self._due is not None and self._due <= moment:
+        if pace.due is not None and pace.due <= moment:
             self._decide()
-        if self._next_sample <= moment and self.settings.sample_seconds:
+        if self.settings.sample_seconds and pace.next_sample <= moment:
             self.world.meter.sample(moment)
-            self._next_sample = moment + self.settings.sample_seconds
+            pace.next_sample = moment + self.settings.sample_seconds
         return True
 
     def _move(self, moment: int) -> None:
         self.world.meter.tick(moment)
-        self.world.now = moment
+        self.world.now = self.pace.now = moment
 
     def _next(self) -> int | None:
         """The next moment at which something happens; None if nothing ever will."""
-        times = [] if self._due is None else [self._due]
-        if self._arrived < len(self.world.workloads):
-            times.append(self.world.workloads[self._arrived].submitted)
-        first = self.world.agenda.next()
+        pace, world = self.pace, self.world
+        times = [] if pace.due is None else [pace.due]
+        if pace.arrived < len(world.workloads):
+            times.append(max(self.now, world.workloads[pace.arrived].submitted))
+        first = world.agenda.next()
         if first is not None:
             times.append(first)
-        if not times:
-            return None
-        if not self._alive():
+        if not times or not self._alive():
             return None
         if self.settings.sample_seconds:
-            times.append(max(self._next_sample, self.now))
+            times.append(max(pace.next_sample, self.now))
         return min(times)
 
     def _alive(self) -> bool:
         """Whether anything can still become of a workload."""
-        meter = self.world.meter
-        if self._arrived < len(self.world.workloads) or meter.placed_set:
+        pace, world = self.pace, self.world
+        if pace.arrived < len(world.workloads) or world.meter.placed_set:
             return True
-        if not meter.waiting:
+        if not world.meter.waiting:
             return False
-        return self._acted or self._due is None or self._due <= self.now or bool(self.world.agenda.entries)
+        # Only time passes for what waits: some more decisions show whether that is of any use.
+        return bool(world.agenda.entries) or pace.acted or pace.patience < MOST_PATIENCE
 
     def _mark(self, moment: int) -> None:
         """Something changed: decide at the next multiple of the decision interval."""
-        interval = max(1, self.settings.decision_seconds)
+        pace, interval = self.pace, max(1, self.settings.decision_seconds)
         due = -(-moment // interval) * interval
-        if self._decided is not None and due <= self._decided:
-            due = self._decided + interval
-        if self._due is None or due < self._due:
-            self._due = due
+        if pace.decided is not None and due <= pace.decided:
+            due = pace.decided + interval
+        if pace.due is None or due < pace.due:
+            pace.due = due
 
     def _arrivals(self) -> bool:
-        world = self.world
-        before = self._arrived
-        while self._arrived < len(world.workloads) and world.workloads[self._arrived].submitted <= world.now:
-            world.submit(self._arrived)
-            self._arrived += 1
-        world.meter.events += self._arrived - before
-        return self._arrived > before
+        pace, world = self.pace, self.world
+        before = pace.arrived
+        while pace.arrived < len(world.workloads) and world.workloads[pace.arrived].submitted <= world.now:
+            world.submit(pace.arrived)
+            pace.arrived += 1
+        world.meter.events += pace.arrived - before
+        return pace.arrived > before
 
     def _events(self) -> bool:
         """What is due; whether the cluster has other room or other work by that."""
@@ -191,145 +236,47 @@ class Simulation:
                 changed = world.gone(event) or changed
             elif isinstance(event, WorkTurns):
                 changed = world.turns(event) or changed
-            elif isinstance(event, (MachineFails, MachineReturns, SpotGone)):
+            else:
+                self._machines.happens(event)
                 changed = True
         return changed
 
     def _decide(self) -> None:
-        world = self.world
+        pace, world, settings = self.pace, self.world, self.settings
         now = world.now
-        plan = decide(world.cluster.snapshot(), self.policy, world.moment(now), memory=self._memory)
+        moment = world.moment(now)
+        if self._tree.names and settings.usage_seconds and pace.next_use <= now:
+            note_use(
+                world.cluster, self._tree, world.meter.accounts, world.meter.capacity, self.policy, moment
+            )
+            pace.next_use = now + settings.usage_seconds
+        plan = decide(world.cluster.snapshot(), self.policy, moment, memory=self._memory)
         self.last_plan = plan
         world.meter.decisions += 1
-        self._decided, self._due = now, None
-        self._acted = self._enact(plan)
-        if self._acted and any(isinstance(action, Deallocate) for action in plan.actions):
+        pace.decided, pace.due = now, None
+        pace.acted = enact(plan, world)
+        if pace.acted and gave_back(plan):
             self._mark(now + 1)
-        elif world.meter.waiting or world.meter.placed_set:
-            again = now + max(1, self.settings.again_seconds)
-            self._due = again if self._due is None else min(self._due, again)
-
-    def _enact(self, plan: Plan) -> bool:
-        """Carry out a plan; whether it changed anything."""
-        world = self.world
-        acted = False
-        for decision in plan.decisions:
-            acted = self._evict(decision) or acted
-        for decision in plan.decisions:
-            for action in decision.actions:
-                if isinstance(action, (Allocate, Reserve, Deallocate)):
-                    world.write(action)
-                    acted = True
-            for spot in decision.placements:
-                world.bind(spot)
-                acted = True
-            self._tell(decision)
-        for found in plan.staleness:
-            world.note_staleness(found)
-        return acted
-
-    def _evict(self, decision: Decision) -> bool:
-        leaving: dict[tuple[int, Cause], list[str]] = {}
-        for action in decision.actions:
-            if not isinstance(action, Evict):
-                continue
-            number = self.world.owners.get((action.pod.namespace, action.pod.name))
-            if number is not None:
-                cause = _CAUSES.get(action.verdict.reason, Cause.OTHER_EVICTION)
-                leaving.setdefault((number, cause), []).append(action.pod.name)
-        own = self._numbers(decision.pods)
-        beneficiary = f"{decision.workload.namespace}/{decision.workload.name}"
-        for (number, cause), names in leaving.items():
-            for_whom = "" if number in own else beneficiary
-            self.world.interrupt(number, names, cause, self.settings.grace_seconds, for_whom)
-        return bool(leaving)
-
-    def _numbers(self, pods: Sequence[ObjectRef]) -> set[int]:
-        found = (self.world.owners.get((pod.namespace, pod.name)) for pod in pods)
-        return {number for number in found if number is not None}
-
-    def _tell(self, decision: Decision) -> None:
-        """Note why a workload waits, and whether it was promised room."""
-        verdict = decision.verdict
-        for number in self._numbers(decision.pods[:1]):
-            standing = self.world.standings[number]
-            standing.reason = "" if verdict is None else verdict.reason.value
-            promised = verdict is not None and verdict.reason is Reason.ROOM_PROMISED
-            self.world.promise(number, promised)
-
-    def result(self) -> Result:
-        """What has come of it so far."""
-        world = self.world
-        found = []
-        useful = lost = 0
-        for standing in world.standings.values():
-            workload = world.workloads[standing.number]
-            standing.advance(workload, world.now)
-            useful += standing.done * workload.devices_of_pod
-            lost += standing.lost * workload.devices_of_pod
-            found.append(_result_of(workload, standing, world.now))
-        meter = world.meter
-        states = [item.outcome for item in found]
-        totals = replace(
-            meter.totals(),
-            useful=useful,
-            lost=lost,
-            submitted=len(found),
-            finished=states.count(Outcome.FINISHED),
-            running=states.count(Outcome.RUNNING),
-            waiting=states.count(Outcome.WAITING),
-        )
-        return Result(
-            label=self.settings.label,
-            seed=self.settings.seed,
-            start=self.settings.start,
-            seconds=world.now,
-            complete=self._complete,
-            nodes=self._nodes,
-            devices=self._devices,
-            queues=self._queues,
-            workloads=tuple(found),
-            samples=tuple(meter.samples),
-            interruptions=tuple(meter.interruptions),
-            totals=totals,
-        )
+        elif world.meter.waiting_pods:
+            pace.patience = 1 if pace.acted else min(2 * pace.patience, MOST_PATIENCE)
+            pace.due = now + max(1, settings.again_seconds) * pace.patience
 
 
-def _result_of(workload: Workload, standing: Standing, now: int) -> WorkloadResult:
-    if standing.finished is not None:
-        outcome = Outcome.FINISHED
-    else:
-        outcome = Outcome.WAITING if standing.queued_since is not None else Outcome.RUNNING
-    waiting = now - standing.queued_since if standing.queued_since is not None else 0
-    return WorkloadResult(
-        namespace=workload.namespace,
-        name=workload.name,
-        kind=workload.kind,
-        queue=workload.queue,
-        priority=workload.priority,
-        pods=workload.pods,
-        devices=workload.devices_of_all,
-        submitted=workload.submitted,
-        run_seconds=workload.run_seconds,
-        placed=standing.placed,
-        started=standing.started,
-        finished=standing.finished,
-        queued=standing.queued + (waiting if outcome is Outcome.WAITING else 0),
-        worked=standing.done // workload.pods,
-        lost=standing.lost // workload.pods,
-        evictions=standing.evictions,
-        failures=standing.failures,
-        outcome=outcome,
-        reason=standing.reason if outcome is Outcome.WAITING else "",
-    )
+def _prepared(
+    snapshot: Snapshot, workloads: Iterable[Workload], settings: Settings, policy: Policy
+) -> Simulation:
+    ordered = sorted(workloads, key=lambda item: (item.submitted, item.namespace, item.name, item.kind))
+    form = objects.Form.of(snapshot)
+    for workload in ordered:
+        objects.check(workload, form)
+    namespaces = (*snapshot.namespaces, *objects.namespaces(ordered, snapshot))
+    complete = replace(snapshot, namespaces=tuple(sorted(namespaces, key=lambda item: item.key)))
+    return Simulation(complete, ordered, settings, policy, form)
 
 
-def _machines(snapshot: Snapshot) -> dict[str, Machine]:
-    by_node: dict[str, list[object]] = {}
+def _by_node(snapshot: Snapshot) -> dict[str, list[ResourceSlice]]:
+    found: dict[str, list[ResourceSlice]] = {}
     for item in snapshot.resource_slices:
         if item.spec.node_name:
-            by_node.setdefault(item.spec.node_name, []).append(item)
-    return {
-        node.name: Machine(node_rates(node, by_node.get(node.name, [])), ready=in_order(node))  # type: ignore[arg-type]
-        for node in snapshot.nodes
-    }
+            found.setdefault(item.spec.node_name, []).append(item)
+    return found

@@ -44,7 +44,7 @@ class Standing(msgspec.Struct):
 
     number: int
     members: dict[str, Member] = {}
-    attempts: dict[int, int] = {}
+    attempts: list[int] = []
     placed: int | None = None
     started: int | None = None
     finished: int | None = None

@@ -30,7 +30,11 @@ from aliquot.workloads.labels import STALE_SINCE
 
 
 class World:
-    """workloads: in order of submission; standings: of those that were submitted, by number. now: seconds."""
+    """workloads: in order of submission; standings: of those that were submitted, by number.
+
+    owners: the workload of each of their pods; on_node: their pods by node. whole: the devices of each node
+    that is in order, in billionths. now: seconds of virtual time.
+    """
 
     def __init__(
         self, cluster: Cluster, workloads: Sequence[Workload], settings: Settings, maker: Maker, meter: Meter
@@ -42,6 +46,8 @@ class World:
         self.agenda = Agenda()
         self.standings: dict[int, Standing] = {}
         self.owners: dict[Key, int] = {}
+        self.on_node: dict[str, set[Key]] = {}
+        self.whole = {name: machine.rates.devices for name, machine in meter.machines.items()}
         self.now = 0
         self._maker = maker
 
@@ -55,9 +61,11 @@ class World:
         standing = self.standings[number] = Standing(
             number=number, since=self.now, queued_since=min(workload.submitted, self.now)
         )
+        self.meter.spare.arrived(workload)
         if workload.objects:
             self._adopt(workload, standing)
             return
+        standing.attempts = [0] * workload.pods
         for slot in range(workload.pods):
             self._make(workload, standing, slot)
         self.meter.submitted(workload, standing)
@@ -71,7 +79,7 @@ class World:
             slot = len(standing.members)
             self.cluster.pods.put(item)
             self.owners[item.key] = standing.number
-            standing.attempts[slot] = 1
+            standing.attempts.append(1)
             standing.members[item.name] = Member(slot=slot, name=item.name, devices=workload.amounts[slot])
         self.meter.submitted(workload, standing)
         standing.done = standing.saved = workload.worked_seconds * workload.pods
@@ -83,7 +91,7 @@ class World:
             member = standing.members[item.name]
             member.node = item.spec.node_name
             member.phase = Phase.STARTING
-            self.meter.placed(workload, standing, member)
+            self._settle(workload, standing, member)
             if item.metadata.deletion_timestamp is not None:
                 member.phase = Phase.LEAVING
                 left = item.metadata.deletion_timestamp - self.settings.start
@@ -105,6 +113,24 @@ class World:
                 standing.ready = self.now
         self._work(workload, standing)
 
+    def _settle(self, workload: Workload, standing: Standing, member: Member) -> None:
+        """Count a pod on its node."""
+        key = (workload.namespace, member.name)
+        self.on_node.setdefault(member.node, set()).add(key)
+        self.meter.placed(workload, standing, member)
+        pod = self.cluster.pods.get(key)
+        self.meter.spare.take(member.node, key, workload, self._devices_of(pod) if pod is not None else ())
+
+    def _devices_of(self, pod: Pod) -> list[str]:
+        """ "driver/pool/device" of what the pod's claims were given."""
+        found = []
+        for key in claim_keys(pod):
+            claim = self.cluster.claims.get(key)
+            if claim is not None and claim.status.allocation is not None:
+                results = claim.status.allocation.devices.results
+                found += [f"{item.driver}/{item.pool}/{item.device}" for item in results]
+        return found
+
     def _delay(self, standing: Standing, member: Member) -> int:
         """How long a pod that has its node takes until it runs."""
         mean = self.settings.pod_start_seconds
@@ -112,7 +138,7 @@ class World:
 
     def _make(self, workload: Workload, standing: Standing, slot: int, before: Pod | None = None) -> None:
         """A pod waits, with its claims; before: the one that it replaces, where that was no made one."""
-        attempt = standing.attempts.get(slot, 0)
+        attempt = standing.attempts[slot]
         if before is None:
             pod, claims = self._maker.objects(workload, standing.number, slot, attempt)
         else:
@@ -155,7 +181,7 @@ class World:
         standing.advance(workload, self.now)
         member.node = spot.node
         member.phase = Phase.STARTING
-        self.meter.placed(workload, standing, member)
+        self._settle(workload, standing, member)
         if delay:
             self.agenda.add(self.now + delay, PodStarts(number, pod.name))
             standing.wait(workload, self.now)
@@ -202,7 +228,6 @@ class World:
         standing.epoch += 1
         standing.began = standing.ready = None
         standing.rate = 0
-        standing.attempts.clear()
         self.meter.finished(workload, standing)
 
     def interrupt(
@@ -268,10 +293,21 @@ class World:
         self._remove(self.workloads[event.number], standing, member)
         return True
 
+    def clear(self, node: str) -> None:
+        """Pods that were leaving a node are gone with it."""
+        for key in sorted(self.on_node.get(node, ())):
+            standing = self.standings[self.owners[key]]
+            member = standing.members[key[1]]
+            if member.phase is Phase.LEAVING:
+                self._remove(self.workloads[standing.number], standing, member)
+
     def _remove(self, workload: Workload, standing: Standing, member: Member) -> None:
         key = (workload.namespace, member.name)
         pod = self.cluster.pods.remove(key)
         self.owners.pop(key, None)
+        if member.node:
+            self.on_node[member.node].discard(key)
+            self.meter.spare.give(member.node, key, workload)
         del standing.members[member.name]
         if pod is not None:
             self._release(pod)
@@ -334,7 +370,7 @@ class World:
 
 def _draw(standing: Standing, member: Member) -> int:
     """A number of its own for every pod of the simulation."""
-    return (standing.number << 24) + (member.slot << 8) + standing.attempts.get(member.slot, 0) % 256
+    return (standing.number << 24) + (member.slot << 8) + standing.attempts[member.slot] % 256
 
 
 def _without_promise(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:

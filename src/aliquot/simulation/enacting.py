@@ -1,0 +1,73 @@
+"""Carrying out a plan in the simulated cluster: who leaves, what claims are given, who gets which node."""
+
+from collections.abc import Sequence
+
+from aliquot.model.meta import ObjectRef
+from aliquot.model.verdicts import Reason
+from aliquot.scheduling.plan import Allocate, Deallocate, Decision, Evict, Plan, Reserve
+from aliquot.simulation.results import Cause
+from aliquot.simulation.world import World
+
+_CAUSES = {
+    Reason.RECLAIMED: Cause.RECLAIMED,
+    Reason.PREEMPTED: Cause.PREEMPTED,
+    Reason.CONSOLIDATED: Cause.CONSOLIDATED,
+    Reason.GANG_BROKEN: Cause.GANG_BROKEN,
+    Reason.DEVICE_EVICTED: Cause.DEVICE_EVICTED,
+}
+
+
+def enact(plan: Plan, world: World) -> bool:
+    """Carry out a plan; whether it changed anything for anybody."""
+    acted = False
+    for decision in plan.decisions:
+        acted = _evict(decision, world) or acted
+    for decision in plan.decisions:
+        for action in decision.actions:
+            if isinstance(action, (Allocate, Reserve, Deallocate)):
+                world.write(action)
+                acted = True
+        for spot in decision.placements:
+            world.bind(spot)
+            acted = True
+        _tell(decision, world)
+    for found in plan.staleness:
+        world.note_staleness(found)
+    return acted
+
+
+def gave_back(plan: Plan) -> bool:
+    """Whether devices were given back, of which the next decision can make use at once."""
+    return any(isinstance(action, Deallocate) for action in plan.actions)
+
+
+def _evict(decision: Decision, world: World) -> bool:
+    leaving: dict[tuple[int, Cause], list[str]] = {}
+    for action in decision.actions:
+        if not isinstance(action, Evict):
+            continue
+        number = world.owners.get((action.pod.namespace, action.pod.name))
+        if number is not None:
+            cause = _CAUSES.get(action.verdict.reason, Cause.OTHER_EVICTION)
+            leaving.setdefault((number, cause), []).append(action.pod.name)
+    if not leaving:
+        return False
+    own = _numbers(decision.pods, world)
+    beneficiary = f"{decision.workload.namespace}/{decision.workload.name}"
+    for (number, cause), names in leaving.items():
+        for_whom = "" if number in own else beneficiary
+        world.interrupt(number, names, cause, world.settings.grace_seconds, for_whom)
+    return True
+
+
+def _numbers(pods: Sequence[ObjectRef], world: World) -> set[int]:
+    found = (world.owners.get((pod.namespace, pod.name)) for pod in pods)
+    return {number for number in found if number is not None}
+
+
+def _tell(decision: Decision, world: World) -> None:
+    """Note why a workload waits, and whether it was promised room."""
+    verdict = decision.verdict
+    for number in _numbers(decision.pods[:1], world):
+        world.standings[number].reason = "" if verdict is None else verdict.reason.value
+        world.promise(number, verdict is not None and verdict.reason is Reason.ROOM_PROMISED)

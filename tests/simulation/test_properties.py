@@ -1,0 +1,173 @@
+"""What must hold in every simulation, whatever happens in it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.simulation.clusters import cluster, queue, workload
+
+from aliquot.model.kinds import encode_json
+from aliquot.model.snapshot import Snapshot
+from aliquot.queues.amounts import UNIT
+from aliquot.scheduling.requests import pod_requests
+from aliquot.simulation.results import Outcome, Result
+from aliquot.simulation.saving import SavedError
+from aliquot.simulation.settings import Failures, Settings
+from aliquot.simulation.simulation import Simulation
+from aliquot.simulation.workload import Workload
+
+QUEUES = (queue("top", 16), queue("left", 8, "top"), queue("right", 8, "top"))
+
+jobs = st.lists(
+    st.builds(
+        dict,
+        submitted=st.integers(0, 2000),
+        run_seconds=st.integers(1, 3000),
+        pods=st.integers(1, 4),
+        devices=st.sampled_from((0, 1, 2, 4, 8)),
+        queue=st.sampled_from(("left", "right", "")),
+        priority=st.sampled_from((0, 50, 100)),
+        checkpoint_seconds=st.sampled_from((None, 60, 600)),
+        startup_seconds=st.sampled_from((0, 45)),
+        expected_seconds=st.sampled_from((None, 500)),
+        elastic=st.booleans(),
+    ),
+    min_size=1,
+    max_size=12,
+)
+choices = st.builds(
+    Settings,
+    seed=st.integers(0, 5),
+    decision_seconds=st.sampled_from((1, 30)),
+    pod_start_seconds=st.sampled_from((0, 20)),
+    grace_seconds=st.sampled_from((0, 30)),
+    until=st.sampled_from((1500, 20_000)),
+    failures=st.sampled_from((Failures(), Failures(node_hours=4, device_hours=20, node_repair_seconds=600))),
+)
+
+
+def workloads(drawn: list[dict[str, Any]]) -> list[Workload]:
+    found = []
+    for number, fields in enumerate(drawn):
+        fields = dict(fields)
+        elastic = fields.pop("elastic")
+        minimum = max(1, fields["pods"] - 1) if elastic else fields["pods"]
+        found.append(workload(f"job-{number:02}", minimum=minimum, cpu=1000, **fields))
+    return found
+
+
+def held(snapshot: Snapshot) -> dict[str, int]:
+    """Devices that pods hold on each node: of device plugins, and of allocated claims."""
+    found: dict[str, int] = {}
+    for pod in snapshot.pods:
+        if pod.spec.node_name:
+            devices = pod_requests(pod.spec).get("nvidia.com/gpu", 0)
+            found[pod.spec.node_name] = found.get(pod.spec.node_name, 0) + devices
+    given_out: set[tuple[str, str]] = set()
+    for claim in snapshot.resource_claims:
+        if claim.status.allocation is not None:
+            for item in claim.status.allocation.devices.results:
+                assert (item.pool, item.device) not in given_out, "a device is given out twice"
+                given_out.add((item.pool, item.device))
+                found[item.pool] = found.get(item.pool, 0) + 1
+    return found
+
+
+def check(simulation: Simulation) -> None:
+    """Nothing is given out twice, and the amounts kept on the way are those of the cluster."""
+    snapshot = simulation.world.cluster.snapshot()
+    assert list(snapshot.pods) == sorted(snapshot.pods, key=lambda pod: pod.key)
+    on_nodes = held(snapshot)
+    meter = simulation.world.meter
+    assert all(devices <= 8 for devices in on_nodes.values())
+    assert sum(on_nodes.values()) * UNIT == meter.allocated
+    for name, machine in meter.machines.items():
+        assert machine.held == on_nodes.get(name, 0) * UNIT
+    assert sum(meter.accounts[name].allocated for name in meter.accounts) == meter.allocated
+    waiting = [pod for pod in snapshot.pods if not pod.spec.node_name]
+    assert len(waiting) == meter.waiting_pods
+
+
+def conserved(result: Result, submitted: int) -> None:
+    totals = result.totals
+    assert totals.submitted <= submitted
+    assert totals.finished + totals.running + totals.waiting == totals.submitted
+    assert totals.useful + totals.lost <= totals.allocated <= totals.capacity
+    for item in result.workloads:
+        assert item.outcome is not Outcome.FINISHED or item.worked == item.run_seconds
+        if item.finished is not None:
+            assert item.placed is not None
+            assert item.started is not None
+            assert item.run_seconds is not None
+            assert item.submitted <= item.placed <= item.started <= item.finished
+            # Elastic work is done more slowly with fewer pods, never faster.
+            assert item.finished - item.started >= item.run_seconds
+    assert [item.time for item in result.samples] == sorted(item.time for item in result.samples)
+
+
+@pytest.mark.parametrize("form", ["plugin", "claims"])
+@given(drawn=jobs, chosen=choices)
+@settings(max_examples=15, deadline=None)
+def test_every_workload_ends_or_runs_or_waits_and_no_device_is_held_twice(
+    form: str, drawn: list[dict[str, Any]], chosen: Settings
+) -> None:
+    simulation = Simulation.of(cluster(2, form, *QUEUES), workloads(drawn), chosen)
+    conserved(simulation.run(check), len(drawn))
+
+
+@pytest.mark.parametrize("form", ["plugin", "claims"])
+@given(drawn=jobs, chosen=choices, stops=st.sets(st.integers(0, 60), min_size=1, max_size=3))
+@settings(max_examples=15, deadline=None)
+def test_interrupted_and_resumed_gives_the_same_bytes_as_uninterrupted(
+    form: str, drawn: list[dict[str, Any]], chosen: Settings, stops: set[int]
+) -> None:
+    there, come = cluster(2, form, *QUEUES), workloads(drawn)
+    whole = encode_json(Simulation.of(there, come, chosen).run())
+    simulation, number = Simulation.of(there, come, chosen), 0
+    for number in range(61):
+        if number in stops:
+            data = simulation.save()
+            simulation = Simulation.resumed(data, there, come, chosen)
+            assert simulation.save() == data
+        if not simulation.step():
+            break
+    assert encode_json(simulation.run()) == whole
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not() -> None:
+    def run(seed: int) -> bytes:
+        chosen = Settings(seed=seed, until=50_000, pod_start_seconds=30, failures=Failures(node_hours=2))
+        come = [workload(f"w{number}", submitted=number * 100, run_seconds=5000) for number in range(20)]
+        return encode_json(Simulation.of(cluster(2), come, chosen).run())
+
+    assert run(1) == run(1)
+    assert run(1) != run(2)
+
+
+def damaged() -> Iterator[tuple[bytes, str]]:
+    yield b"", "damaged or cut off"
+    yield b"{}", "no saved simulation"
+    yield b"[1]", "no saved simulation"
+    yield b'{"format": "aliquot-simulation/1"}', "damaged or cut off"
+
+
+@pytest.mark.parametrize(("data", "problem"), list(damaged()))
+def test_what_is_no_saved_simulation_is_refused(data: bytes, problem: str) -> None:
+    with pytest.raises(SavedError, match=problem):
+        Simulation.resumed(data, cluster(1), [workload("one", run_seconds=1)])
+
+
+def test_a_cut_off_saved_simulation_is_refused() -> None:
+    come = [workload("one", run_seconds=10)]
+    data = Simulation.of(cluster(1), come).save()
+    with pytest.raises(SavedError, match="cut off"):
+        Simulation.resumed(data[:-20], cluster(1), come)
+
+
+def test_a_saved_simulation_of_something_else_is_refused() -> None:
+    come = [workload("one", run_seconds=10)]
+    data = Simulation.of(cluster(1), come).save()
+    with pytest.raises(SavedError, match="another cluster"):
+        Simulation.resumed(data, cluster(2), come)
