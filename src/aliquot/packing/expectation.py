@@ -116,6 +116,14 @@ class Expectation:
         self._values: dict[Outline, float] = {}
         self._views: dict[tuple[str, tuple[int, ...], tuple[Room, ...]], _View] = {}
 
+    def fits(self, state: State, demand: Demand) -> bool:
+        """Whether the demand can be placed, for partitions of boards too."""
+        if not demand.profile:
+            return state.fits(demand)
+        if state.cpu < demand.cpu or state.memory < demand.memory:
+            return False
+        return self._room_for((), state.boards, demand.gpus, demand.milli, demand.profile)[0] > 0
+
     def score(self, state: State, demand: Demand) -> float:
         """What placing the demand on a node that it fits loses: 0 for nothing, otherwise less."""
         best = max((self._value(outline) for outline in self._outlines(state, demand)), default=0.0)

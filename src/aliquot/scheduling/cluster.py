@@ -23,6 +23,7 @@ from aliquot.scheduling.accounts import Charges, Holding
 from aliquot.scheduling.affinity import is_ready
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.closeness import Closeness
+from aliquot.scheduling.devices_wanted import DevicesWanted
 from aliquot.scheduling.evicting import tainted_pools
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew
@@ -30,11 +31,13 @@ from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.links import ClaimLinks
 from aliquot.scheduling.memory import Memory
+from aliquot.scheduling.mix import Mix
 from aliquot.scheduling.nodes import Demand, NodeTable
+from aliquot.scheduling.outlook import Numbers, Outlook
 from aliquot.scheduling.parts import PartsInUse
 from aliquot.scheduling.pending import Portion, sort_out
 from aliquot.scheduling.placing import Placer
-from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.policy import Goal, Policy
 from aliquot.scheduling.repairs import may_be_unused
 from aliquot.scheduling.requests import CPU, MEMORY
 from aliquot.scheduling.served import ExtendedResources
@@ -118,6 +121,10 @@ class Cluster:
             index, self._table, self._neighbours, devices, ledger, self._parts, self.links.users
         )
         self._pools = tainted_pools(self.fleet)
+        expecting = any(item.goal is Goal.EXPECTED_CAPACITY for item in policy.placement)
+        self._mix = Mix(memory.traits, memory.claim_shapes) if expecting else None
+        self._learnt: object = None
+        self._wanted = DevicesWanted(self.state, policy.uncounted_drivers)
         for claim in snapshot.resource_claims:
             self._add_claim(claim)
         for pod in snapshot.pods:
@@ -168,7 +175,8 @@ class Cluster:
             pods.update(links.pods_of(key))
         dirty = changed.dirty | {gangs.keys[key] for key in pods if key in gangs.keys}
         self._enter_all(dirty)
-        if len(self.placer.placer.rankings) > MOST_SHAPES:
+        differs = self._mix is not None and self._mix.read().essence != self._learnt
+        if differs or len(self.placer.placer.rankings) > MOST_SHAPES:
             self.placer = self._new_placer()
 
     def holdings(self, queue: str) -> Iterator[Holding]:
@@ -224,6 +232,8 @@ class Cluster:
         share = self.shares.pop(key, None)
         if share is None:
             return
+        if self._mix is not None:
+            self._mix.retract(key)
         portion, gang = share.portion, share.gang
         for (pod, _, _), number in zip(portion.placed, share.numbers, strict=True):
             if number is not None:
@@ -241,6 +251,8 @@ class Cluster:
     def _enter(self, key: GroupKey, nodes: set[int]) -> None:
         gangs, table = self.gangs, self._table
         pods = gangs.pods(key)
+        if self._mix is not None:
+            self._mix.enter(key, pods, self.index)
         portion = sort_out(
             pods,
             self.index,
@@ -339,10 +351,18 @@ class Cluster:
                     table.changes.append(number)
 
     def _new_placer(self) -> GangPlacer:
-        placer = Placer(
-            self.state, self._memory.static_fits(self.index.snapshot.nodes), self.policy, self.topologies
-        )
+        static = self._memory.static_fits(self.index.snapshot.nodes)
+        placer = Placer(self.state, static, self.policy, self.topologies, self._new_outlook())
         return GangPlacer(placer, Closeness(self.topologies, self.state, self.policy.topology), self.policy)
+
+    def _new_outlook(self) -> Callable[[Numbers], Outlook] | None:
+        """What makes the outlook of the mix as it is now, once the placer needs it."""
+        if self._mix is None:
+            return None
+        reading = self._mix.read()
+        self._learnt = reading.essence
+        shapes = self._memory.claim_shapes
+        return lambda numbers: Outlook(self.state, reading, self._wanted, numbers, shapes)
 
     def _capacity(self) -> dict[str, Amount]:
         """What there is to share: accelerators, CPU and memory of the nodes that are in working order."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from aliquot.model.core import Node
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.holdings import MIG_PARTS, WHOLE_DEVICES
+from aliquot.scheduling.outlook import Outlook
 from aliquot.scheduling.policy import Goal, Objective
 from aliquot.scheduling.requests import CPU
 from aliquot.scheduling.room import part_wanted
@@ -31,8 +32,16 @@ def wants_accelerators(facts: PodFacts) -> bool:
 class Scoring:
     """Values of nodes for the goals of a policy, in the present state of a cluster."""
 
-    def __init__(self, objectives: Sequence[Objective], state: ClusterState) -> None:
+    def __init__(
+        self,
+        objectives: Sequence[Objective],
+        state: ClusterState,
+        outlook: Callable[[], Outlook] | None = None,
+    ) -> None:
+        """outlook: what can be expected of the cluster; asked for once, when it is needed."""
         self._objectives = objectives
+        self._outlook = outlook
+        self._expected: Outlook | None = None
         self.honours_nomination = any(item.goal is Goal.NOMINATED for item in objectives)
         self._state = state
         nodes = state.table.nodes
@@ -88,18 +97,28 @@ class Scoring:
                 if objective.resource not in ("", "gpu" if accelerated else "cpu"):
                     return None
                 return self._spread if accelerated else self._spread_cpu
+            case Goal.EXPECTED_CAPACITY:
+                return self._kept(facts) or self._full(facts)
             case Goal.LEAST_FRAGMENTATION:
-                share = part_wanted(facts.wanted)
-                if share is None:
-                    return state.room.fullness
-                wanted_part = share
-                return lambda number: state.room.fullness_for(number, wanted_part)
+                return self._full(facts)
             case Goal.PRICE:
                 return self._cheapest(PRICE_LABEL)
             case Goal.ENERGY:
                 return self._cheapest(POWER_LABEL)
             case Goal.NOMINATED | Goal.PREFERRED_DOMAIN:
                 return None
+
+    def _kept(self, facts: PodFacts) -> Value | None:
+        if self._expected is None and self._outlook is not None:
+            self._expected = self._outlook()
+        return None if self._expected is None else self._expected.value(facts)
+
+    def _full(self, facts: PodFacts) -> Value:
+        room, share = self._state.room, part_wanted(facts.wanted)
+        if share is None:
+            return room.fullness
+        wanted = share
+        return lambda number: room.fullness_for(number, wanted)
 
     def _packed(self, number: int) -> float:
         if not self._most[number]:

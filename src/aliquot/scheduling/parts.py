@@ -19,6 +19,8 @@ from aliquot.queues.amounts import Amount
 from aliquot.scheduling.nodes import Demand, NodeTable
 from aliquot.scheduling.policy import Policy
 
+_THOUSAND = 1000
+
 
 class PartsInUse:
     """Shared devices of all nodes, by the node's number."""
@@ -79,6 +81,10 @@ class PartsInUse:
         """Whether the node takes such a request at all."""
         return self.refusal(number, request) is None
 
+    def takes(self, number: int, request: GpuRequest) -> bool:
+        """Whether the node would take such a request if it were empty."""
+        return refusal(request, self._ledger.devices[number], self._rules, legacy_mig=False) is None
+
     def refusal(self, number: int, request: GpuRequest) -> Refusal | None:
         """Why the node does not take such a request, whatever is free."""
         return refusal(request, self._ledger.devices[number], self._rules, legacy_mig=number in self._legacy)
@@ -110,6 +116,21 @@ class PartsInUse:
     def free(self, number: int) -> float:
         """What is left in shared devices of the node later, in devices."""
         return self._ledger.spare(number, later=True) / WHOLE
+
+    def whole(self, number: int) -> int:
+        """How many devices the node has."""
+        return self._ledger.devices[number].count
+
+    def left(self, number: int) -> list[int]:
+        """What is left of each device of the node later, in thousandths; those with nothing left out."""
+        devices = self._ledger.devices[number]
+        groups = self._ledger.groups(number).values()
+        shared = [
+            max(0, devices.capacity - group.later) * _THOUSAND // devices.capacity
+            for group in groups
+            if group.pods_later
+        ]
+        return [_THOUSAND] * max(0, self._idle(number)[1]) + [rest for rest in shared if rest]
 
     def memory(self, number: int) -> int:
         """Memory in MiB of each device of the node, as far as it is known."""

@@ -5,13 +5,13 @@ node, earlier ones are moved to their next node, within a budget; the first way 
 fit without any move. Moving a pod of the same shape cannot help, so a gang of equal pods fails at once.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from aliquot.fractions.parts import Choice
 from aliquot.fractions.requests import Kind
-from aliquot.model.core import Node
+from aliquot.model.core import Node, Pod
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.queues.amounts import Charge, total
 from aliquot.queues.tree import Excess
@@ -23,6 +23,7 @@ from aliquot.scheduling.holdings import pod_charge
 from aliquot.scheduling.joint import Choice as DeviceChoice
 from aliquot.scheduling.joint import JointChoice, Mates
 from aliquot.scheduling.objectives import Scoring
+from aliquot.scheduling.outlook import Numbers, Outlook
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.ranking import Ranking
 from aliquot.scheduling.state import ClusterState, OtherDevices, PodPlacement
@@ -50,11 +51,11 @@ class StaticFit:
     falls: dict[int, tuple[str, str]]
 
     @staticmethod
-    def of(facts: PodFacts, nodes: Sequence[Node]) -> "StaticFit":
+    def of(pod: Pod, nodes: Sequence[Node]) -> "StaticFit":
         numbers: list[int] = []
         falls: dict[int, tuple[str, str]] = {}
         for number, node in enumerate(nodes):
-            fall = node_fall(facts.pod.spec, node)
+            fall = node_fall(pod.spec, node)
             if fall is None:
                 numbers.append(number)
             else:
@@ -90,22 +91,30 @@ class Placer:
         static: dict[bytes, StaticFit],
         policy: Policy,
         topologies: Topologies | None = None,
+        outlook: Callable[[Numbers], Outlook] | None = None,
     ) -> None:
         self.state = state
         self.policy = policy
         self._static = static
-        self._scoring = Scoring(policy.placement, state)
+        self._scoring = Scoring(
+            policy.placement, state, None if outlook is None else lambda: outlook(self._numbers)
+        )
         self.rankings: dict[Shape, Ranking] = {}
         self._joint = JointChoice(state, topologies, self._charge)
         self._everywhere = StaticFit(tuple(range(len(state.table.nodes))), {})
 
     def static_fit(self, facts: PodFacts) -> StaticFit:
+        return self._fit(facts.traits.constraints, facts.pod)
+
+    def _numbers(self, constraints: bytes, pod: Pod) -> Sequence[int]:
+        return self._fit(constraints, pod).numbers
+
+    def _fit(self, constraints: bytes, pod: Pod) -> StaticFit:
         if not self.policy.node_rules:
             return self._everywhere
-        key = facts.traits.constraints
-        known = self._static.get(key)
+        known = self._static.get(constraints)
         if known is None:
-            known = self._static[key] = StaticFit.of(facts, self.state.table.nodes)
+            known = self._static[constraints] = StaticFit.of(pod, self.state.table.nodes)
         return known
 
     def place(

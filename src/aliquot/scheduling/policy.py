@@ -36,6 +36,8 @@ class Step(StrEnum):
 class Goal(StrEnum):
     """What a node can be preferred for; each gives a node a value from 0 to 1.
 
+    expectedCapacity: the cluster loses least of what it can be expected to hold, given the workloads that it
+    has; leastFragmentation for pods of which that cannot be said (several kinds of devices).
     leastFragmentation: what is left of its accelerators is least. binPack, spread: least or most is free of
     its accelerators (of its CPU, for pods without any). idleNow: nothing has to leave first. sharedDevice: a
     device that is shared already has room. cpuOnlyNode: a node without accelerators for a pod that wants
@@ -43,6 +45,7 @@ class Goal(StrEnum):
     the level that the gang prefers. price, energy: the cheapest, the least power, by node label.
     """
 
+    EXPECTED_CAPACITY = "expectedCapacity"
     LEAST_FRAGMENTATION = "leastFragmentation"
     BIN_PACK = "binPack"
     SPREAD = "spread"

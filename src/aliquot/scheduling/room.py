@@ -132,7 +132,7 @@ class DeviceRoom:
             devices = pool.local.get(name, 0) & ~pool.drawing
             whole += (devices & ~usage.taken & ~usage.shared).bit_count()
             for index in members(devices & usage.shared & ~usage.taken):
-                partly += _rest(pool, usage, index)
+                partly += rest_of_share(pool, usage, index)
             idle, started = _free_of_counter_sets(pool, usage, pool.local.get(name, 0))
             whole += idle
             partly += started
@@ -140,7 +140,7 @@ class DeviceRoom:
         return FreeDevices(whole + plugin, partly, plugin)
 
 
-def _rest(pool: Pool, usage: PoolUsage, index: int) -> float:
+def rest_of_share(pool: Pool, usage: PoolUsage, index: int) -> float:
     """The free part of a shared device: of its scarcest capacity."""
     consumed = usage.consumed.get(index, {})
     rest = 1.0
