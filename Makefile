@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.requirements-installed
 
-.PHONY: help setup up test prove check bench clean
+.PHONY: help setup up test prove check bench bench-openb clean
 
 help: ## List the targets.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -33,6 +33,12 @@ check: $(STAMP) ## Check style, types, layers and documents.
 
 bench: $(STAMP) ## Run the benchmarks.
 	$(BIN)/python -m benchmarks
+
+bench-openb: $(STAMP) ## Run the placement benchmark; docs/placement-benchmark.md tells where its trace comes from.
+	$(BIN)/aliquot bench openb --policy all --seed 42-51
+	$(BIN)/aliquot bench openb --policy fgd --policy aliquot --seed 42-51 \
+	  --trace cpu050 --trace cpu100 --trace gpushare40 --trace gpushare60 \
+	  --trace gpuspec10 --trace gpuspec20 --trace multigpu20 --trace multigpu30
 
 clean: ## Remove what setup and runs leave behind.
 	rm -rf $(VENV) .aliquot .mypy_cache .pytest_cache .ruff_cache .hypothesis
