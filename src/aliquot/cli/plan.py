@@ -8,8 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
-from aliquot.cli import cluster, cluster_input, defragmenting, openb_input, planning
+from aliquot.cli import (
+    cluster,
+    cluster_input,
+    defragmenting,
+    openb_input,
+    planning,
+    snapshot,
+    snapshot_files,
+    whatif,
+)
 from aliquot.cli.cluster import target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
@@ -21,6 +31,8 @@ from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.defragmentation import Budget
 from aliquot.scheduling.policy import Policy
+from aliquot.simulation.changes import Scenario
+from aliquot.simulation.settings import Settings
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -28,7 +40,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command(
     short_help="Say what would run where, offline; nothing is touched.",
     epilog="Exit status, as of `kubectl diff`: 0 everything is placed, 1 something waits "
-    "(also for what has to leave first), 2 error.",
+    "(also for what has to leave first), 2 error. With --change: 0 the difference is shown, 1 a condition of "
+    "--fail-on holds, 2 error.",
 )
 @click.option(
     "-f",
@@ -40,6 +53,21 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("more", nargs=-1)
 @click.option(
     "--openb", nargs=2, type=FILE, metavar="NODES.csv PODS.csv", help="Place this openb trace instead."
+)
+@click.option(
+    "--from",
+    "origin",
+    default="",
+    metavar="live|FILE",
+    help="Plan for the cluster as it is, or for a saved snapshot; manifests of -f come on top of it.",
+)
+@whatif.whatif_options
+@click.option(
+    "--ahead",
+    default="24h",
+    show_default=True,
+    metavar="DURATION",
+    help="With --change: how far ahead to simulate; 0 looks at the next decision only.",
 )
 @click.option(
     "-o", "--output", type=click.Choice(["table", "wide", "json", "yaml"]), default="table", show_default=True
@@ -71,6 +99,10 @@ def plan(
     files: tuple[str, ...],
     more: tuple[str, ...],
     openb: tuple[Path, Path] | None,
+    origin: str,
+    change_texts: tuple[str, ...],
+    fail_on: tuple[str, ...],
+    ahead: str,
     output: str,
     strict_fifo: bool,
     at: str,
@@ -85,40 +117,80 @@ def plan(
     Works on files alone: no cluster is asked or changed. Objects of a saved cluster (`kubectl get -o yaml`),
     fleet files and plain manifests may be mixed. Pods of Jobs and Deployments and claims of templates are
     made as their controllers would make them. With --defragment nothing is changed either.
+
+    With --change, or with --from and manifests, both the cluster as it is and as it would be are simulated
+    ahead by what is known of run times, and the difference is shown: who starts earlier or later, who has to
+    leave, what it does to use, energy and cost. docs/what-if.md has examples.
     """
     names = (*files, *more)
-    if defragment and not names and not openb:
-        seen = asyncio.run(cluster.snapshot(cluster.Target(kubeconfig, context)))
-        return _defragment(seen, Policy(), _time(at), Budget(moves=budget, device_seconds=lost_work), output)
-    if bool(names) == bool(openb):
-        raise Failure("give files with -f, or --openb NODES.csv PODS.csv (and not both)")
-    now = _time(at)
-    policy = Policy(every_pod=True, strict_fifo=strict_fifo)
+    if not origin and not openb:
+        saved_names = [name for name in names if name != "-" and snapshot_files.recognised(Path(name))]
+        if len(saved_names) > 1:
+            raise Failure(f"{saved_names[1]}: is a second saved snapshot; give one")
+        if saved_names:
+            origin = saved_names[0]
+            names = tuple(name for name in names if name != origin)
+    if fail_on and not change_texts and not (origin and names):
+        raise Failure("--fail-on: there is nothing to compare; give --change, or --from and manifests")
+    if defragment and not names and not openb and not origin:
+        origin = "live"
+    if openb and (names or origin):
+        raise Failure("--openb: is a cluster of its own; leave out -f and --from")
+    if not (names or openb or origin):
+        raise Failure("give files with -f, a cluster with --from live|FILE, or --openb NODES.csv PODS.csv")
+    with _progress("Reading"):
+        if origin:
+            seen = _origin(origin, at, cluster.Target(kubeconfig, context))
+        else:
+            now = _time(at)
+            seen = snapshot_files.Saved(
+                snapshot=_read(names, openb, now), time=now, policy=Policy(every_pod=True)
+            )
+    policy = replace(seen.policy, strict_fifo=True) if strict_fifo else seen.policy
+    if change_texts or (origin and names):
+        if defragment:
+            raise Failure("--defragment: does not go with --change; leave one out")
+        settings = Settings(start=seen.time, until=whatif.seconds(ahead, "--ahead"), sample_seconds=0)
+        base = Scenario(snapshot=seen.snapshot, policy=policy, settings=settings)
+        submitted = names if origin else ()
+        return whatif.compare(base, change_texts, submitted=submitted, fail_on=fail_on, output=output)
+    if defragment:
+        limits = Budget(moves=budget, device_seconds=lost_work)
+        return _defragment(seen.snapshot, policy, seen.time, limits, output)
+    return _show(seen.snapshot, policy, seen.time, output, listed=openb is None or output == "wide")
+
+
+def _origin(origin: str, at: str, target: cluster.Target) -> snapshot_files.Saved:
+    """The cluster that --from names, at the time of --at. Raises Failure."""
+    if origin == "live":
+        seen = asyncio.run(cluster.snapshot(target))
+        return snapshot_files.Saved(snapshot=seen, time=_time(at), policy=Policy())
+    saved = snapshot.load(Path(origin))
+    return replace(saved, time=_time(at)) if at else saved
+
+
+def _read(names: tuple[str, ...], openb: tuple[Path, Path] | None, now: datetime) -> Snapshot:
+    """The objects of files. Raises Failure."""
     try:
-        with _progress("Reading"):
-            if openb is not None:
-                snapshot = openb_input.load(*openb, now)
-            else:
-                read = cluster_input.load(names, now)
-                snapshot = read.snapshot
-                for text in read.notes:
-                    note(f"note: {text}")
-                if read.ignored:
-                    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(read.ignored.items()))
-                    note(f"note: a plan does not depend on {kinds}")
+        if openb is not None:
+            return openb_input.load(*openb, now)
+        read = cluster_input.load(names, now)
     except InputError as error:
         raise Failure(str(error)) from None
-    if defragment:
-        return _defragment(snapshot, policy, now, Budget(moves=budget, device_seconds=lost_work), output)
-    return _show(snapshot, policy, now, output, listed=openb is None or output == "wide")
+    for text in read.notes:
+        note(f"note: {text}")
+    if read.ignored:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(read.ignored.items()))
+        note(f"note: a plan does not depend on {kinds}")
+    return read.snapshot
 
 
-def _show(snapshot: Snapshot, policy: Policy, now: datetime, output: str, *, listed: bool) -> int:
-    pending = sum(1 for pod in snapshot.pods if not pod.spec.node_name and not pod.finished)
-    with _progress(f"Deciding about {pending} pods on {len(snapshot.nodes)} nodes"):
-        made = decide(snapshot, policy, now)
-        before = Report.of(snapshot, made, policy)
-        after = Report.of(apply(snapshot, made, now), made, policy, previous=before)
+def _show(seen: Snapshot, policy: Policy, now: datetime, output: str, *, listed: bool) -> int:
+    pending = sum(1 for pod in seen.pods if not pod.spec.node_name and not pod.finished)
+    with _progress(f"Deciding about {pending} pods on {len(seen.nodes)} nodes"):
+        made = decide(seen, policy, now)
+        before = Report.of(seen, made, policy)
+        after = Report.of(apply(seen, made, now), made, policy, previous=before)
         summary = planning.summarize(before, after)
         leaving = before.evictions(now)
     if output in ("json", "yaml"):
@@ -135,9 +207,9 @@ def _show(snapshot: Snapshot, policy: Policy, now: datetime, output: str, *, lis
     return 1 if summary.waiting else 0
 
 
-def _defragment(snapshot: Snapshot, policy: Policy, now: datetime, budget: Budget, output: str) -> int:
-    with _progress(f"Looking for moves on {len(snapshot.nodes)} nodes"):
-        found = defragmentation.defragment(snapshot, policy, now, budget)
+def _defragment(seen: Snapshot, policy: Policy, now: datetime, budget: Budget, output: str) -> int:
+    with _progress(f"Looking for moves on {len(seen.nodes)} nodes"):
+        found = defragmentation.defragment(seen, policy, now, budget)
     if output in ("json", "yaml"):
         write_document(defragmenting.document(found), output)
         return 0

@@ -77,8 +77,8 @@ def _differences(recorded: Plan, repeated: Plan) -> tuple[Difference, ...]:
 def replay(decision: str, journal_file: Path | None, every: bool, check: bool, output: str) -> int:
     """Decide again from recorded snapshots: the same snapshot, policy and time give the same plan.
 
-    DECISION is the id of a decision (as `explain` shows it), or a saved snapshot's file; without it the newest
-    record is replayed.
+    DECISION is the id of a decision (as `explain` shows it), or the file of a saved snapshot; without it the
+    newest record is replayed.
     """
     if decision and Path(decision).is_file():
         return _shown([replayed(_saved(Path(decision)))], output)

@@ -3,8 +3,8 @@
     base = Scenario(snapshot=snapshot)
     result = simulated(changed(base, (Drain(frozenset({"gpu-7"})),)))
 
-A change is data, made from files and flags at the edge. Changing a scenario gives another one; the first stays
-as it is, and both are simulated by the same code.
+A change is data, made from files and flags at the edge. Changing a scenario gives another one; the
+first stays as it is, and both are simulated by the same code.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from aliquot.cel.quantity import Quantity
-from aliquot.model.core import Node, Pod
+from aliquot.model.core import Node
 from aliquot.model.index import Key, live
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.queue import Queue, QueueResource
@@ -33,8 +33,8 @@ UNBOUNDED = -1
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
-    """What is simulated. snapshot: the cluster, whose own pods are adopted as workloads; workloads: those that
-    come besides. leaving: pods that are made to leave at the start, because of a change."""
+    """What is simulated. snapshot: the cluster, whose own pods are adopted as workloads; workloads: those
+    that come besides. leaving: pods that are made to leave at the start, because of a change."""
 
     snapshot: Snapshot
     workloads: tuple[Workload, ...] = ()
@@ -152,7 +152,7 @@ def _with(snapshot: Snapshot, objects: Iterable[KubernetesObject]) -> Snapshot:
     for field, new in by_field.items():
         held = {item.key: item for item in getattr(snapshot, field)} | new
         fields[field] = tuple(held[key] for key in sorted(held))
-    return replace(snapshot, **fields)  # type: ignore[arg-type]
+    return replace(snapshot, **fields)
 
 
 def _requeued(base: Scenario, change: SetQueue) -> Scenario:
@@ -312,8 +312,3 @@ def _make_leave(simulation: Simulation, pods: frozenset[Key]) -> None:
 def simulated(scenario: Scenario, run_time: RunTime = said, observe: Observe | None = None) -> Result:
     """What comes of a scenario. Raises FormError."""
     return begin(scenario, run_time).run(observe)
-
-
-def pods_of(objects: Iterable[KubernetesObject]) -> tuple[Pod, ...]:
-    """The pods among objects."""
-    return tuple(item for item in objects if isinstance(item, Pod))

@@ -10,7 +10,7 @@ from fractions import Fraction
 import msgspec
 
 from aliquot.queues.amounts import UNIT
-from aliquot.simulation.results import Interruption, Outcome, Result, Waits, WorkloadResult, wait_of, waits
+from aliquot.simulation.results import Interruption, Outcome, Result, Waits, WorkloadResult, waits
 
 
 class Effect(enum.StrEnum):
@@ -207,15 +207,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         """Compare a simulation without a change with one with it."""
         old = {(item.kind, *item.key): item for item in before.workloads}
         new = {(item.kind, *item.key): item for item in after.workloads}
-        found = [
-            _difference(old.get(key), new.get(key), after.seconds) for key in dict.fromkeys((*old, *new))
-        ]
+        found = [_difference(old.get(key), new.get(key)) for key in dict.fromkeys((*old, *new))]
         found.sort(key=lambda item: (item.either.submitted, item.either.key))
         return Comparison(before=before, after=after, differences=tuple(found))
 
     def counts(self) -> Mapping[Effect, int]:
         """How many workloads each effect has, those that it has on none left out."""
-        found = {effect: 0 for effect in Effect}
+        found = dict.fromkeys(Effect, 0)
         for item in self.differences:
             found[item.effect] += 1
         return {effect: count for effect, count in found.items() if count}
@@ -248,7 +246,7 @@ def _size(item: Difference) -> int:
     return abs(item.delay or 0)
 
 
-def _difference(before: WorkloadResult | None, after: WorkloadResult | None, end: int) -> Difference:
+def _difference(before: WorkloadResult | None, after: WorkloadResult | None) -> Difference:
     if before is None or after is None:
         effect = Effect.NEW if before is None else Effect.GONE
         return Difference(before=before, after=after, effect=effect)
@@ -274,8 +272,3 @@ def _effect(before: WorkloadResult, after: WorkloadResult, shift: int | None, de
     if delay:
         return Effect.SLOWER if delay > 0 else Effect.FASTER
     return Effect.SAME
-
-
-def wait(item: WorkloadResult | None, end: int) -> int | None:
-    """How long a workload waits for its place, or has waited at the end; None for one that is not there."""
-    return None if item is None else wait_of(item, end)
