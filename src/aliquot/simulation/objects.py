@@ -194,9 +194,9 @@ class Maker:
         annotations = {key: text for key, text in old.annotations.items() if key not in _OF_ONE_STAY}
         meta = replace(old, name=name, uid=uid, annotations=annotations, deletion_timestamp=None)
         made = {item.name: item.resource_claim_name for item in pod.status.resource_claim_statuses}
-        fresh: list[ResourceClaim] = []
-        for claim in claims:
-            entry = next((use for use, named in made.items() if named == claim.name), "claim")
+        own, fresh = list(claims), list[ResourceClaim]()
+        for claim in own:
+            entry = next((use for use, named in made.items() if named == claim.name), claim.name)
             owners = tuple(
                 replace(owner, name=name, uid=uid) if owner.uid == old.uid else owner
                 for owner in claim.metadata.owner_references
@@ -211,16 +211,21 @@ class Maker:
                 deletion_timestamp=None,
             )
             fresh.append(ResourceClaim(metadata=claim_meta, spec=claim.spec))
-            made[entry] = renamed
-        spec = as_new(pod).spec
-        # The node selector that an earlier placement left would tie it to that node.
-        selector = {key: text for key, text in spec.node_selector.items() if key != HOSTNAME}
-        spec = replace(spec, node_selector=selector, scheduling_gates=_GATES)
+            if entry in made:
+                made[entry] = renamed
+        renamed_claims = {old.name: new.name for old, new in zip(own, fresh, strict=True)}
+        spec = _undecided_spec(pod)
+        uses = tuple(
+            replace(
+                use, resource_claim_name=renamed_claims.get(use.resource_claim_name, use.resource_claim_name)
+            )
+            for use in spec.resource_claims
+        )
         statuses = tuple(
             PodResourceClaimStatus(name=use, resource_claim_name=named) for use, named in made.items()
         )
         status = PodStatus(resource_claim_statuses=statuses)
-        return Pod(metadata=meta, spec=spec, status=status), tuple(fresh)
+        return Pod(metadata=meta, spec=replace(spec, resource_claims=uses), status=status), tuple(fresh)
 
     @staticmethod
     def _name(workload: Workload, slot: int, attempt: int) -> str:
@@ -290,6 +295,35 @@ class Maker:
         )
         request = DeviceRequest(name="gpu", exactly=exactly)
         return ResourceClaim(metadata=meta, spec=ResourceClaimSpec(devices=DeviceClaim(requests=(request,))))
+
+
+def undecided(objects: Iterable[Pod | ResourceClaim]) -> tuple[Pod | ResourceClaim, ...]:
+    """Pods and claims as they were before anything was decided about them, under the same names."""
+    return tuple(_undecided(item) if isinstance(item, Pod) else _unallocated(item) for item in objects)
+
+
+def _undecided(pod: Pod) -> Pod:
+    if not pod.spec.node_name and pod.metadata.deletion_timestamp is None:
+        return pod
+    meta = pod.metadata
+    annotations = {key: text for key, text in meta.annotations.items() if key not in _OF_ONE_STAY}
+    return replace(
+        pod,
+        metadata=replace(meta, annotations=annotations, deletion_timestamp=None),
+        spec=_undecided_spec(pod),
+        status=PodStatus(resource_claim_statuses=pod.status.resource_claim_statuses),
+    )
+
+
+def _undecided_spec(pod: Pod) -> PodSpec:
+    spec = as_new(pod).spec
+    # The node selector that an earlier placement left would tie it to that node.
+    selector = {key: text for key, text in spec.node_selector.items() if key != HOSTNAME}
+    return replace(spec, node_selector=selector, scheduling_gates=_GATES)
+
+
+def _unallocated(claim: ResourceClaim) -> ResourceClaim:
+    return ResourceClaim(metadata=replace(claim.metadata, finalizers=()), spec=claim.spec)
 
 
 _AGAIN = "-again-"

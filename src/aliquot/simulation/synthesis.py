@@ -27,6 +27,9 @@ SIZES = (
 device-time is in large ones, as in published traces of training clusters (Philly, ATC 2019; Helios, SC 2021).
 """
 
+LARGEST_PART = 4
+"""No job asks for more than one in so many of all devices."""
+
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
     """What to draw. jobs: how many come in `seconds`; devices: of the cluster they are meant for.
@@ -54,13 +57,15 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
 
 def synthesize(day: Day, seed: int) -> list[Workload]:
     """The day's workloads in order of submission, always the same for a day and a seed."""
-    total = sum(weight for _, _, weight in SIZES)
+    most = max(1, day.devices // LARGEST_PART)
+    sizes = [item for item in SIZES if item[0] * item[1] <= most] or [SIZES[0]]
+    total = sum(weight for _, _, weight in sizes)
     shapes: list[tuple[int, int]] = []
     lengths: list[float] = []
     for number in range(day.jobs):
         point = draws.unit(seed, "size", number) * total
-        pods, devices = SIZES[-1][:2]
-        for pods_of, devices_of, weight in SIZES:
+        pods, devices = sizes[-1][:2]
+        for pods_of, devices_of, weight in sizes:
             point -= weight
             if point < 0:
                 pods, devices = pods_of, devices_of
