@@ -3,14 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.simulation.clusters import cluster, queue, workload
 
-from aliquot.model.kinds import encode_json
+from aliquot.model.kinds import decode, encode_json
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.amounts import UNIT
+from aliquot.scheduling.decide import decide
 from aliquot.scheduling.requests import pod_requests
 from aliquot.simulation.results import Outcome, Result
 from aliquot.simulation.saving import SavedError
@@ -134,6 +136,21 @@ def test_interrupted_and_resumed_gives_the_same_bytes_as_uninterrupted(
         if not simulation.step():
             break
     assert encode_json(simulation.run()) == whole
+
+
+@pytest.mark.parametrize("form", ["plugin", "claims"])
+@given(drawn=jobs, chosen=choices)
+@settings(max_examples=10, deadline=None)
+def test_every_snapshot_saved_and_replayed_gives_the_same_plan_byte_for_byte(
+    form: str, drawn: list[dict[str, Any]], chosen: Settings
+) -> None:
+    def replay(simulation: Simulation) -> None:
+        saved = msgspec.json.encode(simulation.last_snapshot.to_list())
+        loaded = Snapshot.of(decode(item) for item in msgspec.json.decode(saved)["items"])
+        again = decide(loaded, simulation.policy, simulation.world.moment(simulation.now))
+        assert encode_json(again) == encode_json(simulation.last_plan)
+
+    Simulation.of(cluster(2, form, *QUEUES), workloads(drawn), chosen).run(replay)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not() -> None:

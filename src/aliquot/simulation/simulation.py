@@ -42,7 +42,7 @@ Observe = Callable[["Simulation"], None]
 
 
 class Simulation:
-    """One simulation under way. last_plan: what was decided last."""
+    """One simulation under way. last_snapshot, last_plan: what was decided about last, and how."""
 
     def __init__(
         self,
@@ -64,6 +64,7 @@ class Simulation:
         self.policy = policy
         self.settings = settings
         self.pace = Pace()
+        self.last_snapshot = snapshot
         self.last_plan = Plan()
         self._machines = Machines(self.world, snapshot)
         self._memory = Memory()
@@ -250,8 +251,9 @@ class Simulation:
                 world.cluster, self._tree, world.meter.accounts, world.meter.capacity, self.policy, moment
             )
             pace.next_use = now + settings.usage_seconds
-        plan = decide(world.cluster.snapshot(), self.policy, moment, memory=self._memory)
-        self.last_plan = plan
+        snapshot = world.cluster.snapshot()
+        plan = decide(snapshot, self.policy, moment, memory=self._memory)
+        self.last_snapshot, self.last_plan = snapshot, plan
         world.meter.decisions += 1
         pace.decided, pace.due = now, None
         pace.acted = enact(plan, world)
