@@ -79,7 +79,9 @@ def test_what_is_saved_under_load_replays_to_the_same_plan(cluster: Cluster, tmp
                 assert encode_json(again) == encode_json(saved.plan)
                 shown = json.loads(cluster.aliquot("snapshot", "show", str(path), "-o", "json").stdout)
                 assert shown["replay"] == "same"
-                assert cluster.aliquot("replay", str(path)).stdout.endswith("1/1 records give the same plan\n")
+                assert cluster.aliquot("replay", str(path)).stdout.endswith(
+                    "1/1 records give the same plan\n"
+                )
         assert decided, "nothing was decided in any of the snapshots: there was no load"
     finally:
         cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=60s")

@@ -17,7 +17,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("aliquot.cli.explain:explain", "Say why a workload waits, or why it runs where it runs."),
     "plan": ("aliquot.cli.plan:plan", "Say what would run where, offline; nothing is touched."),
     "snapshot": ("aliquot.cli.snapshot:snapshot", "Save a cluster as a file, and show what one holds."),
-    "simulate": ("aliquot.cli.simulate:simulate", "Run workloads in virtual time, through the real decisions."),
+    "simulate": (
+        "aliquot.cli.simulate:simulate",
+        "Run workloads in virtual time, through the real decisions.",
+    ),
     "replay": ("aliquot.cli.replay:replay", "Make recorded decisions again and compare."),
     "dra": ("aliquot.cli.dra:dra", "Allocate devices and test selectors offline."),
     "bench": ("aliquot.cli.bench:bench", "Measure placement on published benchmarks."),
