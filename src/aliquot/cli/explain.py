@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
-from aliquot.cli import queue_story, story
+from aliquot.cli import queue_story, story, workload_names
 from aliquot.cli.cluster import Target, snapshot, target_options
 from aliquot.cli.controller import JOURNAL
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import coloured, note, write_document
+from aliquot.cli.workload_names import KindError, Named, workloads_named
+from aliquot.inventory.owners import workload_name
 from aliquot.inventory.report import Report
 from aliquot.inventory.workloads import Status
 from aliquot.model.meta import ObjectRef
@@ -26,18 +28,6 @@ from aliquot.store.journal import Journal
 HISTORY = 12
 MOST_NAMES = 20
 
-_KINDS = {
-    "pod": "Pod",
-    "pods": "Pod",
-    "po": "Pod",
-    "job": "Job",
-    "jobs": "Job",
-    "podgroup": "PodGroup",
-    "podgroups": "PodGroup",
-    "workload": "Workload",
-    "workloads": "Workload",
-    "gang": "Gang",
-}
 _QUEUES = ("queue", "queues", "aq")
 
 
@@ -61,24 +51,24 @@ _QUEUES = ("queue", "queues", "aq")
 def explain(
     what: str, namespace: str, output: str, journal_file: Path | None, kubeconfig: str, context: str
 ) -> int:
-    """Explain one workload (pod/NAME, job/NAME, podgroup/NAME, workload/NAME) or a queue (queue/NAME).
+    """Explain one workload (job/NAME, pod/NAME, lws/NAME, pytorchjob/NAME ...) or a queue (queue/NAME).
 
     What is decided now is decided anew, by the controller's own code, on the cluster as it is; what was
-    decided before comes from the journal. A pod of a gang stands for its gang. Of a queue its fair share is
-    told term by term.
+    decided before comes from the journal. A pod of a gang stands for its gang, and what owns pods (a
+    Deployment, a RayJob, an InferenceService) for the workloads that they are; the first that waits is told.
+    Of a queue its fair share is told term by term.
     """
-    kind, _, name = what.rpartition("/")
+    kind, _, name = what.partition("/")
     target = Target(kubeconfig, context)
-    if kind.lower() in _QUEUES:
+    if name and kind.lower() in _QUEUES:
         return _queue(target, name, output)
-    if kind and kind.lower() not in _KINDS:
-        raise Failure(
-            f"there is nothing to explain of kind {kind!r}; try pod, job, podgroup, workload or queue"
-        )
+    try:
+        wanted = workload_names.parse(what)
+    except KindError as error:
+        raise Failure(f"there is nothing to explain of kind {error.kind!r}; {error.fix}") from None
     namespace = namespace or target.connection().namespace or "default"
     now = datetime.now(UTC)
-    wanted = ObjectRef(kind=_KINDS.get(kind.lower(), ""), namespace=namespace, name=name)
-    told = _tell(target, wanted, now, journal_file)
+    told = _tell(target, wanted, namespace, now, journal_file)
     if output == "text":
         text = story.lines(told, now)
         for line in story.coloured_lines(text) if coloured() else text:
@@ -107,37 +97,30 @@ def _queue(target: Target, name: str, output: str) -> int:
     return 0
 
 
-def _tell(target: Target, wanted: ObjectRef, now: datetime, journal_file: Path | None) -> story.Story:
+def _tell(
+    target: Target, wanted: Named, namespace: str, now: datetime, journal_file: Path | None
+) -> story.Story:
     policy = Policy()
     seen = asyncio.run(snapshot(target))
     plan = decide(seen, policy, now)
     report = Report.of(seen, plan, policy)
-    found = find(report, wanted)
-    history = _history(target, found or wanted, journal_file)
-    if found is None:
+    found = workloads_named(report, wanted, namespace)
+    if len(found) > 1:
+        others = ", ".join(workload_name(state.ref) for state in found[1:MOST_NAMES])
+        more = f" and {len(found) - MOST_NAMES} more" if len(found) > MOST_NAMES else ""
+        note(f"note: it has {len(found)} workloads; the others are {others}{more}")
+    ref = found[0].ref if found else ObjectRef(kind=wanted.kind, namespace=namespace, name=wanted.name)
+    history = _history(target, ref, journal_file)
+    if not found:
         if not history:
-            raise Failure(_missing(report, wanted))
+            raise Failure(_missing(report, wanted, namespace))
         return story.story(report, history[-1].decision.workload, (), history)
-    listener = story.Listener(found)
+    listener = story.Listener(ref)
     decide(seen, policy, now, observer=listener)
-    return story.story(report, found, listener.facts, history)
+    return story.story(report, ref, listener.facts, history)
 
 
-def find(report: Report, wanted: ObjectRef) -> ObjectRef | None:
-    """The workload that is meant: by its own name, or the one that the pod belongs to."""
-    for state in report.workloads.workloads:
-        ref = state.ref
-        same = (ref.namespace, ref.name) == (wanted.namespace, wanted.name)
-        if same and wanted.kind in ("", ref.kind):
-            return ref
-    if wanted.kind in ("", "Pod"):
-        for state in report.workloads.workloads:
-            if any((pod.namespace, pod.name) == (wanted.namespace, wanted.name) for pod in state.pods):
-                return state.ref
-    return None
-
-
-def _missing(report: Report, wanted: ObjectRef) -> str:
+def _missing(report: Report, wanted: Named, namespace: str) -> str:
     kind = f"{wanted.kind.lower()}/" if wanted.kind else ""
     others = sorted(
         {state.ref.namespace for state in report.workloads.workloads if state.ref.name == wanted.name}
@@ -150,11 +133,11 @@ def _missing(report: Report, wanted: ObjectRef) -> str:
     )
     if others:
         return (
-            f"there is no {kind}{wanted.name} in namespace {wanted.namespace}; "
+            f"there is no {kind}{wanted.name} in namespace {namespace}; "
             f"there is one in {', '.join(others)}: add -n {others[0]}"
         )
     return (
-        f"there is no {kind}{wanted.name} in namespace {wanted.namespace} that Aliquot has to do with; "
+        f"there is no {kind}{wanted.name} in namespace {namespace} that Aliquot has to do with; "
         "`aliquot get workloads -A` lists those that there are"
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from aliquot.cli.workload_names import KINDS
 from aliquot.inventory.devices import DeviceState
 from aliquot.inventory.queues import QueueState
 from aliquot.inventory.workloads import WorkloadState
@@ -98,15 +99,14 @@ class Filter(msgspec.Struct, frozen=True):
     def workload_test(self, snapshot: Snapshot) -> Callable[[WorkloadState], bool]:
         """By name, with or without its kind, by namespace, and by the labels of any of its pods."""
         labels = {pod.key: pod.metadata.labels for pod in snapshot.pods} if self.labels else {}
-        kind, _, name = self.name.lower().rpartition("/")
+        written, slash, rest = self.name.partition("/")
+        kinds = KINDS.get(written.lower(), frozenset()) if slash else None
+        name = rest if slash else self.name
 
         def test(state: WorkloadState) -> bool:
             ref = state.ref
             return (
-                (
-                    not self.name
-                    or (ref.name == name and kind in ("", ref.kind.lower(), f"{ref.kind.lower()}s"))
-                )
+                (not self.name or (ref.name == name and (kinds is None or ref.kind in kinds)))
                 and self.namespace in ("", ref.namespace)
                 and (
                     not self.labels
