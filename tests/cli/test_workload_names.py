@@ -101,7 +101,11 @@ def test_a_ray_job_stands_for_its_cluster() -> None:
     found = report(
         owner("RayJob", "tune"),
         owner("RayCluster", "tune-x7", reference("RayJob", "tune")),
-        pod("tune-x7-head", reference("RayCluster", "tune-x7"), **{"ray.io/cluster": "tune-x7", "ray.io/node-type": "head"}),
+        pod(
+            "tune-x7-head",
+            reference("RayCluster", "tune-x7"),
+            **{"ray.io/cluster": "tune-x7", "ray.io/node-type": "head"},
+        ),
     )
     for text in ("rayjob/tune", "rayjobs/tune", "raycluster/tune-x7", "tune", "pod/tune-x7-head"):
         assert named(found, text) == ["RayCluster/tune-x7"]
