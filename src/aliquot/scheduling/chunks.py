@@ -5,7 +5,7 @@ their turn in between. It gives back in the same steps: what is above the minimu
 a whole.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fractions import Fraction
 
 from aliquot.scheduling.gang_state import ALLOCATED, Crew, Leaf, Member, Status
@@ -19,8 +19,11 @@ def by_rank(member: Member) -> tuple[object, ...]:
     return (member.rank,)
 
 
-def next_members(crew: Crew, rank: Rank, by_fill: bool, *, evicted: bool = False) -> list[Member]:
-    """The members to be placed next; evicted: those that this decision evicted are to be placed again too."""
+def next_members(
+    crew: Crew, rank: Rank, by_fill: bool, *, evicted: bool = False, without: Collection[int] = ()
+) -> list[Member]:
+    """The members to be placed next; evicted: those that this decision evicted are to be placed again too.
+    without: ids of members that are not to be."""
     leaves = _in_order(crew, by_fill)
     lacking = sum(1 for leaf in leaves if leaf.allocated < leaf.minimum)
     found: list[Member] = []
@@ -31,7 +34,8 @@ def next_members(crew: Crew, rank: Rank, by_fill: bool, *, evicted: bool = False
         todo = [
             member
             for member in leaf.members
-            if member.status is Status.WAITING or (evicted and member.status is Status.EVICTED)
+            if (member.status is Status.WAITING or (evicted and member.status is Status.EVICTED))
+            and id(member) not in without
         ]
         if not todo:
             continue

@@ -21,7 +21,7 @@ from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.placing import Failure
 from aliquot.scheduling.requests import written
 from aliquot.scheduling.ruling_out import ruled_out
-from aliquot.scheduling.survey import DeviceShortage, NodeFinding, survey
+from aliquot.scheduling.survey import DeviceShortage, Finding, Group, survey
 from aliquot.workloads.gangs import Gang
 
 MAX_FACTS = 12
@@ -53,14 +53,14 @@ class Explainer:
         point = state.mark()
         for placement in failure.placed:
             state.place(placement)
-        findings = survey(self._placer, failure.facts)
-        reason, facts, fix = self._judge(pods, failure, findings)
-        state.undo(point)
+        found = survey(self._placer, failure.facts)
+        reason, facts, fix = self._judge(pods, failure, found.groups())
         if self._observer is not None:
-            for finding in findings:
-                fact = _node_fact(finding)
+            for number, finding in enumerate(found.by_node):
+                fact = _node_fact(Group(finding, 1 << number))
                 if fact is not None:
-                    self._observer.fell(gang.ref, failure.facts.pod.ref, finding.node, fact)
+                    self._observer.fell(gang.ref, failure.facts.pod.ref, state.table.names[number], fact)
+        state.undo(point)
         if failure.placed:
             members = Fact(
                 test="members",
@@ -100,10 +100,14 @@ class Explainer:
             name = Fix(change="nameTopology", subject=found.facts[0].wanted)
             return Verdict(reason=Reason.TOPOLOGY_NOT_MET, facts=found.facts, fix=name)
         assert pods[0].facts is not None
-        inside = [item for item in survey(self._placer, pods[0].facts) if item.number in found.nodes]
+        domain = sum(1 << number for number in found.nodes)
+        everywhere = survey(self._placer, pods[0].facts).groups()
+        inside = [group for item in everywhere if (group := item.within(domain)) is not None]
         state = self._placer.state
-        taken = [item for item in inside if item.devices is not None and item.devices.test == "inUse"]
-        lacking = [item for item in inside if item.devices is None and item.resource is not None]
+        taken = [item for item in inside if _test(item) == "inUse"]
+        lacking = [
+            item for item in inside if item.finding.devices is None and item.finding.resource is not None
+        ]
         fix = free_devices(state, taken, frozenset(), found.missing) if taken else None
         fix = fix or free_resource(state, lacking, frozenset())
         if fix is None:
@@ -132,13 +136,13 @@ class Explainer:
         )
 
     def _judge(
-        self, pods: Sequence[Member], failure: Failure, findings: Sequence[NodeFinding]
+        self, pods: Sequence[Member], failure: Failure, findings: Sequence[Group]
     ) -> tuple[Reason, tuple[Fact, ...], Fix | None]:
         """The reason, its facts, and the nearest fix."""
         facts = failure.facts
-        invalid = [item for item in findings if item.devices is not None and item.devices.test == "invalid"]
+        invalid = [item for item in findings if _test(item) == "invalid"]
         if invalid:
-            shortage = invalid[0].devices
+            shortage = invalid[0].finding.devices
             assert shortage is not None
             fact = Fact(test="invalid", subject=shortage.subject, available=shortage.detail)
             return Reason.INVALID_CLAIM, (fact,), Fix(change="correctClaim", subject=shortage.subject)
@@ -154,37 +158,47 @@ class Explainer:
         pods: Sequence[Member],
         failure: Failure,
         reason: Reason,
-        findings: Sequence[NodeFinding],
+        findings: Sequence[Group],
     ) -> Fix | None:
         """What would have to be freed, if freeing helps. The gang's own pods are no one to ask."""
         state = self._placer.state
-        reachable = [item for item in findings if item.place is None]
+        reachable = [item for item in findings if item.finding.place is None]
         if reason is Reason.DEVICES_IN_USE:
-            near = [item for item in reachable if item.devices is not None and item.devices.test == "inUse"]
+            near = [item for item in reachable if _test(item) == "inUse"]
             part = failure.facts.device_part
             if part is not None and not near:
                 return free_part(state, reachable, part)
             own = frozenset(claim.key for item in failure.placed for claim, _ in item.allocated)
             return free_devices(state, near or findings, own, len(pods) - len(failure.placed))
         if reason is Reason.NODE_UNFIT:
-            lacking = [item for item in reachable if item.devices is None and item.resource is not None]
+            lacking = [
+                item
+                for item in reachable
+                if item.finding.devices is None and item.finding.resource is not None
+            ]
             return free_resource(state, lacking, frozenset(item.facts.pod.key for item in failure.placed))
         return None
 
-    def _fix(self, reason: Reason, facts: PodFacts, findings: Sequence[NodeFinding]) -> Fix | None:
+    def _fix(self, reason: Reason, facts: PodFacts, findings: Sequence[Group]) -> Fix | None:
         """What would have to change, if freeing does not help."""
         if reason is Reason.FRACTION_REFUSED:
-            grounds = Counter(item.refusal.ground for item in findings if item.refusal is not None)
+            grounds: Counter[Ground] = Counter()
+            for item in findings:
+                if item.finding.refusal is not None:
+                    grounds[item.finding.refusal.ground] += item.count
             ground = min(grounds, key=lambda item: (_NO_SUCH.get(item, 0), -grounds[item], item))
             return Fix(
                 change=f"fraction{ground.value[0].upper()}{ground.value[1:]}", amount=str(grounds[ground])
             )
         if reason is Reason.NODE_UNFIT:
-            blocked = Counter(item.place for item in findings if item.devices is None and item.place)
+            blocked: Counter[tuple[str, str]] = Counter()
+            for item in findings:
+                if item.finding.devices is None and item.finding.place:
+                    blocked[item.finding.place] += item.count
             if blocked:
                 (test, subject), count = min(blocked.items(), key=lambda item: (-item[1], item[0]))
                 return Fix(change=_PLACE_FIXES.get(test, "changePod"), subject=subject, amount=str(count))
-            short = [item.resource for item in findings if item.resource is not None]
+            short = [item.finding.resource for item in findings if item.finding.resource is not None]
             if short:
                 resource, wanted, _ = short[0]
                 classes = self._classes_for(resource)
@@ -195,7 +209,7 @@ class Explainer:
         if reason is Reason.CLAIM_IN_USE:
             claim = facts.held[0][0].name if facts.held else ""
             return Fix(change="freeClaimNode", subject=claim)
-        shortages = [item.devices for item in findings if item.devices is not None]
+        shortages = [item.finding.devices for item in findings if item.finding.devices is not None]
         subject = shortages[0].subject if shortages else ""
         match reason:
             case Reason.NO_MATCHING_DEVICES:
@@ -260,15 +274,16 @@ def _full(failure: Failure) -> Verdict:
     )
 
 
-def _reason(facts: PodFacts, findings: Sequence[NodeFinding]) -> Reason:
+def _reason(facts: PodFacts, groups: Sequence[Group]) -> Reason:
     """The test that has to change first, judged by the nodes that are nearest to taking the pod.
 
     Nodes whose devices would do lack only room or permission. Otherwise, among the nodes that permit the pod
     (all nodes, if none does): constraints stand in the way of free devices; else devices are taken; else
     tainted; else too few exist; else none match.
     """
-    if not findings:
+    if not groups:
         return Reason.NODE_UNFIT
+    findings = [group.finding for group in groups]
     if any(item.place is not None and item.place[0] == "claimNode" for item in findings) and not any(
         item.place is None and item.devices is not None for item in findings
     ):
@@ -307,12 +322,17 @@ _BY_TEST = (
 )
 
 
-def _facts(reason: Reason, findings: Sequence[NodeFinding]) -> tuple[Fact, ...]:
+def _test(group: Group) -> str:
+    """What devices lack there; "" if nothing."""
+    return "" if group.finding.devices is None else group.finding.devices.test
+
+
+def _facts(reason: Reason, findings: Sequence[Group]) -> tuple[Fact, ...]:
     """How many nodes there are, what is wanted, and how many fell where: the reason's own tests first."""
-    total = Fact(test="nodes", count=len(findings), unit="nodes")
-    groups: dict[tuple[str, str], list[NodeFinding]] = {}
+    total = Fact(test="nodes", count=sum(item.count for item in findings), unit="nodes")
+    groups: dict[tuple[str, str], list[Group]] = {}
     for item in findings:
-        key = _group(item)
+        key = _group(item.finding)
         if key is not None:
             groups.setdefault(key, []).append(item)
     own = _OWN_TESTS.get(reason, frozenset())
@@ -334,7 +354,7 @@ _OWN_TESTS: dict[Reason, frozenset[str]] = {
 }
 
 
-def _group(item: NodeFinding) -> tuple[str, str] | None:
+def _group(item: Finding) -> tuple[str, str] | None:
     """The test that a node is counted under: the first stage that it fails, devices before resources.
 
     A node without any device that matches is counted under that, whatever else is in the way.
@@ -352,13 +372,14 @@ def _group(item: NodeFinding) -> tuple[str, str] | None:
     return None
 
 
-def _group_fact(key: tuple[str, str], items: Sequence[NodeFinding]) -> Fact:
+def _group_fact(key: tuple[str, str], items: Sequence[Group]) -> Fact:
     test, subject = key
     wanted, available = "", ""
-    refusal = items[0].refusal
+    findings = [item.finding for item in items]
+    refusal = findings[0].refusal
     if test == "fraction" and refusal is not None:
         wanted, available = refusal.wanted, refusal.available
-    shortages = [item.devices for item in items if item.devices is not None]
+    shortages = [item.devices for item in findings if item.devices is not None]
     if shortages and shortages[0].test == test:
         best: DeviceShortage = max(shortages, key=lambda item: (item.free, item.matching))
         if test == "tooFew":
@@ -371,15 +392,14 @@ def _group_fact(key: tuple[str, str], items: Sequence[NodeFinding]) -> Fact:
         elif best.detail:
             available = best.detail
     else:
-        short = [item.resource for item in items if item.resource is not None and item.resource[0] == test]
+        short = [item.resource for item in findings if item.resource is not None and item.resource[0] == test]
         if short:
             most = max(short, key=lambda item: item[2])
             wanted, available = written(test, most[1]), written(test, most[2])
-    return Fact(
-        test=test, subject=subject, count=len(items), unit="nodes", wanted=wanted, available=available
-    )
+    count = sum(item.count for item in items)
+    return Fact(test=test, subject=subject, count=count, unit="nodes", wanted=wanted, available=available)
 
 
-def _node_fact(item: NodeFinding) -> Fact | None:
-    key = _group(item)
+def _node_fact(item: Group) -> Fact | None:
+    key = _group(item.finding)
     return None if key is None else _group_fact(key, [item])

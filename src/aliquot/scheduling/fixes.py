@@ -1,6 +1,6 @@
 """The nearest change that would let a workload start, and who holds what is missing: the fewest."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from aliquot.dra.pools import members
@@ -12,30 +12,33 @@ from aliquot.queues.tree import Amount, Excess, shown
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.requests import pod_requests, written
 from aliquot.scheduling.state import ClusterState
-from aliquot.scheduling.survey import NodeFinding, part_phrase
+from aliquot.scheduling.survey import Group, part_phrase
 
 MAX_HOLDERS = 16
 """Holders named in a fix; when more would be needed the list ends there."""
 
 
-def free_devices(
-    state: ClusterState, near: Sequence[NodeFinding], own: frozenset[Key], pods: int
-) -> Fix | None:
+def free_devices(state: ClusterState, near: Sequence[Group], own: frozenset[Key], pods: int) -> Fix | None:
     """How many devices are missing where fewest are, and who holds them there.
 
     own: claims of the gang itself, which are no one to ask. pods: how many equal pods have no place yet; with
     several, devices of several nodes are counted.
     """
-    ordered = sorted(
-        (item.devices.short or 1, item.node, item.devices) for item in near if item.devices is not None
-    )
-    if not ordered:
+    by_short: dict[int, list[Group]] = {}
+    for group in near:
+        if group.finding.devices is not None:
+            by_short.setdefault(group.finding.devices.short or 1, []).append(group)
+    if not by_short:
         return None
-    short, node, devices = ordered[0]
+    short = min(by_short)
+    group = min(by_short[short], key=lambda item: item.first)
+    devices = group.finding.devices
+    assert devices is not None
+    node = state.table.names[group.first]
     missing = short + (pods - 1) * max(1, devices.wanted)
     holders: list[str] = []
     freed = 0
-    for _, name, _ in ordered if pods > 1 else ordered[:1]:
+    for name in _by_shortage(state, by_short) if pods > 1 else (node,):
         if freed >= missing or len(holders) >= MAX_HOLDERS:
             break
         for claim, number in _held_at(state, name, own):
@@ -47,19 +50,31 @@ def free_devices(
     return Fix(change="freeDevices", subject=subject, amount=str(missing), holders=tuple(holders))
 
 
-def free_part(state: ClusterState, reachable: Sequence[NodeFinding], part: GpuRequest) -> Fix | None:
+def _by_shortage(state: ClusterState, by_short: Mapping[int, Sequence[Group]]) -> Iterator[str]:
+    """Names of nodes, those with the smallest shortage first."""
+    for short in sorted(by_short):
+        nodes = 0
+        for group in by_short[short]:
+            nodes |= group.nodes
+        for number in members(nodes):
+            yield state.table.names[number]
+
+
+def free_part(state: ClusterState, reachable: Sequence[Group], part: GpuRequest) -> Fix | None:
     """The pod that has the smallest part of a device that is large enough, and where."""
     found: list[tuple[Amount, str, str, str]] = []
-    for item in reachable:
-        if item.devices is None or item.devices.test != "partInUse":
+    for group in reachable:
+        devices = group.finding.devices
+        if devices is None or devices.test != "partInUse":
             continue
-        wanted = state.parts.charge(item.number, part)
-        for pod in state.neighbours.pods_on(item.node):
-            held = gpu_request(pod)
-            if isinstance(held, GpuRequest) and held.shared:
-                amount = state.parts.charge(item.number, held)
-                if amount >= wanted:
-                    found.append((amount, item.node, str(pod.ref), item.devices.subject))
+        for number in members(group.nodes):
+            wanted, node = state.parts.charge(number, part), state.table.names[number]
+            for pod in state.neighbours.pods_on(node):
+                held = gpu_request(pod)
+                if isinstance(held, GpuRequest) and held.shared:
+                    amount = state.parts.charge(number, held)
+                    if amount >= wanted:
+                        found.append((amount, node, str(pod.ref), devices.subject))
     if not found:
         return Fix(change="freePart", amount=part_phrase(part))
     _, node, holder, amount_text = min(found)
@@ -93,32 +108,33 @@ def holder_of(state: ClusterState, key: Key) -> str:
     return f"resourceclaim/{key[0]}/{key[1]}"
 
 
-def free_resource(
-    state: ClusterState, lacking: Sequence[NodeFinding], own_pods: frozenset[Key]
-) -> Fix | None:
+def free_resource(state: ClusterState, lacking: Sequence[Group], own_pods: frozenset[Key]) -> Fix | None:
     """The node that lacks the smallest part of a resource, among those that have enough in all, and who has
     most of it there. own_pods: members of the gang itself."""
-    best: tuple[float, str, NodeFinding] | None = None
-    for item in lacking:
-        if item.resource is None:
+    best: tuple[float, int, tuple[str, int, int]] | None = None
+    for group in lacking:
+        if group.finding.resource is None:
             continue
-        name, wanted, free = item.resource
-        if name != "hostPort" and state.table.whole[item.number].get(name, 0) < wanted:
-            continue
+        name, wanted, free = group.finding.resource
         part = (wanted - free) / wanted if wanted else 1.0
-        if best is None or (part, item.node) < best[:2]:
-            best = (part, item.node, item)
-    if best is None or best[2].resource is None:
+        if best is not None and part > best[0]:
+            continue
+        for number in members(group.nodes):
+            if name == "hostPort" or state.table.whole[number].get(name, 0) >= wanted:
+                if best is None or (part, number) < best[:2]:
+                    best = (part, number, group.finding.resource)
+                break
+    if best is None:
         return None
-    item = best[2]
-    resource, wanted, free = best[2].resource
+    _, number, (resource, wanted, free) = best
+    node = state.table.names[number]
     if resource == "hostPort":
-        return Fix(change="freeHostPort", subject=f"{wanted} on node {item.node}")
+        return Fix(change="freeHostPort", subject=f"{wanted} on node {node}")
     return Fix(
         change="freeResource",
-        subject=f"{resource} on node {item.node}",
+        subject=f"{resource} on node {node}",
         amount=written(resource, wanted - free),
-        holders=_largest(state, item.node, resource, wanted - free, own_pods),
+        holders=_largest(state, node, resource, wanted - free, own_pods),
     )
 
 

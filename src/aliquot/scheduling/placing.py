@@ -100,6 +100,7 @@ class Placer:
             policy.placement, state, None if outlook is None else lambda: outlook(self._numbers)
         )
         self.rankings: dict[Shape, Ranking] = {}
+        self.surveys: dict[Shape, object] = {}
         self._joint = JointChoice(state, topologies, self._charge)
         self._everywhere = StaticFit(tuple(range(len(state.table.nodes))), {})
 

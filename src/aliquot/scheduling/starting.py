@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from aliquot.model.index import Key
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Fact, Reason, Verdict
+from aliquot.queues.amounts import GPU
 from aliquot.scheduling.blockers import room_reason
 from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.explaining import Explainer
@@ -15,6 +16,9 @@ from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.reservations import Reservations
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.state import ClusterState, PodPlacement
+
+MOST_SWAPS = 16
+"""How many members of a gang, with those like them, may be left out because they find no place."""
 
 
 class Starter:
@@ -98,7 +102,7 @@ class Starter:
         keys = [(None, shapes), (gang.queue, gang.preemptible, shapes)] if shapes is not None else []
         for key in keys:
             known = self._failed.get(key)
-            if known is not None:
+            if known is not None and not self._has_others(crew, members):
                 return known
         if gang.queue and all(
             member.facts is not None and state.is_exact(member.facts) for member in members
@@ -107,6 +111,10 @@ class Starter:
             charge = session.placer.wanted(members)
             excess = state.queues.excess(gang.queue, charge, preemptible=gang.preemptible)
             if excess is not None:
+                heaviest = max(members, key=lambda member: session.placer.wanted([member]).get(GPU, 0))
+                others = self._others_instead(crew, members, Failure(heaviest, excess))
+                if others is not None:
+                    return others
                 verdict = self._explainer.over_limit(excess)
                 if keys:
                     self._failed[keys[1]] = verdict
@@ -114,6 +122,9 @@ class Starter:
         found = session.placer.place(crew, members, When.EITHER, first=self._meeting_point(members))
         if not isinstance(found, Failure):
             return found
+        others = self._others_instead(crew, members, found)
+        if others is not None:
+            return others
         if any(member.facts is not None and member.facts.alternative for member in members):
             before = [member.facts for member in members]
             for member in members:
@@ -133,6 +144,43 @@ class Starter:
             limited = verdict.reason in (Reason.OVER_LIMIT, Reason.OVER_QUOTA)
             self._failed[keys[1] if limited else keys[0]] = verdict
         return verdict
+
+    @staticmethod
+    def _has_others(crew: Crew, members: Sequence[Member]) -> bool:
+        """Whether members of another kind wait besides these."""
+        shapes = {None if member.facts is None else member.facts.shape for member in members}
+        return any(
+            member.status is Status.WAITING and member.facts is not None and member.facts.shape not in shapes
+            for member in crew.members
+        )
+
+    def _others_instead(
+        self, crew: Crew, members: Sequence[Member], failure: Failure
+    ) -> list[PodPlacement] | None:
+        """Where a gang has more members than it needs next, others instead of one that finds no place, and
+        of those like it; None if that does not help."""
+        session = self._session
+        policy, placer = session.policy, session.placer
+        spare = sum(leaf.waiting for leaf in crew.leaves.values()) - len(members)
+        without: set[int] = set()
+        for _ in range(min(policy.gang_search, MOST_SWAPS)):
+            if spare <= len(without):
+                return None
+            odd = failure.member
+            assert odd.facts is not None
+            shape = odd.facts.shape
+            for member in odd.leaf.members:
+                alike = shape is not None and member.facts is not None and member.facts.shape == shape
+                if member is odd or alike:
+                    without.add(id(member))
+            chosen = next_members(crew, placer.rank, policy.by_fill, without=without)
+            if len(chosen) < len(members):
+                return None
+            found = placer.place(crew, chosen, When.EITHER)
+            if not isinstance(found, Failure):
+                return found
+            failure = found
+        return None
 
     def _meeting_point(self, members: Sequence[Member]) -> int | None:
         """Where to start a pod whose new claim other waiting pods share, so that they find room beside it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aliquot.dra.outcome import BudgetExceeded, Fall, Invalid, Unallocatable
 from aliquot.fractions.refusals import Refusal
 from aliquot.fractions.requests import WHOLE, GpuRequest, Kind
+from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.scheduling.affinity import matches_node
 from aliquot.scheduling.alike import Likeness
@@ -36,49 +37,113 @@ class DeviceShortage:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFinding:
-    """What is in the way on one node, one field for each stage of tests; None where a stage is passed.
+class Finding:
+    """What is in the way on a node, one field for each stage of tests; None where a stage is passed.
 
     place: labels, taints, other pods and claims that tie the pod elsewhere (test, subject). resource: the
     shortest resource (name, wanted, free). devices: what the allocator lacks, or the sharers of devices of a
     device plugin. refusal: why parts of such devices are not to be had there, whatever is free.
     """
 
-    number: int
-    node: str
     place: tuple[str, str] | None
     resource: tuple[str, int, int] | None
     devices: DeviceShortage | None
     refusal: Refusal | None = None
 
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Nodes on which the same is in the way. nodes: their numbers as a set of bits."""
+
+    finding: Finding
+    nodes: int
+
     @property
-    def open(self) -> bool:
-        return (self.place, self.resource, self.devices, self.refusal) == (None, None, None, None)
+    def count(self) -> int:
+        return self.nodes.bit_count()
+
+    @property
+    def first(self) -> int:
+        """The number of the first of them."""
+        return (self.nodes & -self.nodes).bit_length() - 1
+
+    def within(self, nodes: int) -> "Group | None":
+        """Those of them that are among these nodes; None if there are none."""
+        found = self.nodes & nodes
+        return Group(self.finding, found) if found else None
 
 
-def survey(placer: Placer, facts: PodFacts) -> list[NodeFinding]:
-    """Every node's finding in the state as it is now."""
-    state = placer.state
-    falls = placer.static_fit(facts).falls
-    held: list[tuple[ResourceClaim, AllocationResult]] = list(facts.held)
-    wanted: list[ResourceClaim] = []
-    for claim in facts.wanted:
-        decided = state.claims.allocation(claim)
-        if decided is None:
-            wanted.append(claim)
-        else:
-            held.append((claim, decided))
-    classes: dict[str, str] = {}
-    for claim in wanted:
-        for request, name in request_classes(claim).items():
-            classes[request] = name
-    findings: list[NodeFinding] = []
-    likeness = Likeness(state.devices.fleet, state.devices.usage, wanted)
-    known: dict[Hashable, DeviceShortage | None] = {}
-    for number, node in enumerate(state.table.nodes):
-        place = falls.get(number)
+class Survey:
+    """What is in the way of a pod on every node, kept up to date as nodes change."""
+
+    def __init__(self, placer: Placer, facts: PodFacts) -> None:
+        state = placer.state
+        self._placer = placer
+        self._facts = facts
+        self._falls = placer.static_fit(facts).falls
+        self._held: list[tuple[ResourceClaim, AllocationResult]] = list(facts.held)
+        self._wanted: list[ResourceClaim] = []
+        for claim in facts.wanted:
+            decided = state.claims.allocation(claim)
+            if decided is None:
+                self._wanted.append(claim)
+            else:
+                self._held.append((claim, decided))
+        self._classes = {
+            request: name for claim in self._wanted for request, name in request_classes(claim).items()
+        }
+        self._seen = len(state.table.changes)
+        self.by_node: list[Finding] = []
+        self._masks: dict[Finding, int] = {}
+        likeness = _Alike(placer, self._wanted, self._classes)
+        for number in range(len(state.table.nodes)):
+            finding = self._look(number, likeness)
+            self.by_node.append(finding)
+            self._masks[finding] = self._masks.get(finding, 0) | 1 << number
+            if finding.devices is not None and finding.devices.test == "invalid":
+                break
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it holds for all pods of the same shape: nothing found has to do with names of claims."""
+        return not any(
+            finding.devices is not None and finding.devices.test in ("invalid", "pool")
+            for finding in self._masks
+        )
+
+    def groups(self) -> list[Group]:
+        """The nodes by what is in the way, in the order of the first of each."""
+        self._catch_up()
+        found = [Group(finding, nodes) for finding, nodes in self._masks.items()]
+        return sorted(found, key=lambda group: group.first)
+
+    def _catch_up(self) -> None:
+        changes = self._placer.state.table.changes
+        if self._seen == len(changes):
+            return
+        likeness = _Alike(self._placer, self._wanted, self._classes)
+        masks = self._masks
+        for number in set(changes[self._seen :]):
+            if number >= len(self.by_node):
+                continue
+            old, new = self.by_node[number], self._look(number, likeness)
+            if new == old:
+                continue
+            self.by_node[number] = new
+            left = masks[old] ^ 1 << number
+            if left:
+                masks[old] = left
+            else:
+                del masks[old]
+            masks[new] = masks.get(new, 0) | 1 << number
+        self._seen = len(changes)
+
+    def _look(self, number: int, likeness: "_Alike") -> Finding:
+        state, facts = self._placer.state, self._facts
+        node = state.table.nodes[number]
+        place = self._falls.get(number)
         if place is None:
-            for claim, allocation in held:
+            for claim, allocation in self._held:
                 if allocation.node_selector is not None and not matches_node(allocation.node_selector, node):
                     place = ("claimNode", claim.name)
                     break
@@ -86,25 +151,49 @@ def survey(placer: Placer, facts: PodFacts) -> list[NodeFinding]:
             fall = state.neighbours.fall(facts.pod, node.metadata.name)
             place = (fall, "") if fall is not None else None
         resource = state.table.fall(number, facts.traits.demand)
-        devices: DeviceShortage | None = None
-        if wanted:
-            alike = likeness.of(node)
-            if alike is None or alike not in known:
-                found = state.devices.allocate(node, wanted, explain=True)
-                devices = shortage(found, classes) if isinstance(found, DeviceFall) else None
-                known[alike] = devices
-            else:
-                devices = known[alike]
+        devices = likeness.shortage(node) if self._wanted else None
         refusal: Refusal | None = None
         if facts.gpus is not None and resource is None:
             refusal = state.parts.refusal(number, facts.gpus)
         part = facts.device_part
         if part is not None and refusal is None and not state.parts.fits_now(number, part):
             devices = devices or DeviceShortage("partInUse", part_phrase(part), part.devices)
-        findings.append(NodeFinding(number, node.metadata.name, place, resource, devices, refusal))
-        if devices is not None and devices.test == "invalid":
-            break
-    return findings
+        return Finding(place, resource, devices, refusal)
+
+
+class _Alike:
+    """What nodes' devices lack, worked out once for nodes that are alike."""
+
+    def __init__(self, placer: Placer, wanted: Sequence[ResourceClaim], classes: dict[str, str]) -> None:
+        devices = placer.state.devices
+        self._devices = devices
+        self._wanted = wanted
+        self._classes = classes
+        self._likeness = Likeness(devices.fleet, devices.usage, wanted)
+        self._known: dict[Hashable, DeviceShortage | None] = {}
+
+    def shortage(self, node: Node) -> DeviceShortage | None:
+        alike = self._likeness.of(node)
+        if alike is None or alike not in self._known:
+            found = self._devices.allocate(node, self._wanted, explain=True)
+            self._known[alike] = shortage(found, self._classes) if isinstance(found, DeviceFall) else None
+        return self._known[alike]
+
+
+def survey(placer: Placer, facts: PodFacts) -> Survey:
+    """What is in the way of a pod on every node in the state as it is now; kept for pods of the same shape
+    where only nodes' own changes matter to it."""
+    shape = facts.shape
+    state = placer.state
+    if shape is None or state.devices.fleet.network or state.neighbours.concerns(facts.pod):
+        return Survey(placer, facts)
+    found = placer.surveys.get(shape)
+    if isinstance(found, Survey):
+        return found
+    made = Survey(placer, facts)
+    if made.keeps:
+        placer.surveys[shape] = made
+    return made
 
 
 def part_phrase(part: GpuRequest) -> str:
