@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,13 +19,16 @@ from aliquot.cli.simulation_progress import Display
 from aliquot.cli.sweeping import Run, results_of, sweep
 from aliquot.simulation.changes import Scenario
 from aliquot.simulation.policies import POLICIES
+from aliquot.simulation.results import Result
 from aliquot.simulation.settings import Failures, Settings
+from aliquot.traces import results, tables
 from aliquot.traces.errors import TraceError
 from aliquot.traces.results import FORMS
 from aliquot.traces.workloads import write_workloads
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_RUNS = 10_000
+REPORT = "report.html"
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
@@ -45,7 +48,7 @@ def input_options(command: Command) -> Command:
         click.option(
             "--synthetic",
             type=click.IntRange(1, 1_000_000),
-            default=0,
+            default=None,
             metavar="JOBS",
             help="Draw so many jobs from the seed, over a day or --until.",
         ),
@@ -104,6 +107,12 @@ def settings_options(command: Command) -> Command:
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder of results."
 )
+@click.option(
+    "--html",
+    type=FILE,
+    default=None,
+    help="Write the report, one page that needs nothing else; with --out it is in the folder too.",
+)
 @click.option("--form", type=click.Choice(FORMS), default="csv", show_default=True, help="Of its tables.")
 @click.option(
     "--processes",
@@ -122,7 +131,7 @@ def simulate(
     trace: Path | None,
     openb: tuple[Path, Path] | None,
     journal: Path | None,
-    synthetic: int,
+    synthetic: int | None,
     load: float,
     faster: int,
     at: str,
@@ -140,6 +149,7 @@ def simulate(
     spot_mtbf: str,
     spot_mttr: str,
     out: Path | None,
+    html: Path | None,
     form: str,
     processes: int | None,
     write_trace: Path | None,
@@ -161,7 +171,7 @@ def simulate(
         trace=trace,
         openb=openb,
         journal=journal,
-        synthetic=synthetic,
+        synthetic=synthetic or 0,
         load=load,
         until=end,
         faster=faster,
@@ -195,50 +205,94 @@ def simulate(
         return _whatif(beginning, runs[0], change_texts, fail_on, output)
     if fail_on:
         raise Failure("--fail-on needs --change; name a change to compare with")
+    if not (beginning.workloads or beginning.day or beginning.snapshot.pods):
+        raise Failure(
+            "there are no workloads: the cluster has none; name some with --trace, --openb, --journal or "
+            "--synthetic"
+        )
     if out is not None:
-        return _sweep(beginning, runs, out, processes, form, output, kept=True)
+        return _sweep(beginning, runs, out, html, processes, form, output, kept=True)
     with tempfile.TemporaryDirectory(prefix="aliquot-simulate-") as folder:
-        return _sweep(beginning, runs, Path(folder), processes, form, output, kept=False)
+        return _sweep(beginning, runs, Path(folder), html, processes, form, output, kept=False)
 
 
 def _sweep(
     beginning: Beginning,
     runs: list[Run],
     folder: Path,
+    html: Path | None,
     processes: int | None,
     form: str,
     output: str,
     *,
     kept: bool,
 ) -> int:
+    _check_writable(folder, html, form)
     count = processes or os.cpu_count() or 1
     display = Display(runs)
     with display:
         whole = sweep(beginning, runs, folder, count, form, display.tell)
-    results = results_of(runs, folder)
+    found = results_of(runs, folder)
     if not whole:
         if kept:
-            note(f"interrupted; {len(results)}/{len(runs)} done, the same command goes on from here")
+            note(f"interrupted; {len(found)}/{len(runs)} done, the same command goes on from here")
         else:
             note("interrupted; with --out FOLDER it could be continued")
         return 130
-    table = simulation_tables.summary_table(results)
+    pages = [html] if html is not None else []
+    if kept:
+        pages.append(folder / REPORT)
+    _write_pages(pages, found)
+    _show(found, output)
+    for text in simulation_tables.waiting_lines(found):
+        note(text)
+    if kept:
+        note(f"written to {folder}; see {folder / REPORT}")
+    elif html is not None:
+        note(f"written to {html}")
+    return 0
+
+
+def _show(found: Mapping[str, Result], output: str) -> None:
+    table = simulation_tables.summary_table(found)
     if output in ("json", "yaml"):
         write_document(document(table), output)
-        return 0
+        return
     write(table, output)
     if output == "csv":
-        return 0
+        return
     click.echo()
-    write(simulation_tables.wait_table(results), output)
-    spread = simulation_tables.spread_lines(list(results.values()))
+    write(simulation_tables.wait_table(found), output)
+    spread = simulation_tables.spread_lines(list(found.values()))
     if spread:
         click.echo()
         for line in spread:
             click.echo(line)
-    if kept:
-        note(f"written to {folder}")
-    return 0
+
+
+def _check_writable(folder: Path, html: Path | None, form: str) -> None:
+    """Find out before hours of simulation what could not be written after them."""
+    try:
+        tables.check_form(form)
+        results.prepare(folder)
+        if html is not None and not html.parent.is_dir():
+            raise Failure(f"--html: the folder {html.parent} does not exist; make it, or name another file")
+    except TraceError as error:
+        raise Failure(str(error)) from None
+
+
+def _write_pages(pages: Sequence[Path], found: Mapping[str, Result]) -> None:
+    if not pages:
+        return
+    # Only here: templates take their time to load.
+    from aliquot.web.report.page import render
+
+    text = render(found).encode()
+    for path in pages:
+        try:
+            results.write_file(path, text)
+        except TraceError as error:
+            raise Failure(str(error)) from None
 
 
 def _whatif(

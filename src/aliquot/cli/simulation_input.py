@@ -129,18 +129,14 @@ def _joined(first: Snapshot, second: Snapshot) -> Snapshot:
 
 
 def _check_queues(found: Sequence[Workload], snapshot: Snapshot) -> None:
-    """Where there are queues, a workload that names another one would wait for ever."""
+    """A workload that names a queue which is not there would wait for ever."""
     tree = QueueTree.of(snapshot.queues)
-    if not tree.names:
-        return
     for item in found:
         if item.queue and (item.queue not in tree.numbers or not tree.is_leaf(item.queue)):
             wrong = "has queues below it" if item.queue in tree.numbers else "does not exist"
             leaves = [name for name in tree.names if tree.is_leaf(name)]
-            raise Failure(
-                f"workload {item.namespace}/{item.name}: the queue {item.queue!r} {wrong}; "
-                f"name one of {', '.join(leaves[:8])}"
-            )
+            known = f"name one of {', '.join(leaves[:8])}" if leaves else "add a file with queues with -f"
+            raise Failure(f"workload {item.namespace}/{item.name}: the queue {item.queue!r} {wrong}; {known}")
 
 
 def _day(source: Source, snapshot: Snapshot) -> Day:

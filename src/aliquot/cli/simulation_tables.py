@@ -1,11 +1,13 @@
 """What came of simulations: a row for each, how long who waited, and documents for programs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 from aliquot.cli.output import Column, Row, Table
-from aliquot.simulation.results import ALL_SIZE_CLASSES, Result, Waits, waits, waits_by
+from aliquot.inventory.amounts import duration
+from aliquot.simulation.results import ALL_SIZE_CLASSES, Outcome, Result, Waits, waits, waits_by
 from aliquot.traces.results import devices, hours
 
 MICROS = 1_000_000
@@ -162,6 +164,21 @@ def wait_table(results: Mapping[str, Result]) -> Table:
     return Table(kind="WaitList", columns=columns, rows=tuple(rows))
 
 
+def waiting_lines(results: Mapping[str, Result]) -> list[str]:
+    """For every simulation in which something waits at the end: how many for which reason."""
+    lines = []
+    for name, result in results.items():
+        reasons = Counter(
+            item.reason or "not decided about yet"
+            for item in result.workloads
+            if item.outcome is Outcome.WAITING
+        )
+        if reasons:
+            told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(4))
+            lines.append(f"{name}: {reasons.total()} wait at the end: {told}")
+    return lines
+
+
 def spread_lines(results: Sequence[Result]) -> list[str]:
     """For every policy with several seeds: its mean allocation and wait over them, with the range."""
     groups: dict[str, list[Result]] = {}
@@ -184,15 +201,3 @@ def spread_lines(results: Sequence[Result]) -> list[str]:
 
 def percent(part: int, whole: int) -> str:
     return f"{float(Fraction(100 * part, whole)):.2f}" if whole else ""
-
-
-def duration(seconds: int) -> str:
-    """Seconds for people: 45s, 12m30s, 3h05m, 2d04h."""
-    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
-    if seconds < 60:
-        return f"{sign}{seconds}s"
-    if seconds < 3600:
-        return f"{sign}{seconds // 60}m{seconds % 60:02}s"
-    if seconds < 86_400:
-        return f"{sign}{seconds // 3600}h{seconds // 60 % 60:02}m"
-    return f"{sign}{seconds // 86_400}d{seconds // 3600 % 24:02}h"

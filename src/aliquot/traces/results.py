@@ -36,7 +36,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_result(folder: Path, result: Result, fingerprint: str, form: str = "csv") -> None:
     """Write a result into a folder, as one of FORMS; equal results give equal bytes. Raises TraceError."""
-    _write(folder / RESULT, encode_json(_document(result, fingerprint)))
+    write_file(folder / RESULT, encode_json(_document(result, fingerprint)))
     for name, columns in result_tables(result).items():
         tables.write(folder / f"{name}.{form}", columns)
 
@@ -156,7 +156,7 @@ def hours(device_seconds: int) -> Fraction:
 
 def write_state(folder: Path, state: bytes) -> None:
     """Keep a simulation under way, in place of what was kept before. Raises TraceError."""
-    _write(folder / STATE, zlib.compress(state, 1))
+    write_file(folder / STATE, zlib.compress(state, 1))
 
 
 def read_state(folder: Path) -> bytes | None:
@@ -189,8 +189,15 @@ def _read(file: Path) -> bytes:
         raise TraceError(str(file), None, "", problem, "check the path and its permissions") from None
 
 
-def _write(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+def prepare(folder: Path) -> None:
+    """Make a folder for results, and see that files can be written there. Raises TraceError."""
+    probe = folder / ".aliquot-simulate"
+    write_file(probe, b"")
+    probe.unlink(missing_ok=True)
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all. Raises TraceError."""
     part = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -106,11 +106,17 @@ def _check_columns(header: Sequence[str], source: str) -> None:
         seen.add(name)
 
 
+def check_form(form: str) -> None:
+    """Raises TraceError for "parquet" where the package for it is missing."""
+    if f".{form}" == PARQUET:
+        _arrow(f"tables as {form}")
+
+
 def _arrow(source: str) -> tuple[ModuleType, ModuleType]:
     try:
         return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
     except ImportError:
-        fix = "install pyarrow beside Aliquot, or use CSV"
+        fix = "install it (pip install 'aliquot[parquet]'), or use CSV"
         raise TraceError(source, None, "", "Parquet needs the package pyarrow", fix) from None
 
 
