@@ -164,34 +164,44 @@ def progress_of(number: int, simulation: Simulation) -> Progress:
 
 
 class _Stop:
-    """Whether to stop. `asked` turns true on Ctrl-C."""
+    """Whether to stop: on Ctrl-C or SIGTERM, and in a worker when the process that began it is gone."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, parent: int | None = None) -> None:
+        self._asked = False
+        self._parent = parent
+
+    @property
+    def asked(self) -> bool:
+        return self._asked or self.orphaned
+
+    @property
+    def orphaned(self) -> bool:
+        return self._parent is not None and os.getppid() != self._parent
 
     def on_interrupt(self) -> "_Handling":
         return _Handling(self)
 
     def ask(self, number: int = 0, frame: FrameType | None = None) -> None:
-        self.asked = True
+        self._asked = True
 
 
 class _Handling:
-    """Inside, the first Ctrl-C asks to stop; a second one ends the process at once."""
+    """Inside, the first Ctrl-C or SIGTERM asks to stop; a second one ends the process at once."""
 
     def __init__(self, stop: _Stop) -> None:
         self._stop = stop
-        self._before: Any = None
+        self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> None:
         def first(number: int, frame: FrameType | None) -> None:
             self._stop.ask()
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(number, signal.default_int_handler)
 
-        self._before = signal.signal(signal.SIGINT, first)
+        self._before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def _side_by_side(
@@ -205,14 +215,14 @@ def _side_by_side(
         todo.put(number)
     for _ in range(processes):
         todo.put(None)
-    workers = [
-        _worker(context, beginning, runs, folder, form, todo, told) for _ in range(min(processes, len(runs)))
-    ]
+    workers: list[BaseProcess] = []
     stop = _Stop()
     ended: dict[int, Ended] = {}
     try:
         with stop.on_interrupt():
-            for message in _messages(told, workers):
+            for _ in range(min(processes, len(runs))):
+                workers.append(_worker(context, beginning, runs, folder, form, todo, told))
+            for message in _messages(told, workers, stop):
                 tell(message)
                 if isinstance(message, Ended):
                     ended[message.run] = message
@@ -220,8 +230,7 @@ def _side_by_side(
                         raise Failure(message.problem)
     finally:
         for worker in workers:
-            if worker.is_alive() and not stop.asked:
-                os.kill(worker.pid or 0, signal.SIGINT)
+            _interrupt(worker)
             worker.join()
     dead = [worker.exitcode for worker in workers if worker.exitcode]
     if dead and not stop.asked:
@@ -242,23 +251,46 @@ def _worker(
     told: Any,
 ) -> BaseProcess:
     process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-        target=_work, args=(beginning, runs, folder, form, todo, told), daemon=True
+        target=_work, args=(beginning, runs, folder, form, todo, told, os.getpid()), daemon=True
     )
     process.start()
     return process
 
 
-def _work(beginning: Beginning, runs: Sequence[Run], folder: Path, form: str, todo: Any, told: Any) -> None:
-    stop = _Stop()
-    signal.signal(signal.SIGINT, stop.ask)
+def _work(
+    beginning: Beginning,
+    runs: Sequence[Run],
+    folder: Path,
+    form: str,
+    todo: Any,
+    told: Any,
+    parent: int,
+) -> None:
+    stop = _Stop(parent)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop.ask)
     while not stop.asked and (number := todo.get()) is not None:
         run = runs[number]
         told.put(perform(number, run, beginning, folder / run.name, form, told.put, stop))
+    if stop.orphaned:
+        # Nobody reads any more; what was not read must not keep this process from ending.
+        told.cancel_join_thread()
 
 
-def _messages(told: Any, workers: Sequence[BaseProcess]) -> Iterator[Progress | Ended]:
+def _interrupt(worker: BaseProcess) -> None:
+    """Ask a worker to keep what it has and end; again and again is the same as once."""
+    if worker.is_alive() and worker.pid is not None:
+        os.kill(worker.pid, signal.SIGINT)
+
+
+def _messages(told: Any, workers: Sequence[BaseProcess], stop: _Stop) -> Iterator[Progress | Ended]:
     """What the workers say, until all have ended and everything was heard."""
+    passed_on = False
     while True:
+        if stop.asked and not passed_on:
+            passed_on = True
+            for worker in workers:
+                _interrupt(worker)
         alive = any(worker.is_alive() for worker in workers)
         try:
             yield told.get(timeout=LISTEN_SECONDS)
