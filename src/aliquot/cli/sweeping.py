@@ -44,8 +44,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run is: seconds of virtual time, workloads done, with a place, waiting, and still to come;
-    decisions so far."""
+    """How far a run is: seconds of virtual time, workloads done, with a place, waiting, and still to come."""
 
     run: int
     now: int = 0
@@ -53,7 +52,6 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     placed: int = 0
     waiting: int = 0
     coming: int = 0
-    decisions: int = 0
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +157,6 @@ def progress_of(number: int, simulation: Simulation) -> Progress:
         placed=len(meter.placed_set),
         waiting=len(meter.waiting),
         coming=len(simulation.world.workloads) - simulation.pace.arrived,
-        decisions=meter.decisions,
     )
 
 

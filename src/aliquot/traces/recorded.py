@@ -109,6 +109,9 @@ def _follow(
         known.gone = None
         if known.began is None and workload.started is not None:
             known.began = time + timedelta(seconds=workload.started)
+            # Only what it was given tells which part of a device it needs.
+            if len(workload.amounts) == len(known.workload.amounts):
+                known.workload = msgspec.structs.replace(known.workload, amounts=workload.amounts)
     for key, known in seen.items():
         if key not in present and known.gone is None:
             known.gone = time
