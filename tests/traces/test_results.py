@@ -1,6 +1,7 @@
 """Results as files: everything in result.json, tables beside it, and state of what is under way."""
 
 import csv
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.simulation.clusters import cluster, queue, workload
 from aliquot.simulation.results import Result
 from aliquot.simulation.settings import Failures, Settings
 from aliquot.simulation.simulation import Simulation
-from aliquot.traces import results
+from aliquot.traces import results, tables
 from aliquot.traces.errors import TraceError
 
 
@@ -47,6 +48,39 @@ def test_the_tables_hold_a_row_for_each(tmp_path: Path) -> None:
     assert rows["workloads"][0]["devices"] == "8"
 
 
+def test_parquet_tables_hold_what_the_csv_ones_do_in_types_that_do_not_depend_on_it(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    whole = simulated()
+    calm = Simulation.of(cluster(1, "plugin"), [workload("one", devices=2)], Settings(until=10)).run()
+    assert not calm.interruptions
+    schemas = []
+    for name, found in (("whole", whole), ("calm", calm)):
+        results.write_result(tmp_path / name, found, "print", "parquet")
+        schemas.append(
+            [parquet.read_schema(tmp_path / name / f"{table}.parquet") for table in results.TABLES]
+        )
+    assert schemas[0] == schemas[1]
+    results.write_result(tmp_path / "csv", whole, "print")
+    for table in results.TABLES:
+        columns = parquet.read_table(tmp_path / "whole" / f"{table}.parquet").to_pydict()
+        with (tmp_path / "csv" / f"{table}.csv").open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert list(columns) == list(rows[0])
+        for name, cells in columns.items():
+            text = [row[name] for row in rows]
+            if any(isinstance(cell, Decimal) for cell in cells):
+                assert cells == [Decimal(cell) for cell in text]
+            else:
+                assert ["" if cell is None else str(cell) for cell in cells] == text
+
+
+def test_equal_results_give_equal_files(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        results.write_result(tmp_path / name, simulated(), "print")
+    for file in (tmp_path / "first").iterdir():
+        assert file.read_bytes() == (tmp_path / "second" / file.name).read_bytes()
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{}", b"[]", b'{"format": "aliquot-simulation-result/1"}', b"\xff"]
 )
@@ -82,4 +116,4 @@ def test_state_is_kept_whole_or_refused(tmp_path: Path) -> None:
     [(0, "0"), (10**9, "1"), (2_500_000_000, "2.5"), (1, "0.000000001"), (-1_250_000_000, "-1.25")],
 )
 def test_devices_are_exact_decimal_numbers(amount: int, text: str) -> None:
-    assert results.devices(amount) == text
+    assert tables.decimal(amount) == text

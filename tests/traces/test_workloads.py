@@ -1,7 +1,7 @@
 """The table of workloads: what is read, what is written, and errors that say where and how to mend it."""
 
 import contextlib
-import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aliquot.simulation.workload import Workload
+from aliquot.traces import tables
 from aliquot.traces.errors import TraceError
 from aliquot.traces.tables import csv_rows
 from aliquot.traces.workloads import COLUMNS, parse_workloads, read_workloads, write_workloads
@@ -153,19 +154,80 @@ def test_files_that_are_no_text_are_refused(tmp_path: Path) -> None:
         read_workloads(tmp_path / "none.csv")
 
 
-def test_parquet_without_its_package_says_what_to_install(tmp_path: Path) -> None:
-    if importlib.util.find_spec("pyarrow") is not None:
-        pytest.skip("pyarrow is installed")
-    with pytest.raises(TraceError, match="Parquet needs the package pyarrow; install pyarrow"):
+def test_parquet_without_its_package_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # None in sys.modules makes an import fail as if the package were not there.
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(
+        TraceError, match=r"needs the package pyarrow; install it \(pip install 'aliquot\[parquet\]'\)"
+    ):
         read_workloads(tmp_path / "trace.parquet")
+    with pytest.raises(TraceError, match="needs the package pyarrow"):
+        write_workloads(tmp_path / "trace.parquet", [Workload(name="one")])
 
 
 def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
+    come = [
+        Workload(name="one", submitted=5, run_seconds=7, cpu=1500, preemptible=False, models=("A", "B C")),
+        Workload(name="two", submitted=6, part=500, queue="team", checkpoint_seconds=60),
+    ]
+    for path in (tmp_path / "trace.parquet", tmp_path / "trace.csv"):
+        write_workloads(path, come)
+        assert read_workloads(path) == come
+
+
+def test_parquet_of_other_programs_is_read(tmp_path: Path) -> None:
+    """Whole numbers as floating point with NaN where there are none (pandas), booleans, other widths."""
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = arrow.table(
+        {
+            "name": ["one", "two"],
+            "submit_seconds": arrow.array([1.0, 2.4]),
+            "run_seconds": arrow.array([60.0, float("nan")]),
+            "pods": arrow.array([2, 1], type=arrow.int8()),
+            "preemptible": [True, None],
+            "device_part": [0.5, 1.0],
+            "x_anything": [[1, 2], None],
+        }
+    )
+    parquet.write_table(table, tmp_path / "trace.parquet")
+    assert read_workloads(tmp_path / "trace.parquet") == [
+        Workload(name="one", submitted=1, run_seconds=60, pods=2, minimum=2, preemptible=True, part=500),
+        Workload(name="two", submitted=2),
+    ]
+
+
+def test_parquet_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
     path = tmp_path / "trace.parquet"
-    come = [Workload(name="one", submitted=5, run_seconds=7), Workload(name="two", submitted=6, part=500)]
-    write_workloads(path, come)
-    assert read_workloads(path) == come
+    write_workloads(path, [Workload(name=f"job-{number}", submitted=number) for number in range(500)])
+    whole = path.read_bytes()
+    for content in (b"", b"name,submit_seconds\na,1\n", whole[: len(whole) // 2], whole[:200] + whole[260:]):
+        path.write_bytes(content)
+        with pytest.raises(TraceError, match=r"trace\.parquet: (is no Parquet|cannot be read)"):
+            read_workloads(path)
+    with pytest.raises(TraceError, match="cannot be read: No such file"):
+        read_workloads(tmp_path / "none.parquet")
+
+
+def test_parquet_that_unpacks_to_more_than_is_allowed_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "trace.parquet"
+    same = arrow.array(["x" * 100] * 5000)
+    parquet.write_table(arrow.table({"name": same, "submit_seconds": same}), path, use_dictionary=False)
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(tables, "MAX_UNPACKED", 100_000)
+    with pytest.raises(TraceError, match="unpacks to more than"):
+        read_workloads(path)
+    monkeypatch.setattr(tables, "MAX_ROWS", 4999)
+    with pytest.raises(TraceError, match="has more than 4999 rows"):
+        read_workloads(path)
 
 
 def test_the_columns_are_documented(request: pytest.FixtureRequest) -> None:

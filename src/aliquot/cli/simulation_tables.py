@@ -8,7 +8,8 @@ from typing import Any
 from aliquot.cli.output import Column, Row, Table
 from aliquot.inventory.amounts import duration
 from aliquot.simulation.results import ALL_SIZE_CLASSES, Outcome, Result, Waits, waits, waits_by
-from aliquot.traces.results import devices, hours
+from aliquot.traces.results import hours
+from aliquot.traces.tables import decimal
 
 MICROS = 1_000_000
 
@@ -78,7 +79,7 @@ def document(name: str, result: Result) -> dict[str, Any]:
         "seconds": result.seconds,
         "complete": result.complete,
         "nodes": result.nodes,
-        "devices": devices(result.devices),
+        "devices": decimal(result.devices),
         "workloads": {
             "submitted": totals.submitted,
             "finished": totals.finished,

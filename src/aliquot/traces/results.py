@@ -1,7 +1,6 @@
 """Results of a simulation as a folder of files: `result.json` with everything, and tables for other tools."""
 
 import zlib
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from aliquot.queues.amounts import UNIT
 from aliquot.simulation.results import Result
 from aliquot.traces import tables
 from aliquot.traces.errors import TraceError
-from aliquot.traces.tables import Cell
+from aliquot.traces.tables import Column, decimals, texts, wholes
 
 FORMAT = "aliquot-simulation-result/1"
 RESULT = "result.json"
@@ -22,7 +21,7 @@ TABLES = ("workloads", "samples", "queues", "interruptions")
 FORMS = ("csv", "parquet")
 MAX_STATE = 4 << 30
 
-Columns = dict[str, Sequence[Cell]]
+Columns = dict[str, Column]
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +35,11 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_result(folder: Path, result: Result, fingerprint: str, form: str = "csv") -> None:
     """Write a result into a folder, as one of FORMS; equal results give equal bytes. Raises TraceError."""
-    write_file(folder / RESULT, encode_json(_document(result, fingerprint)))
+    prepare(folder)
     for name, columns in result_tables(result).items():
         tables.write(folder / f"{name}.{form}", columns)
+    # Last, for what has it is taken to be complete.
+    write_file(folder / RESULT, encode_json(_document(result, fingerprint)))
 
 
 def _document(result: Result, fingerprint: str) -> Written:
@@ -62,7 +63,7 @@ def read_result(path: Path) -> Written:
 
 
 def result_tables(result: Result) -> dict[str, Columns]:
-    """The tables by name, column by column. Devices and device-hours are decimal numbers."""
+    """The tables by name, column by column."""
     return {
         "workloads": _workloads(result),
         "samples": _samples(result),
@@ -74,79 +75,72 @@ def result_tables(result: Result) -> dict[str, Columns]:
 def _workloads(result: Result) -> Columns:
     items = result.workloads
     return {
-        "namespace": [item.namespace for item in items],
-        "name": [item.name for item in items],
-        "kind": [item.kind for item in items],
-        "queue": [item.queue for item in items],
-        "priority": [item.priority for item in items],
-        "pods": [item.pods for item in items],
-        "devices": [devices(item.devices) for item in items],
-        "size_class": [item.size_class for item in items],
-        "submit_seconds": [item.submitted for item in items],
-        "placed_seconds": [item.placed for item in items],
-        "started_seconds": [item.started for item in items],
-        "finished_seconds": [item.finished for item in items],
-        "run_seconds": [item.run_seconds for item in items],
-        "queued_seconds": [item.queued for item in items],
-        "worked_seconds": [item.worked for item in items],
-        "lost_seconds": [item.lost for item in items],
-        "evictions": [item.evictions for item in items],
-        "failures": [item.failures for item in items],
-        "outcome": [item.outcome.value for item in items],
-        "reason": [item.reason for item in items],
+        "namespace": texts(item.namespace for item in items),
+        "name": texts(item.name for item in items),
+        "kind": texts(item.kind for item in items),
+        "queue": texts(item.queue for item in items),
+        "priority": wholes(item.priority for item in items),
+        "pods": wholes(item.pods for item in items),
+        "devices": decimals(item.devices for item in items),
+        "size_class": texts(item.size_class for item in items),
+        "submit_seconds": wholes(item.submitted for item in items),
+        "placed_seconds": wholes(item.placed for item in items),
+        "started_seconds": wholes(item.started for item in items),
+        "finished_seconds": wholes(item.finished for item in items),
+        "run_seconds": wholes(item.run_seconds for item in items),
+        "queued_seconds": wholes(item.queued for item in items),
+        "worked_seconds": wholes(item.worked for item in items),
+        "lost_seconds": wholes(item.lost for item in items),
+        "evictions": wholes(item.evictions for item in items),
+        "failures": wholes(item.failures for item in items),
+        "outcome": texts(item.outcome.value for item in items),
+        "reason": texts(item.reason for item in items),
     }
 
 
 def _samples(result: Result) -> Columns:
     items = result.samples
     return {
-        "seconds": [item.time for item in items],
-        "nodes": [item.nodes for item in items],
-        "capacity": [devices(item.capacity) for item in items],
-        "allocated": [devices(item.allocated) for item in items],
-        "waiting": [devices(item.waiting) for item in items],
-        "fragmented": [devices(item.fragmented) for item in items],
-        "running_workloads": [item.running for item in items],
-        "waiting_workloads": [item.waiting_workloads for item in items],
-        "longest_wait_seconds": [item.longest_wait for item in items],
-        "watts": [item.watts for item in items],
-        "cost_micros_per_hour": [item.cost for item in items],
+        "seconds": wholes(item.time for item in items),
+        "nodes": wholes(item.nodes for item in items),
+        "capacity": decimals(item.capacity for item in items),
+        "allocated": decimals(item.allocated for item in items),
+        "waiting": decimals(item.waiting for item in items),
+        "fragmented": decimals(item.fragmented for item in items),
+        "running_workloads": wholes(item.running for item in items),
+        "waiting_workloads": wholes(item.waiting_workloads for item in items),
+        "longest_wait_seconds": wholes(item.longest_wait for item in items),
+        "watts": wholes(item.watts for item in items),
+        "cost_micros_per_hour": wholes(item.cost for item in items),
     }
 
 
 def _queues(result: Result) -> Columns:
     pairs = [(item.time, queue) for item in result.samples for queue in item.queues]
     return {
-        "seconds": [time for time, _ in pairs],
-        "queue": [queue.queue for _, queue in pairs],
-        "allocated": [devices(queue.allocated) for _, queue in pairs],
-        "fair_share": [devices(queue.share) for _, queue in pairs],
-        "waiting": [devices(queue.waiting) for _, queue in pairs],
-        "running_workloads": [queue.running for _, queue in pairs],
-        "waiting_workloads": [queue.waiting_workloads for _, queue in pairs],
+        "seconds": wholes(time for time, _ in pairs),
+        "queue": texts(queue.queue for _, queue in pairs),
+        "allocated": decimals(queue.allocated for _, queue in pairs),
+        "fair_share": decimals(queue.share for _, queue in pairs),
+        "waiting": decimals(queue.waiting for _, queue in pairs),
+        "running_workloads": wholes(queue.running for _, queue in pairs),
+        "waiting_workloads": wholes(queue.waiting_workloads for _, queue in pairs),
     }
 
 
 def _interruptions(result: Result) -> Columns:
     items = result.interruptions
     return {
-        "seconds": [item.time for item in items],
-        "namespace": [item.namespace for item in items],
-        "name": [item.name for item in items],
-        "queue": [item.queue for item in items],
-        "cause": [item.cause.value for item in items],
-        "pods": [item.pods for item in items],
-        "devices": [devices(item.devices) for item in items],
-        "lost_seconds": [item.lost for item in items],
-        "beneficiary": [item.beneficiary for item in items],
+        "seconds": wholes(item.time for item in items),
+        "namespace": texts(item.namespace for item in items),
+        "name": texts(item.name for item in items),
+        "queue": texts(item.queue for item in items),
+        "cause": texts(item.cause.value for item in items),
+        "pods": wholes(item.pods for item in items),
+        "devices": decimals(item.devices for item in items),
+        "lost_seconds": wholes(item.lost for item in items),
+        "beneficiary": texts(item.beneficiary for item in items),
     }
-
-
-def devices(amount: int) -> str:
-    """Billionths of devices as a decimal number: 2500000000 is 2.5."""
-    whole, rest = divmod(abs(amount), UNIT)
-    text = f"{whole}.{rest:09}".rstrip("0").rstrip(".")
-    return f"-{text}" if amount < 0 else text
 
 
 def hours(device_seconds: int) -> Fraction:

@@ -1,9 +1,12 @@
 """Tables as files: CSV, and Parquet where pyarrow is installed. Reading is bounded in size."""
 
+import contextlib
 import csv
+import enum
 import importlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,11 +16,44 @@ import msgspec
 from aliquot.traces.errors import TraceError
 
 MAX_BYTES = 256 << 20
+MAX_UNPACKED = 2 << 30
 MAX_ROWS = 2_000_000
 MAX_CELL = 4096
 PARQUET = ".parquet"
+BATCH_ROWS = 4096
+
+PLACES = 9
+"""Decimal places of numbers that are no whole ones."""
 
 Cell = str | int | None
+
+
+class Kind(enum.Enum):
+    """Of a column: text, whole numbers, or decimal numbers, given in billionths."""
+
+    TEXT = "text"
+    WHOLE = "whole"
+    DECIMAL = "decimal"
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A column to be written."""
+
+    kind: Kind
+    cells: Sequence[Cell]
+
+
+def texts(cells: Iterable[str | None]) -> Column:
+    return Column(Kind.TEXT, list(cells))
+
+
+def wholes(cells: Iterable[int | None]) -> Column:
+    return Column(Kind.WHOLE, list(cells))
+
+
+def decimals(cells: Iterable[int | None]) -> Column:
+    """cells: billionths."""
+    return Column(Kind.DECIMAL, list(cells))
 
 
 class Rows(msgspec.Struct, frozen=True):
@@ -122,52 +158,94 @@ def _arrow(source: str) -> tuple[ModuleType, ModuleType]:
 
 def _parquet(path: Path, source: str) -> Rows:
     arrow, parquet = _arrow(source)
-    try:
+    with _told(arrow, source):
         if path.stat().st_size > MAX_BYTES:
             raise TraceError(source, None, "", f"is larger than {MAX_BYTES >> 20} MiB", "split it")
-        table = parquet.read_table(path)
-    except OSError as error:
-        raise TraceError(source, None, "", f"cannot be read: {error}", "check that it is whole") from None
-    except arrow.ArrowException as error:
-        problem = f"is no Parquet file that can be read: {error}"
-        raise TraceError(source, None, "", problem, "check that it is whole") from None
-    if table.num_rows > MAX_ROWS:
+        file = parquet.ParquetFile(path)
+    metadata = file.metadata
+    # What a few bytes may stand for is bounded before any of it is unpacked.
+    size = sum(metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    if metadata.num_rows > MAX_ROWS:
         raise TraceError(source, None, "", f"has more than {MAX_ROWS} rows", "split it")
-    columns = [str(name) for name in table.column_names]
+    if size > MAX_UNPACKED:
+        raise TraceError(source, None, "", f"unpacks to more than {MAX_UNPACKED >> 20} MiB", "split it")
+    columns = [str(name) for name in file.schema_arrow.names]
     _check_columns(columns, source)
 
     def rows() -> Iterator[tuple[int, Mapping[str, str]]]:
         line = 1
-        for batch in table.to_batches():
-            for row in batch.to_pylist():
-                line += 1
-                yield line, {name: _text(row[name]) for name in columns}
+        with _told(arrow, source):
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                for row in batch.to_pylist():
+                    line += 1
+                    yield line, {name: _text(row[name]) for name in columns}
 
     return Rows(source, tuple(columns), rows())
 
 
+@contextlib.contextmanager
+def _told(arrow: ModuleType, source: str) -> Iterator[None]:
+    """Errors of reading a Parquet file, as TraceError."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror or error}"
+        raise TraceError(source, None, "", problem, "check the path, and that the file is whole") from None
+    except (arrow.ArrowException, ValueError, OverflowError) as error:
+        problem = f"is no Parquet file that can be read: {error}"
+        raise TraceError(source, None, "", problem, "check that it is whole") from None
+
+
 def _text(value: object) -> str:
-    if value is None:
+    """A cell as CSV would have it. Missing whole numbers may come as NaN (pandas)."""
+    if value is None or value != value:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    if isinstance(value, float | Decimal):
+        # Without an exponent, and 60.0 as 60.
+        text = f"{Decimal(str(value)):f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
     return str(value)
 
 
-def write(path: Path, columns: Mapping[str, Sequence[Cell]]) -> None:
+def write(path: Path, columns: Mapping[str, Column]) -> None:
     """Write columns of equal length to a .csv or .parquet file, None as an empty cell. Raises TraceError."""
     source = str(path)
     try:
         if path.suffix == PARQUET:
             arrow, parquet = _arrow(source)
-            parquet.write_table(arrow.table({name: list(cells) for name, cells in columns.items()}), path)
+            made = {name: _array(arrow, column) for name, column in columns.items()}
+            parquet.write_table(arrow.table(made), path)
             return
         with path.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
+            cells = (
+                _decimals(item.cells) if item.kind is Kind.DECIMAL else item.cells
+                for item in columns.values()
+            )
+            writer.writerows(zip(*cells, strict=True))
     except OSError as error:
         problem = f"cannot be written: {error.strerror}"
         raise TraceError(source, None, "", problem, "check the path and its permissions") from None
+
+
+def _array(arrow: ModuleType, column: Column) -> Any:
+    """A column for Parquet. Its type does not depend on what is in it, not even where that is nothing."""
+    if column.kind is Kind.DECIMAL:
+        exact = [None if item is None else Decimal(item).scaleb(-PLACES) for item in column.cells]
+        return arrow.array(exact, type=arrow.decimal128(28, PLACES))
+    return arrow.array(column.cells, type=arrow.string() if column.kind is Kind.TEXT else arrow.int64())
+
+
+def _decimals(cells: Sequence[Cell]) -> Iterator[str | None]:
+    for item in cells:
+        yield None if item is None else decimal(int(item))
+
+
+def decimal(billionths: int) -> str:
+    """Billionths as a decimal number: 2500000000 is 2.5."""
+    whole, rest = divmod(abs(billionths), 10**PLACES)
+    text = f"{whole}.{rest:0{PLACES}}".rstrip("0").rstrip(".")
+    return f"-{text}" if billionths < 0 else text

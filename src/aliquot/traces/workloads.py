@@ -46,6 +46,15 @@ _WHOLE = re.compile(r"[0-9]{1,12}(\.0*)?")
 _DECIMAL = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?")
 _MOST = 10**10
 
+MILLI = 10**6
+"""Billionths of a thousandth."""
+
+_DECIMAL_COLUMNS = frozenset({"device_part", "cpu"})
+_TEXT_COLUMNS = frozenset(
+    {"name", "namespace", "device", "models", "queue", "preemptible"}
+    | {"topology", "topology_required", "topology_preferred"}
+)
+
 
 class _Row:
     def __init__(self, source: str, line: int, cells: Mapping[str, str]) -> None:
@@ -216,10 +225,10 @@ def write_workloads(path: Path, workloads: Iterable[Workload]) -> None:
             "pods": item.pods,
             "min_pods": item.minimum,
             "devices": item.devices,
-            "device_part": _decimal(item.part),
+            "device_part": item.part * MILLI,
             "device": item.device,
             "models": "|".join(item.models),
-            "cpu": _decimal(item.cpu),
+            "cpu": item.cpu * MILLI,
             "memory_mib": item.memory,
             "queue": item.queue,
             "priority": item.priority,
@@ -232,9 +241,10 @@ def write_workloads(path: Path, workloads: Iterable[Workload]) -> None:
         }
         for name, cell in cells.items():
             columns[name].append(cell)
-    tables.write(path, columns)
+    tables.write(path, {name: _column(name, cells) for name, cells in columns.items()})
 
 
-def _decimal(thousandths: int) -> str:
-    whole, rest = divmod(thousandths, 1000)
-    return f"{whole}.{rest:03}".rstrip("0").rstrip(".")
+def _column(name: str, cells: list[tables.Cell]) -> tables.Column:
+    if name in _DECIMAL_COLUMNS:
+        return tables.Column(tables.Kind.DECIMAL, cells)
+    return tables.Column(tables.Kind.TEXT if name in _TEXT_COLUMNS else tables.Kind.WHOLE, cells)
