@@ -101,9 +101,10 @@ def _read(name: str) -> str:
 
 def _title(results: Sequence[Result]) -> str:
     first = results[0]
-    nodes, devices = first.nodes, number_text(first.devices / UNIT)
     most = max(result.totals.submitted for result in results)
-    return f"{most:,} workloads on {nodes:,} nodes with {devices} devices"
+    counts = ((most, "workload"), (first.nodes, "node"), (first.devices // UNIT, "device"))
+    workloads, nodes, devices = (f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in counts)
+    return f"{workloads} on {nodes} with {devices}"
 
 
 def _facts(results: Sequence[Result], end: int) -> list[tuple[str, str]]:
