@@ -63,7 +63,7 @@ def _cells(name: str, result: Result) -> tuple[str, ...]:
         percent(totals.fragmented, totals.capacity),
         str(totals.evictions),
         str(totals.failures),
-        f"{Fraction(totals.cost, MICROS).__round__(2):.2f}" if priced else "",
+        f"{totals.cost / MICROS:.2f}" if priced else "",
         f"{totals.joules / 3.6e9:.3f}" if metered else "",
     )
 

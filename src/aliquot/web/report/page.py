@@ -91,7 +91,7 @@ def render(results: Mapping[str, Result]) -> str:
         waits=waiting.charts(groups),
         parts=parts,
         notes=_notes(every),
-        number=number_text,
+        bands=plots.MOST_BANDS,
     )
 
 

@@ -16,6 +16,9 @@ WIDTH, HEIGHT = 600, 200
 COLOURS = 8
 """Colours of the page's style for policies, 0 to 7, and then from the beginning."""
 
+MOST_BANDS = 3
+"""Ranges are drawn of no more curves than that, for they would hide the lines; the pointer tells them."""
+
 
 class Stroke(msgspec.Struct, frozen=True, kw_only=True):
     """A path. kind: the class of its style (line, dotted, area, band, wash); tone: that of its colour."""
@@ -99,7 +102,7 @@ def plot(
     frame = _Frame(end, top)
     strokes: list[Stroke] = []
     for layer, curve, _ in drawn:
-        if not layer.stacked and curve.low != curve.high:
+        if len(layers) <= MOST_BANDS and not layer.stacked and curve.low != curve.high:
             strokes.append(
                 Stroke(path=frame.band(curve.times, curve.low, curve.high), kind="band", tone=layer.tone)
             )

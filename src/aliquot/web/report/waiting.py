@@ -17,7 +17,9 @@ from aliquot.simulation.results import (
 from aliquot.web.report.plots import tone
 from aliquot.web.report.scales import Tick, wait_at, wait_ticks
 
-MOST_QUEUES = 16
+MOST_BARS = 48
+"""A chart has so many bars, or a few more; queues with fewer workloads are left out."""
+
 LONGEST = 10
 
 Group = Callable[[WorkloadResult], str]
@@ -57,10 +59,11 @@ def charts(groups: Mapping[str, Sequence[Result]]) -> tuple[Chart, ...]:
     sizes = _chart("By devices", groups, lambda item: item.size_class, ALL_SIZE_CLASSES)
     first = next(iter(groups.values()), ())
     counts = Counter(item.queue for result in first for item in result.workloads if item.queue)
-    queues = sorted(name for name, _ in counts.most_common(MOST_QUEUES))
+    most = max(4, MOST_BARS // max(1, len(groups)))
+    queues = sorted(name for name, _ in counts.most_common(most))
     if len(queues) < 2:
         return (sizes,)
-    title = "By queue" if len(counts) <= MOST_QUEUES else f"By queue, the {MOST_QUEUES} with most workloads"
+    title = "By queue" if len(counts) <= most else f"By queue, the {most} with most workloads"
     return (sizes, _chart(title, groups, lambda item: item.queue, queues))
 
 
