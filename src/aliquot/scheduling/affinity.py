@@ -6,12 +6,15 @@ k8s.io/component-helpers/scheduling/corev1.
 
 from collections.abc import Iterable, Mapping
 
+from msgspec.structs import replace
+
 from aliquot.dra.nodeselection import NODE_NAME_FIELD, NodeSelectorError, selects
 from aliquot.model.core import (
     Affinity,
     Node,
     NodeSelector,
     NodeSelectorRequirement,
+    Pod,
     PodSpec,
     Taint,
     Toleration,
@@ -113,6 +116,16 @@ def tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:
 def is_ready(node: Node) -> bool:
     """Whether the node is in working order, as far as it says."""
     return all(item.status == "True" for item in node.status.conditions if item.type == "Ready")
+
+
+def as_new(pod: Pod) -> Pod:
+    """The pod as its owner would make it again: on no node, and not tied to one by whoever placed it."""
+    spec = pod.spec
+    if not spec.node_name:
+        return pod
+    if named_node(required_nodes(spec.affinity)) == spec.node_name:
+        return replace(pod, spec=replace(spec, node_name="", affinity=None))
+    return replace(pod, spec=replace(spec, node_name=""))
 
 
 def node_fall(spec: PodSpec, node: Node) -> tuple[str, str] | None:

@@ -3,13 +3,11 @@
 from collections.abc import Collection, Iterable
 from functools import cached_property
 
-from msgspec.structs import replace
-
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.queues.amounts import Charge, total
-from aliquot.scheduling.affinity import named_node, required_nodes
+from aliquot.scheduling.affinity import as_new
 from aliquot.scheduling.claims import claim_keys, owned_by, pod_claims
 from aliquot.scheduling.cluster import Cluster
 from aliquot.scheduling.facts import PodFacts, PodTraits, claim_shape
@@ -155,11 +153,3 @@ def facts_of_running(pod: Pod, index: SnapshotIndex, memory: Memory) -> PodFacts
 def _alone(claim: ResourceClaim, pod: Pod) -> bool:
     """Whether the pod is the only one that the claim is reserved for, or ever will be."""
     return owned_by(claim, pod) or [item.uid for item in claim.status.reserved_for] == [pod.metadata.uid]
-
-
-def as_new(pod: Pod) -> Pod:
-    """The pod as its owner would make it again: on no node, and not tied to one by whoever placed it."""
-    spec = replace(pod.spec, node_name="")
-    if named_node(required_nodes(spec.affinity)) == pod.spec.node_name:
-        spec = replace(spec, affinity=None)
-    return replace(pod, spec=spec)

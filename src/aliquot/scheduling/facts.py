@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from aliquot.fractions.requests import GpuRequest, RequestProblem, gpu_request
-from aliquot.model.core import PLACEMENT_GATE, Pod
+from aliquot.model.core import PLACEMENT_GATE, Pod, PodSpec
 from aliquot.model.index import Remembered
 from aliquot.model.kinds import encode_json
 from aliquot.model.resource import AllocationResult, ConsumerReference, ResourceClaim
@@ -39,13 +39,15 @@ class PodTraits:
 
     @staticmethod
     def of(pod: Pod) -> "PodTraits":
-        spec = pod.spec
-        if spec.node_selector or spec.affinity is not None or spec.tolerations:
-            constraints = encode_json((spec.node_selector, required_nodes(spec.affinity), spec.tolerations))
-        else:
-            constraints = UNCONSTRAINED
         social = bool(affinity_terms(pod) or anti_affinity_terms(pod))
-        return PodTraits(Demand.of(pod), constraints, social, gpu_request(pod))
+        return PodTraits(Demand.of(pod), constraints_of(pod.spec), social, gpu_request(pod))
+
+
+def constraints_of(spec: PodSpec) -> bytes:
+    """A pod's node selector, required node affinity and tolerations, as bytes equal for equal ones."""
+    if spec.node_selector or spec.affinity is not None or spec.tolerations:
+        return encode_json((spec.node_selector, required_nodes(spec.affinity), spec.tolerations))
+    return UNCONSTRAINED
 
 
 @dataclass(frozen=True, slots=True)

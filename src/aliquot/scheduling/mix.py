@@ -7,15 +7,20 @@ is learnt from it is then the same from one decision to the next, and the same w
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec import structs
 
 from aliquot.fractions.requests import GpuRequest
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, Remembered, SnapshotIndex
 from aliquot.model.resource import ResourceClaim
+from aliquot.scheduling.affinity import as_new
 from aliquot.scheduling.claims import claim_keys
-from aliquot.scheduling.facts import PodTraits, claim_shape
+from aliquot.scheduling.facts import PodTraits, claim_shape, constraints_of
 from aliquot.scheduling.requests import CPU, MEMORY
+from aliquot.scheduling.served import HOSTNAME
 from aliquot.workloads.sources.source import GroupKey
 
 MEBIBYTE = 1 << 20
@@ -46,7 +51,7 @@ class Kind(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A pod of a breed with its claims: any stands for all, as far as devices and nodes go."""
+    """A pod of a breed, as new, with its claims: any stands for all, as far as devices and nodes go."""
 
     pod: Pod
     claims: tuple[ResourceClaim, ...]
@@ -84,8 +89,10 @@ class Mix:
         kinds: Counter[Kind] = Counter()
         without = 0
         for pod in pods:
-            example = Example(pod, claims_of(pod, index))
+            example = Example(_as_made(pod), claims_of(pod, index))
             traits = self._traits(pod)
+            if example.pod is not pod:
+                traits = replace(traits, constraints=constraints_of(example.pod.spec))
             breed = breed_of(traits, example.claims, self._claim_shapes)
             if breed is None:
                 without += 1
@@ -140,6 +147,16 @@ def breed_of(traits: PodTraits, claims: tuple[ResourceClaim, ...], claim_shapes:
         return None
     shapes = b"\n".join(sorted(claim_shape(claim, claim_shapes) for claim in claims))
     return Breed(traits.constraints, shapes, gpus)
+
+
+def _as_made(pod: Pod) -> Pod:
+    """The pod as it was before it was given a node, or pinned to one by host name."""
+    made = as_new(pod)
+    spec = made.spec
+    if HOSTNAME not in spec.node_selector:
+        return made
+    selector = {label: value for label, value in spec.node_selector.items() if label != HOSTNAME}
+    return structs.replace(made, spec=structs.replace(spec, node_selector=selector))
 
 
 def claims_of(pod: Pod, index: SnapshotIndex) -> tuple[ResourceClaim, ...]:

@@ -27,7 +27,7 @@ Numbers = Callable[[bytes, Pod], Sequence[int]]
 """The nodes that suit pods of such constraints by labels and taints."""
 
 _TIE = 1e-7
-"""Weight of best fit by CPU among nodes on which a pod without devices loses the same."""
+"""Weight of best fit by CPU, and of nodes without devices, where a pod without devices loses the same."""
 
 
 class Outlook:
@@ -111,7 +111,10 @@ class Outlook:
             if found is None:
                 found = known[state] = self._kept(state, demand)
             whole = table.whole[number].get(CPU, 0)
-            return found - _TIE * state.cpu / whole if whole else found
+            spare = state.cpu / whole if whole else 0.0
+            # Devices that nobody has asked for yet: somebody may.
+            unasked = not state.model and self._state.accelerators(number) > 0
+            return found - _TIE * (spare + unasked)
 
         return value
 

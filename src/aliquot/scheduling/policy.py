@@ -74,9 +74,10 @@ PLACEMENT = (
     Objective(goal=Goal.NOMINATED, weight=1e6),
     Objective(goal=Goal.PREFERRED_DOMAIN, weight=1e5),
     Objective(goal=Goal.IDLE_NOW, weight=1e3),
-    Objective(goal=Goal.LEAST_FRAGMENTATION, weight=1.0),
+    Objective(goal=Goal.EXPECTED_CAPACITY, weight=1.0),
 )
-"""Aliquot's own choice: close together, then without waiting, then where least is left over."""
+"""Aliquot's own choice: close together, then without waiting, then where the cluster loses least of what it
+can be expected to hold."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -42,7 +42,7 @@ from aliquot.model.resource import (
     ResourceClaimSpec,
 )
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.crews import as_new
+from aliquot.scheduling.affinity import as_new
 from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.simulation.workload import WHOLE_DEVICE, Workload
 from aliquot.workloads import labels
