@@ -208,10 +208,6 @@ def _side_by_side(
     context = multiprocessing.get_context("fork")
     todo: Any = context.Queue()
     told: Any = context.Queue()
-    for number in range(len(runs)):
-        todo.put(number)
-    for _ in range(processes):
-        todo.put(None)
     workers: list[BaseProcess] = []
     stop = _Stop()
     ended: dict[int, Ended] = {}
@@ -219,6 +215,8 @@ def _side_by_side(
         with stop.on_interrupt():
             for _ in range(min(processes, len(runs))):
                 workers.append(_worker(context, beginning, runs, folder, form, todo, told))
+            for number in (*range(len(runs)), *(None for _ in workers)):
+                todo.put(number)
             for message in _messages(told, workers, stop):
                 tell(message)
                 if isinstance(message, Ended):
@@ -264,9 +262,15 @@ def _work(
     parent: int,
 ) -> None:
     stop = _Stop(parent)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop.ask)
-    while not stop.asked and (number := todo.get()) is not None:
+    signal.signal(signal.SIGINT, stop.ask)
+    signal.signal(signal.SIGTERM, stop.ask)
+    while not stop.asked:
+        try:
+            number = todo.get(timeout=LISTEN_SECONDS)
+        except Empty:
+            continue
+        if number is None:
+            break
         run = runs[number]
         told.put(perform(number, run, beginning, folder / run.name, form, told.put, stop))
     if stop.orphaned:

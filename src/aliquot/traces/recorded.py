@@ -10,6 +10,7 @@ from aliquot.model.index import live
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.simulation.adoption import adopt
 from aliquot.simulation.objects import undecided
@@ -41,9 +42,9 @@ class _Seen(msgspec.Struct):
 
 
 def read_journal(path: Path) -> Past:
-    """The workloads of a journal. Each comes when it was created, as it was first seen, and runs for as long
-    as it held its places until it was gone; what is there at the end runs for ever. Raises TraceError,
-    JournalError."""
+    """The workloads of a journal. Each comes when it was created, as it was first seen, and runs from when it
+    was placed until the first record from which it is gone; what is there at the end runs for ever. Raises
+    TraceError, JournalError."""
     with Journal.open(path, read_only=True) as journal:
         infos = journal.records(limit=MAX_RECORDS)
         if not infos:
@@ -61,6 +62,7 @@ def read_journal(path: Path) -> Past:
             time = record.time
             snapshot = record.snapshot
             _follow(snapshot, time, start, record.policy, seen)
+            _note_placed(record.plan, time, seen)
             for item in snapshot.objects():
                 if isinstance(item, Pod):
                     background[item.key] = item
@@ -109,12 +111,22 @@ def _follow(
         known.gone = None
         if known.began is None and workload.started is not None:
             known.began = time + timedelta(seconds=workload.started)
+        same = len(workload.amounts) == len(known.workload.amounts)
+        if same and workload.started is not None and known.workload.started is None:
             # Only what it was given tells which part of a device it needs.
-            if len(workload.amounts) == len(known.workload.amounts):
-                known.workload = msgspec.structs.replace(known.workload, amounts=workload.amounts)
+            known.workload = msgspec.structs.replace(known.workload, amounts=workload.amounts)
     for key, known in seen.items():
         if key not in present and known.gone is None:
             known.gone = time
+
+
+def _note_placed(plan: Plan, time: datetime, seen: dict[tuple[str, str, str], _Seen]) -> None:
+    """A workload begins when it is placed; the next record may come long after that, or never."""
+    for decision in plan.decisions:
+        ref = decision.workload
+        known = seen.get((ref.namespace, ref.name, ref.kind))
+        if known is not None and known.began is None and decision.placements:
+            known.began = time
 
 
 def _waiting(workload: Workload) -> Workload:
