@@ -1,8 +1,9 @@
 """What-if: what a change does to a scenario, and to what comes of it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from aliquot.catalog.fleet import expand, parse_fleet
 from aliquot.cel.quantity import Quantity
@@ -28,7 +29,7 @@ from aliquot.simulation.changes import (
 )
 from aliquot.simulation.comparing import METRICS, Comparison, Effect
 from aliquot.simulation.conditions import ConditionError, parse
-from aliquot.simulation.results import Cause
+from aliquot.simulation.results import Cause, Outcome
 from aliquot.simulation.settings import Settings
 from aliquot.simulation.workload import Workload
 
@@ -258,3 +259,24 @@ def test_a_condition_on_a_workload_that_is_not_there_is_told() -> None:
     found = difference(scenario(job("one")))
     with pytest.raises(ConditionError, match="there is no workload team/x"):
         parse("start.team/x>0").holds(found)
+
+
+def test_pods_on_their_way_out_free_what_they_hold() -> None:
+    simulation = begin(scenario(job("one", run_seconds=None), job("next", at=60), count=1))
+    while simulation.now < 60:
+        simulation.step()
+    snapshot = simulation.world.cluster.snapshot()
+    gone = START + timedelta(seconds=100)
+    leaving = replace(
+        snapshot,
+        pods=tuple(
+            replace(pod, metadata=replace(pod.metadata, deletion_timestamp=gone))
+            if pod.name == "one"
+            else pod
+            for pod in snapshot.pods
+        ),
+    )
+    settings = Settings(start=START + timedelta(seconds=60), until=HOUR, sample_seconds=0)
+    found = {item.name: item for item in simulated(Scenario(snapshot=leaving, settings=settings)).workloads}
+    assert found["next"].placed == 40
+    assert (found["one"].outcome, found["one"].finished) == (Outcome.FINISHED, 0)

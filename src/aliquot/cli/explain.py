@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from aliquot.cli import queue_story, story, workload_names
+from aliquot.cli import expected, queue_story, story, workload_names
 from aliquot.cli.cluster import Target, snapshot, target_options
 from aliquot.cli.controller import JOURNAL
 from aliquot.cli.failures import Failure
@@ -47,9 +47,16 @@ _QUEUES = ("queue", "queues", "aq")
     default=None,
     help="The controller's journal; beside the kubeconfig or in .aliquot if left out.",
 )
+@expected.expect_options
 @target_options
 def explain(
-    what: str, namespace: str, output: str, journal_file: Path | None, kubeconfig: str, context: str
+    what: str,
+    namespace: str,
+    output: str,
+    journal_file: Path | None,
+    expect: bool,
+    kubeconfig: str,
+    context: str,
 ) -> int:
     """Explain one workload (job/NAME, pod/NAME, lws/NAME, pytorchjob/NAME ...) or a queue (queue/NAME).
 
@@ -68,7 +75,7 @@ def explain(
         raise Failure(f"there is nothing to explain of kind {error.kind!r}; {error.fix}") from None
     namespace = namespace or target.connection().namespace or "default"
     now = datetime.now(UTC)
-    told = _tell(target, wanted, namespace, now, journal_file)
+    told = _tell(target, wanted, namespace, now, journal_file, expect=expect)
     if output == "text":
         text = story.lines(told, now)
         for line in story.coloured_lines(text) if coloured() else text:
@@ -98,7 +105,13 @@ def _queue(target: Target, name: str, output: str) -> int:
 
 
 def _tell(
-    target: Target, wanted: Named, namespace: str, now: datetime, journal_file: Path | None
+    target: Target,
+    wanted: Named,
+    namespace: str,
+    now: datetime,
+    journal_file: Path | None,
+    *,
+    expect: bool,
 ) -> story.Story:
     policy = Policy()
     seen = asyncio.run(snapshot(target))
@@ -117,7 +130,11 @@ def _tell(
         return story.story(report, history[-1].decision.workload, (), history)
     listener = story.Listener(ref)
     decide(seen, policy, now, observer=listener)
-    return story.story(report, ref, listener.facts, history)
+    starts = None
+    if expect and found[0].status is Status.WAITING:
+        journal = journal_file or journal_beside(target)
+        starts = expected.of(expected.look_ahead(seen, policy, now, journal), ref)
+    return story.story(report, ref, listener.facts, history, starts)
 
 
 def _missing(report: Report, wanted: Named, namespace: str) -> str:

@@ -14,6 +14,7 @@ from aliquot.cli import (
     cluster,
     cluster_input,
     defragmenting,
+    expected,
     openb_input,
     planning,
     snapshot,
@@ -21,6 +22,7 @@ from aliquot.cli import (
     whatif,
 )
 from aliquot.cli.cluster import target_options
+from aliquot.cli.explain import journal_beside
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
 from aliquot.cli.output import note, write, write_document
@@ -32,6 +34,7 @@ from aliquot.scheduling.decide import decide
 from aliquot.scheduling.defragmentation import Budget
 from aliquot.scheduling.policy import Policy
 from aliquot.simulation.changes import Scenario
+from aliquot.simulation.expecting import Terms
 from aliquot.simulation.settings import Settings
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -62,12 +65,15 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Plan for the cluster as it is, or for a saved snapshot; manifests of -f come on top of it.",
 )
 @whatif.whatif_options
+@expected.expect_options
+@expected.journal_option
 @click.option(
     "--ahead",
     default="24h",
     show_default=True,
     metavar="DURATION",
-    help="With --change: how far ahead to simulate; 0 looks at the next decision only.",
+    help="With --change and --expect: how far ahead to simulate; with --change 0 looks at the next decision "
+    "only.",
 )
 @click.option(
     "-o", "--output", type=click.Choice(["table", "wide", "json", "yaml"]), default="table", show_default=True
@@ -102,6 +108,8 @@ def plan(
     origin: str,
     change_texts: tuple[str, ...],
     fail_on: tuple[str, ...],
+    expect: bool,
+    journal_file: Path | None,
     ahead: str,
     output: str,
     strict_fifo: bool,
@@ -120,7 +128,8 @@ def plan(
 
     With --change, or with --from and manifests, both the cluster as it is and as it would be are simulated
     ahead by what is known of run times, and the difference is shown: who starts earlier or later, who has to
-    leave, what it does to use, energy and cost. docs/what-if.md has examples.
+    leave, what it does to use, energy and cost. With --expect every workload that waits has a range for its
+    start. docs/what-if.md has examples.
     """
     names = (*files, *more)
     if not origin and not openb:
@@ -148,8 +157,9 @@ def plan(
             )
     policy = replace(seen.policy, strict_fifo=True) if strict_fifo else seen.policy
     if change_texts or (origin and names):
-        if defragment:
-            raise Failure("--defragment: does not go with --change; leave one out")
+        if defragment or expect:
+            option = "--defragment" if defragment else "--expect"
+            raise Failure(f"{option}: does not go with --change; leave one out")
         settings = Settings(start=seen.time, until=whatif.seconds(ahead, "--ahead"), sample_seconds=0)
         base = Scenario(snapshot=seen.snapshot, policy=policy, settings=settings)
         submitted = names if origin else ()
@@ -157,7 +167,14 @@ def plan(
     if defragment:
         limits = Budget(moves=budget, device_seconds=lost_work)
         return _defragment(seen.snapshot, policy, seen.time, limits, output)
-    return _show(seen.snapshot, policy, seen.time, output, listed=openb is None or output == "wide")
+    starts = None
+    if expect:
+        terms = Terms(ahead=max(1, whatif.seconds(ahead, "--ahead")))
+        journal = journal_file
+        if journal is None and origin == "live":
+            journal = journal_beside(cluster.Target(kubeconfig, context))
+        starts = expected.look_ahead(seen.snapshot, policy, seen.time, journal, terms)
+    return _show(seen.snapshot, policy, seen.time, output, starts, listed=openb is None or output == "wide")
 
 
 def _origin(origin: str, at: str, target: cluster.Target) -> snapshot_files.Saved:
@@ -185,7 +202,15 @@ def _read(names: tuple[str, ...], openb: tuple[Path, Path] | None, now: datetime
     return read.snapshot
 
 
-def _show(seen: Snapshot, policy: Policy, now: datetime, output: str, *, listed: bool) -> int:
+def _show(
+    seen: Snapshot,
+    policy: Policy,
+    now: datetime,
+    output: str,
+    starts: expected.Expected | None,
+    *,
+    listed: bool,
+) -> int:
     pending = sum(1 for pod in seen.pods if not pod.spec.node_name and not pod.finished)
     with _progress(f"Deciding about {pending} pods on {len(seen.nodes)} nodes"):
         made = decide(seen, policy, now)
@@ -194,10 +219,10 @@ def _show(seen: Snapshot, policy: Policy, now: datetime, output: str, *, listed:
         summary = planning.summarize(before, after)
         leaving = before.evictions(now)
     if output in ("json", "yaml"):
-        write_document(planning.plan_document(before, summary, leaving), output)
+        write_document(planning.plan_document(before, summary, leaving, starts), output)
     else:
         if listed and made.decisions:
-            write(planning.plan_table(before), output)
+            write(planning.plan_table(before, starts), output)
             click.echo()
         if leaving:
             write(planning.eviction_table(leaving), output)

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from aliquot.cli import expected
+from aliquot.cli.expected import Expected
 from aliquot.cli.output import API_VERSION, Column, Row, Table
 from aliquot.cli.tables import joined, reference
 from aliquot.dra.fleet import Fleet
@@ -126,30 +128,31 @@ _COLUMNS = (
     Column(title="MESSAGE", key="message", wide=True),
     Column(title="FIX", key="fix", wide=True),
 )
+_STARTS = Column(title="STARTS IN", key="startsIn")
 
 
-def plan_table(report: Report) -> Table:
-    """One row for each decision, in the order of the plan."""
+def plan_table(report: Report, starts: Expected | None = None) -> Table:
+    """One row for each decision, in the order of the plan. starts: of what waits, for one more column."""
     index = SnapshotIndex.of(report.snapshot)
     pods = {pod.key: pod for pod in report.snapshot.pods}
     return Table(
         kind="Plan",
-        columns=_COLUMNS,
+        columns=_COLUMNS if starts is None else (*_COLUMNS[:6], _STARTS, *_COLUMNS[6:]),
         rows=tuple(
-            _row(decision, _devices(decision, report.fleet, index, pods))
+            _row(decision, _devices(decision, report.fleet, index, pods), starts)
             for decision in report.plan.decisions
         ),
     )
 
 
-def _row(decision: Decision, devices: Fraction) -> Row:
+def _row(decision: Decision, devices: Fraction, starts: Expected | None) -> Row:
     verdict = decision.verdict
     outcome, text = told(decision)
     workload = decision.workload
     name = workload_name(workload)
     nodes = nodes_of(decision)
     shown = [f"{node} (x{count})" if count > 1 else node for node, count in nodes.items()]
-    cells = (
+    cells: tuple[str, ...] = (
         workload.namespace,
         name,
         decision.queue,
@@ -161,7 +164,10 @@ def _row(decision: Decision, devices: Fraction) -> Row:
         text,
         fix_sentence(verdict.fix) if verdict is not None and verdict.fix is not None else NONE,
     )
-    return Row(cells=cells, item=_item(decision, outcome), name=name)
+    if starts is not None:
+        found = expected.of(starts, workload) if verdict is not None else None
+        cells = (*cells[:6], expected.cell(found), *cells[6:])
+    return Row(cells=cells, item=_item(decision, outcome, starts), name=name)
 
 
 def _devices(decision: Decision, fleet: Fleet, index: SnapshotIndex, pods: Mapping[Key, Pod]) -> Fraction:
@@ -181,9 +187,9 @@ def _devices(decision: Decision, fleet: Fleet, index: SnapshotIndex, pods: Mappi
     return found
 
 
-def _item(decision: Decision, outcome: str) -> dict[str, Any]:
+def _item(decision: Decision, outcome: str, starts: Expected | None = None) -> dict[str, Any]:
     verdict = decision.verdict
-    return {
+    found: dict[str, Any] = {
         "id": decision.id,
         "workload": reference(decision.workload),
         "queue": decision.queue,
@@ -211,6 +217,10 @@ def _item(decision: Decision, outcome: str) -> dict[str, Any]:
         "verdict": plain(verdict) if verdict is not None else None,
         "message": sentence(verdict) if verdict is not None else "",
     }
+    if starts is not None:
+        waits = expected.of(starts, decision.workload) if verdict is not None else None
+        found["expectedStart"] = expected.document(waits)
+    return found
 
 
 _EVICTION_COLUMNS = (
@@ -268,12 +278,14 @@ def _eviction(item: Eviction) -> dict[str, Any]:
     }
 
 
-def plan_document(report: Report, summary: Summary, leaving: Sequence[Eviction]) -> dict[str, Any]:
+def plan_document(
+    report: Report, summary: Summary, leaving: Sequence[Eviction], starts: Expected | None = None
+) -> dict[str, Any]:
     """The plan for programs."""
     return {
         "apiVersion": API_VERSION,
         "kind": "Plan",
         "summary": summary_document(summary),
-        "items": [_item(decision, told(decision)[0]) for decision in report.plan.decisions],
+        "items": [_item(decision, told(decision)[0], starts) for decision in report.plan.decisions],
         "evictions": [_eviction(item) for item in leaving],
     }

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import msgspec
 
+from aliquot.cli import expected
 from aliquot.cli.output import API_VERSION
 from aliquot.cli.tables import reference
 from aliquot.inventory import amounts
@@ -22,6 +23,7 @@ from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Fact
 from aliquot.scheduling.plan import Decision
 from aliquot.scheduling.wording import paragraph, sentence
+from aliquot.simulation.expecting import Range
 from aliquot.store.entries import Entry
 
 WIDTH = 80
@@ -59,10 +61,17 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeFact, ...]
     history: tuple[Entry, ...]
     behind: int = 0
+    starts: Range | None = None
 
 
-def story(report: Report, ref: ObjectRef, nodes: Sequence[NodeFact], history: tuple[Entry, ...]) -> Story:
-    """What a report and the journal know of a workload."""
+def story(
+    report: Report,
+    ref: ObjectRef,
+    nodes: Sequence[NodeFact],
+    history: tuple[Entry, ...],
+    starts: Range | None = None,
+) -> Story:
+    """What a report and the journal know of a workload. starts: when it is expected to, if that was asked."""
     state = next((item for item in report.workloads.workloads if item.ref == ref), None)
     held = tuple(
         (device, part, holder)
@@ -72,7 +81,9 @@ def story(report: Report, ref: ObjectRef, nodes: Sequence[NodeFact], history: tu
         if state is not None and (holder.workload == ref or holder.claim in state.claims)
     )
     behind = sum(1 for item in report.workloads.waiting() if state is not None and item.queue == state.queue)
-    return Story(ref=ref, state=state, held=held, nodes=tuple(nodes), history=history, behind=behind)
+    return Story(
+        ref=ref, state=state, held=held, nodes=tuple(nodes), history=history, behind=behind, starts=starts
+    )
 
 
 def document(told_story: Story) -> dict[str, Any]:
@@ -103,6 +114,7 @@ def document(told_story: Story) -> dict[str, Any]:
         "nodesFallen": [
             {"pod": pod, "node": node, "fact": plain(fact)} for pod, node, fact in told_story.nodes
         ],
+        "expectedStart": expected.document(told_story.starts),
         "devices": [
             {
                 "node": device.board.node,
@@ -186,6 +198,8 @@ def _headline(state: WorkloadState) -> str:
 
 def _facts(told_story: Story, state: WorkloadState, now: datetime) -> Iterable[str]:
     pairs = [("queue", state.queue or "none (its namespace is not managed)")]
+    if told_story.starts is not None:
+        pairs.append(("starts", expected.sentence(told_story.starts)))
     if state.position:
         pairs.append(("position", f"{state.position} of {told_story.behind} in its queue"))
     pairs += [

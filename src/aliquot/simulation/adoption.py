@@ -40,19 +40,44 @@ def adopt(
     """The workloads of a cluster, of which something runs or waits, in no particular order.
 
     start: the moment of virtual time 0. run_time: how long each runs in all; one that has run for longer
-    already is taken to run for ever. What is neither decided by Aliquot nor counted in a queue (pods without
-    devices that the scheduler has placed) is part of the cluster and no workload.
+    already is taken to run for ever. Pods on their way out are workloads that end with that. What is neither
+    decided by Aliquot nor counted in a queue (pods without devices that the scheduler has placed) is part of
+    the cluster and no workload.
     """
     session = opened(snapshot, policy or Policy(), start)
     index = session.state.index
     waiting = list(session.crews.waiting.values())
     known = {id(crew) for crew in waiting}
     running = [crew for crew in session.crews.running() if id(crew) not in known]
-    return [
+    found = [
         _workload(crew, session, index, start, run_time)
         for crew in (*waiting, *running)
         if _members(crew) and crew.gang.members
     ]
+    taken = {item.key for workload in found for item in workload.objects if isinstance(item, Pod)}
+    return found + [
+        _departing(pod, index, start)
+        for pod in snapshot.pods
+        if pod.metadata.deletion_timestamp is not None and pod.spec.node_name and pod.key not in taken
+    ]
+
+
+def _departing(pod: Pod, index: SnapshotIndex, start: datetime) -> Workload:
+    """A pod that is being deleted and belongs to nothing else: it holds what it has until it is gone."""
+    created = pod.metadata.creation_timestamp or start
+    begun = pod.status.start_time or created
+    claims = (index.claims.get(key) for key in claim_keys(pod))
+    return Workload(
+        kind="Pod",
+        namespace=pod.namespace,
+        name=pod.name,
+        submitted=min(0, (created - start) // _SECOND),
+        run_seconds=None,
+        devices=0,
+        objects=(pod, *(claim for claim in claims if claim is not None and owned_by(claim, pod))),
+        amounts=(0,),
+        started=min(0, (begun - start) // _SECOND),
+    )
 
 
 def _members(crew: Crew) -> list[Member]:

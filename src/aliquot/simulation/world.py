@@ -103,6 +103,13 @@ class World:
                 self.agenda.add(
                     self.now + self._delay(standing, member), PodStarts(standing.number, item.name)
                 )
+        if not standing.count(Phase.WAITING, Phase.STARTING, Phase.RUNNING):
+            # All of it is on its way out, and nothing takes its place.
+            standing.placed = standing.started = min(self.now, workload.started or self.now)
+            standing.finished, standing.queued_since = self.now, None
+            self.meter.finished(workload, standing)
+            return
+        standing.promised = self._promised(workload, standing)
         standing.wait(workload, self.now)
         if standing.placed is not None:
             standing.placed = workload.started if workload.started is not None else self.now
@@ -112,6 +119,16 @@ class World:
                 # What it says of its start-up was part of the time that it has run already.
                 standing.ready = self.now
         self._work(workload, standing)
+
+    def _promised(self, workload: Workload, standing: Standing) -> bool:
+        """Whether pods of it that wait say that room was promised to them."""
+        pods = (self.cluster.pods.get((workload.namespace, name)) for name in standing.members)
+        return any(
+            item.type == PLACED and item.reason == Reason.ROOM_PROMISED.value
+            for pod in pods
+            if pod is not None and not pod.spec.node_name
+            for item in pod.status.conditions
+        )
 
     def _settle(self, workload: Workload, standing: Standing, member: Member) -> None:
         """Count a pod on its node."""

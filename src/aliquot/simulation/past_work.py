@@ -1,0 +1,217 @@
+"""What is known of how long workloads run: by what they say, and by how long those before them ran."""
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+from msgspec.structs import replace
+
+from aliquot.model.core import Pod
+from aliquot.model.resource import ResourceClaim
+from aliquot.model.snapshot import Snapshot
+from aliquot.model.workloads import Job
+from aliquot.queues.amounts import UNIT
+from aliquot.scheduling.holdings import WHOLE_DEVICES
+from aliquot.scheduling.requests import CPU, MEMORY, pod_requests
+from aliquot.simulation.workload import WHOLE_DEVICE, Workload
+from aliquot.workloads import labels
+from aliquot.workloads.settings import seconds
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """A workload that came before, as far as it is known.
+
+    submitted: seconds before now, 0 or less; run_seconds: how long it ran, None while it has not ended;
+    worked_seconds: how long it has run so far then, 0 for one that waits.
+    """
+
+    workload: Workload
+    submitted: int
+    run_seconds: int | None = None
+    worked_seconds: int = 0
+
+
+class Hint(msgspec.Struct, frozen=True):
+    """What a workload says of its run time: how long it expects to run, and how long it may at most."""
+
+    said: int | None = None
+    most: int | None = None
+
+
+class Spread:
+    """How long things last, from some that have ended and some of which only is known that they last longer.
+
+    The product-limit estimate (Kaplan and Meier, JASA 53, 1958): what has not ended yet counts as at risk up
+    to now, so that long ones are not overlooked just because none of them has ended. Past the longest it goes
+    on with the mean rate up to there, up to `FURTHEST` times as long.
+
+    >>> # ended after 10 and 30, one still there after 20: of three a third is gone at 10, the rest at 30
+    """
+
+    FURTHEST = 10
+
+    def __init__(self, ended: Iterable[float], going: Iterable[float] = ()) -> None:
+        times = sorted([(value, True) for value in ended] + [(value, False) for value in going])
+        self.ended = sum(1 for _, over in times if over)
+        self._longest = times[-1][0] if times else 0.0
+        self._steps: list[tuple[float, float]] = []
+        left = 1.0
+        for place, (value, over) in enumerate(times):
+            if over:
+                left *= 1 - 1 / (len(times) - place)
+                self._steps.append((value, left))
+
+    def _left(self, value: float) -> float:
+        """Which part lasts longer than this."""
+        found = 1.0
+        for time, left in self._steps:
+            if time > value:
+                break
+            found = left
+        return found
+
+    def at(self, after: float, point: float) -> float:
+        """How long one lasts in all that has lasted `after`, at a point from 0 (short) to below 1 (long)."""
+        remain = self._left(after)
+        if remain <= 0 or not self._steps:
+            return after * (1 + point)
+        wanted = remain * (1 - point)
+        for time, left in self._steps:
+            if left <= wanted and time > after:
+                return time
+        end = max(self._longest, after)
+        last = self._steps[-1][1]
+        further = end * math.log(wanted) / math.log(last) if 0 < last < 1 else end * (1 + point)
+        return min(max(further, after), end * self.FURTHEST)
+
+
+class RunTimes:
+    """What is known of the run times of workloads.
+
+    Like workloads are those with as many pods and devices in the same queue; where fewer than `least` of them
+    have ended, those with as many devices in all in any queue, then all. guess: by what part the run time
+    that a workload says may be wrong, either way, until as many have ended that said theirs.
+    """
+
+    def __init__(self, history: Iterable[Past] = (), least: int = 5, guess: float = 0.25) -> None:
+        self._least = least
+        self._guess = guess
+        ended: dict[tuple[object, ...], list[float]] = {}
+        going: dict[tuple[object, ...], list[float]] = {}
+        ratios: tuple[list[float], list[float]] = ([], [])
+        for past in history:
+            value = past.worked_seconds if past.run_seconds is None else past.run_seconds
+            if value <= 0:
+                continue
+            side = going if past.run_seconds is None else ended
+            for likeness in _likenesses(past.workload):
+                side.setdefault(likeness, []).append(value)
+            said = past.workload.expected_seconds
+            if said:
+                ratios[past.run_seconds is None].append(value / said)
+        self._by = {likeness: Spread(found, going.get(likeness, ())) for likeness, found in ended.items()}
+        self._ratios = Spread(*ratios)
+
+    def like(self, workload: Workload) -> Spread | None:
+        """How long like workloads run; None where nothing is known."""
+        found: Spread | None = None
+        for likeness in _likenesses(workload):
+            found = self._by.get(likeness, found)
+            if found is not None and found.ended >= self._least:
+                return found
+        return found
+
+    def at(self, workload: Workload, hint: Hint, point: float) -> int | None:
+        """How long the workload runs in all; None where nothing is known of it.
+
+        point: 0 to below 1, from a short run time to a long one of those that are possible still, now that it
+        has worked for as long as it has.
+        """
+        worked, most = workload.worked_seconds, hint.most
+        if hint.said is not None:
+            found = self._told(hint.said, worked, point)
+        elif (like := self.like(workload)) is not None:
+            found = round(like.at(worked, point))
+        elif most is not None:
+            found = round(worked + (most - worked) * point)
+        else:
+            return None
+        return max(worked + 1, found if most is None else min(found, most))
+
+    def _told(self, said: int, worked: int, point: float) -> int:
+        if self._ratios.ended >= self._least:
+            return round(said * self._ratios.at(worked / said, point))
+        guess = self._guess
+        least = max(worked + 1, round(said * (1 - guess)))
+        most = max(round(said * (1 + guess)), round(worked * (1 + guess / 2)), least)
+        return round(least + (most - least) * point)
+
+
+def _likenesses(workload: Workload) -> tuple[tuple[object, ...], ...]:
+    return (
+        (workload.queue, workload.pods, workload.devices_of_pod),
+        (workload.devices_of_all,),
+        (),
+    )
+
+
+def hints(workloads: Iterable[Workload], snapshot: Snapshot) -> list[Hint]:
+    """What each workload says, on its pods or on its Job."""
+    jobs = {job.key: job for job in snapshot.jobs}
+    return [_hint(item, jobs.get(item.key) if item.kind == "Job" else None) for item in workloads]
+
+
+def _hint(workload: Workload, job: Job | None) -> Hint:
+    pods = [item for item in workload.objects if isinstance(item, Pod)]
+    if not pods:
+        return Hint(said=workload.expected_seconds)
+    texts = [pod.metadata.annotations.get(labels.EXPECTED_SECONDS) for pod in pods]
+    most = [pod.spec.active_deadline_seconds for pod in pods]
+    if job is not None:
+        texts.append(job.metadata.annotations.get(labels.EXPECTED_SECONDS))
+        most.append(job.spec.active_deadline_seconds)
+    said = [found for found in (seconds(text) for text in texts) if found is not None and found > 0]
+    bounds = [found for found in most if found is not None and found > 0]
+    return Hint(said=said[0] if said else None, most=min(bounds) if bounds else None)
+
+
+def another(workload: Workload, name: str, submitted: int, run_seconds: int | None) -> Workload:
+    """A workload like this one that comes later; of one made of objects, equal pods that ask for as much."""
+    found = _plain(workload) if workload.objects else workload
+    return replace(
+        found,
+        kind="",
+        name=name,
+        submitted=submitted,
+        run_seconds=run_seconds,
+        objects=(),
+        amounts=(),
+        worked_seconds=0,
+        started=None,
+    )
+
+
+def _plain(workload: Workload) -> Workload:
+    """What a table of workloads would say of a workload that was made of objects."""
+    pods = [item for item in workload.objects if isinstance(item, Pod)]
+    claims = [item for item in workload.objects if isinstance(item, ResourceClaim)]
+    asked = [request.exactly for claim in claims for request in claim.spec.devices.requests]
+    exact = [item for item in asked if item is not None]
+    requests = pod_requests(pods[0].spec) if pods else {}
+    if exact:
+        device = exact[0].device_class_name
+        devices = -(-sum(max(1, item.count or 1) for item in exact) // max(1, len(pods)))
+    else:
+        device = next((name for name in sorted(requests) if WHOLE_DEVICES.match(name)), "")
+        devices = -(-workload.devices_of_pod // UNIT)
+    part = WHOLE_DEVICE
+    if devices and workload.devices_of_pod < devices * UNIT:
+        part = max(1, workload.devices_of_pod * WHOLE_DEVICE // (devices * UNIT))
+    return replace(
+        workload,
+        devices=devices,
+        part=part,
+        device=device,
+        cpu=requests.get(CPU, 0),
+        memory=requests.get(MEMORY, 0) >> 20,
+    )
