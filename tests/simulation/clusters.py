@@ -12,7 +12,7 @@ apiVersion: aliquot.dev/v1alpha1
 kind: Fleet
 metadata: {name: small}
 nodes:
-  - {count: NODES, type: dgx-h100 FORM}
+  - {count: NODES, type: dgx-h100, labels: {aliquot.dev/spot: "true"} FORM}
 """
 
 

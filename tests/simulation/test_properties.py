@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.simulation.clusters import cluster, queue, workload
 
+from aliquot.model.core import Node
 from aliquot.model.kinds import decode, encode_json
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.amounts import UNIT
@@ -46,7 +47,13 @@ choices = st.builds(
     pod_start_seconds=st.sampled_from((0, 20)),
     grace_seconds=st.sampled_from((0, 30)),
     until=st.sampled_from((1500, 20_000)),
-    failures=st.sampled_from((Failures(), Failures(node_hours=4, device_hours=20, node_repair_seconds=600))),
+    failures=st.sampled_from(
+        (
+            Failures(),
+            Failures(node_hours=4, device_hours=20, node_repair_seconds=600),
+            Failures(spot_hours=1, spot_return_seconds=900, spot_warning_seconds=45),
+        )
+    ),
 )
 
 
@@ -117,6 +124,56 @@ def test_every_workload_ends_or_runs_or_waits_and_no_device_is_held_twice(
 ) -> None:
     simulation = Simulation.of(cluster(2, form, *QUEUES), workloads(drawn), chosen)
     conserved(simulation.run(check), len(drawn))
+
+
+class Account:
+    """Device-seconds as the objects of the cluster tell them, counted up to every moment that time moves."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.held = self.idle = self.broken = self.on_broken = 0
+        self._simulation = simulation
+        self._tick = simulation.world.meter.tick
+        simulation.world.meter.tick = self._count  # type: ignore[method-assign]
+
+    def _count(self, now: int) -> None:
+        passed = now - self._simulation.now
+        snapshot = self._simulation.world.cluster.snapshot()
+        on_nodes = held(snapshot)
+        for node in snapshot.nodes:
+            devices = in_order_of(node, snapshot)
+            self.broken += (8 - devices) * passed
+            if devices:
+                self.held += on_nodes.get(node.name, 0) * passed
+                self.idle += (devices - on_nodes.get(node.name, 0)) * passed
+            else:
+                self.on_broken += on_nodes.get(node.name, 0)
+        self._tick(now)
+
+
+def in_order_of(node: Node, snapshot: Snapshot) -> int:
+    """The devices of a node that are in order, of eight."""
+    if any(item.type == "Ready" and item.status != "True" for item in node.status.conditions):
+        return 0
+    slices = [item for item in snapshot.resource_slices if item.spec.node_name == node.name]
+    if not slices:
+        return int(node.status.allocatable["nvidia.com/gpu"].value())
+    return sum(1 for item in slices for device in item.spec.devices if not device.taints)
+
+
+@pytest.mark.parametrize("form", ["plugin", "claims"])
+@given(drawn=jobs, chosen=choices)
+@settings(max_examples=15, deadline=None)
+def test_every_second_of_every_device_is_held_idle_or_out_of_order(
+    form: str, drawn: list[dict[str, Any]], chosen: Settings
+) -> None:
+    simulation = Simulation.of(cluster(2, form, *QUEUES), workloads(drawn), chosen)
+    account = Account(simulation)
+    result = simulation.run()
+    assert account.held + account.idle + account.broken == 16 * result.seconds
+    assert result.totals.allocated == account.held * UNIT
+    assert result.totals.capacity == (account.held + account.idle) * UNIT
+    assert account.on_broken == 0
+    assert account.idle >= 0
 
 
 @pytest.mark.parametrize("form", ["plugin", "claims"])

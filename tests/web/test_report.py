@@ -332,7 +332,7 @@ async def test_both_schemes_are_readable_and_can_be_switched(page: Page) -> None
         seen.add(await page.run("getComputedStyle(document.body).backgroundColor"))
         assert await page.run(CONTRAST) >= 4.5
     assert len(seen) == 2
-    assert await page.run("document.getElementById('theme').textContent") == "Light"
+    await page.until("document.getElementById('theme').textContent == 'Light'")
     await page.run("document.getElementById('theme').click()")
     assert await page.run("getComputedStyle(document.documentElement).colorScheme") == "light"
 

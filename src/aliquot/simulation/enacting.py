@@ -55,7 +55,9 @@ def _evict(decision: Decision, world: World) -> bool:
     own = _numbers(decision.pods, world)
     beneficiary = f"{decision.workload.namespace}/{decision.workload.name}"
     for (number, cause), names in leaving.items():
-        for_whom = "" if number in own else beneficiary
+        workload = world.workloads[number]
+        itself = number in own or beneficiary == f"{workload.namespace}/{workload.name}"
+        for_whom = "" if itself else beneficiary
         world.interrupt(number, names, cause, world.settings.grace_seconds, for_whom)
     return True
 

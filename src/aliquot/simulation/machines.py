@@ -16,8 +16,7 @@ from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.scheduling.policy import NO_ACCELERATORS
 from aliquot.simulation import draws
 from aliquot.simulation.agenda import MachineFails, MachineReturns, SpotGone
-from aliquot.simulation.meter import in_order
-from aliquot.simulation.rates import is_spot
+from aliquot.simulation.rates import in_order, is_spot, takes_work
 from aliquot.simulation.results import Cause
 from aliquot.simulation.settings import HOUR
 from aliquot.simulation.world import World
@@ -208,6 +207,7 @@ class Machines:
         machine = world.meter.machines[name]
         rates = replace(machine.rates, devices=self._whole(name) - len(broken) * UNIT)
         world.meter.change(name, replace(machine, rates=rates, ready=in_order(node)))
+        world.meter.spare.opened(name, takes_work(node))
 
     def _whole(self, name: str) -> int:
         return self._world.whole[name]

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from aliquot.model.core import Node
 from aliquot.queues.amounts import GPU, Amount
 from aliquot.queues.ledger import Ledger
 from aliquot.queues.rules import ShareRules
@@ -41,7 +40,7 @@ class Account(msgspec.Struct):
 
 
 class Machine(msgspec.Struct):
-    """A node: its devices, what is held of them (billionths), and whether it is in order."""
+    """A node: its devices, what is held of them (billionths), and whether it is in order (then it counts)."""
 
     rates: NodeRates
     held: int = 0
@@ -83,6 +82,7 @@ class Meter:
         rates = machine.rates
         self.nodes += sign
         self.capacity += sign * rates.devices
+        self.allocated += sign * machine.held
         self._cost += sign * (rates.cost or 0)
         if rates.cost is None:
             self._unpriced += sign * rates.devices
@@ -94,16 +94,15 @@ class Meter:
         """A node is another than before (failed, back, with fewer devices)."""
         self._count(self.machines[node], -1)
         self.machines[node] = machine
-        self.spare.opened(node, machine.ready)
         self._count(machine, 1)
 
     def hold(self, node: str, devices: int) -> None:
         """So many devices more are held on a node (fewer, below 0)."""
-        self.allocated += devices
         machine = self.machines.get(node)
         if machine is None:
             return
         if machine.ready:
+            self.allocated += devices
             self._power -= machine.rates.power(machine.held)
         machine.held += devices
         if machine.ready:
@@ -256,9 +255,3 @@ class Meter:
             decisions=self.decisions,
             events=self.events,
         )
-
-
-def in_order(node: Node) -> bool:
-    """Whether the node is ready and may be given work."""
-    ready = all(item.status == "True" for item in node.status.conditions if item.type == "Ready")
-    return ready and not node.spec.unschedulable

@@ -54,6 +54,17 @@ def is_spot(node: Node) -> bool:
     return any(labels.get(name) == value for name, value in SPOT_LABELS.items())
 
 
+def in_order(node: Node) -> bool:
+    """Whether the node is ready. One that takes no new work (cordoned, drained) is there all the same, and is
+    paid for."""
+    return all(item.status == "True" for item in node.status.conditions if item.type == "Ready")
+
+
+def takes_work(node: Node) -> bool:
+    """Whether the node is in order and may be given work."""
+    return in_order(node) and not node.spec.unschedulable
+
+
 def node_rates(node: Node, slices: Sequence[ResourceSlice]) -> NodeRates:
     """What the node has and costs. slices: those of the node."""
     idle, peak = _power(node, slices)

@@ -21,6 +21,7 @@ from aliquot.simulation.agenda import Agenda
 from aliquot.simulation.cluster import Shelf
 from aliquot.simulation.machines import Condemned, Machines
 from aliquot.simulation.meter import Account, Machine, Sums
+from aliquot.simulation.rates import takes_work
 from aliquot.simulation.results import Interruption, Sample
 from aliquot.simulation.settings import Settings
 from aliquot.simulation.spare import Mix
@@ -156,8 +157,9 @@ def restore(found: Saved, world: World, machines: Machines) -> None:
         rates = replace(machine.rates, devices=found.devices[name])
         meter.change(name, Machine(rates, 0, found.ready[name]))
         meter.hold(name, found.held[name])
-    meter.allocated = sum(account.allocated for account in found.accounts.values())
     spare = meter.spare
+    for node in cluster.nodes:
+        spare.opened(node.name, takes_work(node))
     spare.mix = Mix(dict(found.mix), dict(found.learnt), *found.mix_counts)
     parts = {(node, (namespace, name)): taken for node, namespace, name, taken in found.taken}
     for standing in found.standings:

@@ -23,9 +23,9 @@ from aliquot.simulation.agenda import PodGone, PodStarts, WorkTurns
 from aliquot.simulation.cluster import Cluster
 from aliquot.simulation.enacting import enact, gave_back
 from aliquot.simulation.machines import Machines
-from aliquot.simulation.meter import Machine, Meter, in_order
+from aliquot.simulation.meter import Machine, Meter
 from aliquot.simulation.past import note_use
-from aliquot.simulation.rates import node_rates
+from aliquot.simulation.rates import in_order, node_rates
 from aliquot.simulation.results import Result
 from aliquot.simulation.saving import Pace, Saved
 from aliquot.simulation.settings import Settings

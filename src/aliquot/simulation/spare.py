@@ -13,7 +13,7 @@ from aliquot.packing.cluster import WHOLE, Demand, State
 from aliquot.packing.fragmentation import Fragmentation, typical_pods
 from aliquot.queues.amounts import UNIT
 from aliquot.scheduling.policy import NO_ACCELERATORS
-from aliquot.simulation.rates import NodeRates, product
+from aliquot.simulation.rates import NodeRates, product, takes_work
 from aliquot.simulation.workload import Workload
 
 _MILLI = UNIT // WHOLE
@@ -23,7 +23,7 @@ _AT_LEAST = 100
 
 class Free(msgspec.Struct):
     """What is left of a node: thousandths of a CPU, MiB, thousandths of each device; and who took which part
-    of which device. names: the number of each device that the node's driver tells apart. open: in order."""
+    of which device. names: the number of each device that the node's driver tells apart. open: takes work."""
 
     cpu: int
     memory: int
@@ -109,7 +109,7 @@ class Spare:
         self._changed.add(node)
 
     def opened(self, node: str, is_open: bool) -> None:
-        """A node is in order, or no longer."""
+        """A node takes work, or no longer."""
         free = self.free.get(node)
         if free is not None:
             free.open = is_open
@@ -166,4 +166,5 @@ def _free(node: Node, slices: Sequence[ResourceSlice], rates: NodeRates) -> Free
         model=product(node, slices),
         left=[WHOLE] * count,
         names=names,
+        open=takes_work(node),
     )
