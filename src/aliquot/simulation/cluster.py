@@ -4,6 +4,7 @@ An object that does not change is the same Python object in one snapshot and the
 a kind of which nothing changed: `decide` remembers what it derived from them.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
@@ -18,19 +19,22 @@ from aliquot.model.snapshot import Snapshot
 
 T = TypeVar("T", bound=KubernetesObject)
 
+MANY = 8
+"""When more than one object in so many changed, sorting all anew costs less."""
+
 
 class Shelf(Generic[T]):
-    """Objects of one kind by key. A change costs nothing; the tuple after changes costs its length once."""
+    """Objects of one kind by key. A change costs nothing at once; the tuple after some changes costs a search
+    for each of them, and a copy."""
 
-    __slots__ = ("_fresh", "_items", "_keys", "_new", "_tuple", "_unsorted")
+    __slots__ = ("_changed", "_items", "_keys", "_list", "_tuple")
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items: dict[Key, T] = {item.key: item for item in items}
         self._keys: list[Key] = sorted(self._items)
-        self._new: list[Key] = []
-        self._unsorted = False
-        self._fresh = False
-        self._tuple: tuple[T, ...] = ()
+        self._list: list[T] = [self._items[key] for key in self._keys]
+        self._changed: set[Key] = set()
+        self._tuple: tuple[T, ...] | None = None
 
     def get(self, key: Key) -> T | None:
         return self._items.get(key)
@@ -47,34 +51,44 @@ class Shelf(Generic[T]):
     def put(self, item: T) -> None:
         """Add an object, or put it in place of the one with its key."""
         key = item.key
-        if key not in self._items:
-            self._new.append(key)
         self._items[key] = item
-        self._fresh = False
+        self._changed.add(key)
 
     def remove(self, key: Key) -> T | None:
         """Take an object away; None if it is not there."""
         found = self._items.pop(key, None)
         if found is not None:
-            self._fresh = False
-            self._unsorted = True
+            self._changed.add(key)
         return found
 
     def sorted(self) -> tuple[T, ...]:
         """All objects by key; the same tuple as before where nothing changed."""
-        if self._fresh:
-            return self._tuple
-        items = self._items
-        if self._unsorted:
-            self._keys = [key for key in self._keys if key in items]
-        if self._new:
-            kept = set(self._keys) if self._unsorted else ()
-            self._keys += sorted({key for key in self._new if key in items and key not in kept})
-            # Two sorted runs, which the sort merges.
-            self._keys.sort()
-        self._new, self._unsorted, self._fresh = [], False, True
-        self._tuple = tuple([items[key] for key in self._keys])
+        if self._changed:
+            self._catch_up()
+            self._tuple = None
+        if self._tuple is None:
+            self._tuple = tuple(self._list)
         return self._tuple
+
+    def _catch_up(self) -> None:
+        items, keys, ordered = self._items, self._keys, self._list
+        if len(self._changed) * MANY > len(keys):
+            self._keys = sorted(items)
+            self._list = [items[key] for key in self._keys]
+            self._changed = set()
+            return
+        for key in self._changed:
+            place = bisect_left(keys, key)
+            known = place < len(keys) and keys[place] == key
+            item = items.get(key)
+            if item is not None and known:
+                ordered[place] = item
+            elif item is not None:
+                keys.insert(place, key)
+                ordered.insert(place, item)
+            elif known:
+                del keys[place], ordered[place]
+        self._changed.clear()
 
 
 class Cluster:
