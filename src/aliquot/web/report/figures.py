@@ -26,6 +26,9 @@ SHOWN = {
 }
 """The metrics of the page with their titles, in order."""
 
+TOLD = frozenset({"failures", "energy", "cost"})
+"""Metrics of which the least is not best by itself: little work costs little."""
+
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """A metric over the simulations of a policy. value: its median as text; spread: its range, "" where all

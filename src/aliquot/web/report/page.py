@@ -162,7 +162,9 @@ def _rows(groups: Mapping[str, Sequence[Result]]) -> list[Row]:
                         low=round(float(100 * (cell.low - low) / room), 1) if room else 50.0,
                         middle=round(float(100 * (cell.middle - low) / room), 1) if room else 50.0,
                         high=round(float(100 * (cell.high - low) / room), 1) if room else 50.0,
-                        best=cell.middle == best and max(middles) != min(middles),
+                        best=metric.name not in figures.TOLD
+                        and cell.middle == best
+                        and max(middles) != min(middles),
                     )
                     for cell in cells
                 ),
