@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 from msgspec.structs import replace
 
-from aliquot.cli import simulation_tables, whatif
+from aliquot.cli import calibrating, simulation_tables, whatif
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import document, note, write, write_document
@@ -18,6 +18,7 @@ from aliquot.cli.simulation_input import Beginning, Source, duration, read
 from aliquot.cli.simulation_progress import Display
 from aliquot.cli.sweeping import Run, results_of, sweep
 from aliquot.simulation.changes import Scenario
+from aliquot.simulation.objects import FormError
 from aliquot.simulation.policies import POLICIES
 from aliquot.simulation.results import Result
 from aliquot.simulation.settings import Failures, Settings
@@ -125,6 +126,7 @@ def settings_options(command: Command) -> Command:
 )
 @click.option("-o", "--output", type=click.Choice(["table", "wide", "json", "yaml", "csv"]), default="table")
 @whatif.whatif_options
+@calibrating.calibrate_option
 @target_options
 def simulate(
     files: tuple[str, ...],
@@ -156,6 +158,7 @@ def simulate(
     output: str,
     change_texts: tuple[str, ...],
     fail_on: tuple[str, ...],
+    calibrate: str | None,
     kubeconfig: str,
     context: str,
 ) -> int:
@@ -203,6 +206,8 @@ def simulate(
         if len(runs) > 1:
             raise Failure("--change compares one policy with one seed; name one of each")
         return _whatif(beginning, runs[0], change_texts, fail_on, output)
+    if calibrate is not None:
+        return _calibrate(beginning, runs, calibrate, output)
     if fail_on:
         raise Failure("--fail-on needs --change; name a change to compare with")
     if not (beginning.workloads or beginning.day or beginning.snapshot.pods):
@@ -295,15 +300,29 @@ def _write_pages(pages: Sequence[Path], found: Mapping[str, Result]) -> None:
             raise Failure(str(error)) from None
 
 
-def _whatif(
-    beginning: Beginning, run: Run, change_texts: tuple[str, ...], fail_on: tuple[str, ...], output: str
-) -> int:
-    base = Scenario(
+def _calibrate(beginning: Beginning, runs: list[Run], every: str, output: str) -> int:
+    step = duration(every, "--calibrate") or 0
+    if step < 60:
+        raise Failure(f"--calibrate: {every!r} is too often; write 60s or more, such as 2h")
+    try:
+        return calibrating.run({run.name: _scenario(beginning, run) for run in runs}, step, output)
+    except FormError as error:
+        raise Failure(str(error)) from None
+
+
+def _scenario(beginning: Beginning, run: Run) -> Scenario:
+    return Scenario(
         snapshot=beginning.snapshot,
         workloads=beginning.all_workloads(run.settings.seed),
         policy=run.policy,
         settings=run.settings,
     )
+
+
+def _whatif(
+    beginning: Beginning, run: Run, change_texts: tuple[str, ...], fail_on: tuple[str, ...], output: str
+) -> int:
+    base = _scenario(beginning, run)
     return whatif.compare(base, change_texts, fail_on=fail_on, output=output)
 
 

@@ -10,6 +10,7 @@ a margin (`Terms`). It has no end where some future does not start the workload.
 Ranges hold as far as the future is like the past; `aliquot.simulation.calibration` measures how often.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -31,26 +32,32 @@ WorkloadKey: TypeAlias = tuple[str, str, str]
 DAY = 86_400
 
 FEWEST = 20
-"""Of so many arrivals a rate is taken."""
+SHORTEST = 600
+"""A rate is taken of so many arrivals in so many seconds at least."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How to look ahead. futures: how many are simulated. ahead: for how many seconds. seed: of all draws.
 
     margin: by what part of itself each end of the range is moved out. slack: by how many seconds besides.
-    lean: how far the futures lean from short to long run times, 0 (every workload draws for itself) to 1 (in
-    one future all run times are equally long or short for what they are). newcomers: no more work than this
-    is taken to come. decision_seconds: how often the futures decide at most, unless the scenario does less.
+    lean: how far the futures lean from short to long run times at most, 0 (every workload draws for itself)
+    to 1 (in one future all run times are equally long or short for what they are); the more workloads have
+    ended, the better run times are known and the less they lean. newcomers: no more work than this
+    is taken to come. backlog, decisions: a future is given up when so many workloads more wait than twice as
+    many as now, or after so many decisions; what has not started by then does not start in it.
+    decision_seconds: how often the futures decide at most, unless the scenario does less.
     """
 
-    futures: int = 8
+    futures: int = 10
     ahead: int = DAY
     seed: int = 0
     margin: float = 0.1
-    slack: int = 60
+    slack: int = 90
     lean: float = 0.5
     newcomers: int = 1_000
-    decision_seconds: int = 30
+    backlog: int = 150
+    decisions: int = 300
+    decision_seconds: int = 60
 
 
 class Range(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +117,7 @@ def expected_starts(
         replace(item, worked_seconds=max(item.worked_seconds, before.get(key_of(item), 0))) for item in known
     )
     run_times = RunTimes(history)
+    terms = replace(terms, lean=min(terms.lean, 2 / math.sqrt(max(1, run_times.ended))))
     told = hints(known, scenario.snapshot)
     form = objects.Form.of(scenario.snapshot)
     starts: dict[WorkloadKey, list[int | None]] = {key: [] for key in waiting}
@@ -179,7 +187,8 @@ def _arrivals(submitted: Sequence[int], lean: float) -> tuple[list[int], int]:
     """When work comes, in seconds from now, and after how many seconds that goes on anew.
 
     After a day and more: as at this time yesterday. Before that as of late, between the slowest and the
-    fastest of the last eighth, quarter, half and all of the past, from few (lean 0) to many (1).
+    fastest of the last eighth, quarter, half and all of the past, from few (lean 0) to many (1). Nothing
+    where the past is too short to tell (`SHORTEST`, `FEWEST`).
     """
     span = -min(submitted, default=0)
     if span >= DAY:
@@ -188,9 +197,7 @@ def _arrivals(submitted: Sequence[int], lean: float) -> tuple[list[int], int]:
         (part, [time for time in submitted if time > -part])
         for part in (span, span // 2, span // 4, span // 8)
     ]
-    known = [(part, times) for part, times in late if part > 0 and len(times) >= FEWEST]
-    if not known:
-        known = [(part, times) for part, times in late[:1] if part > 0 and times]
+    known = [(part, times) for part, times in late if part >= SHORTEST and len(times) >= FEWEST]
     if not known:
         return [], 1
     rates = sorted(len(times) / part for part, times in known)
@@ -229,9 +236,12 @@ def _starts(
         number: key_of(item) for number, item in enumerate(world.workloads) if key_of(item) in waiting
     }
     found: dict[WorkloadKey, int] = {}
+    most_waiting = 2 * len(waiting) + terms.backlog
     going = True
-    while unstarted and going:
+    while unstarted and going and world.meter.decisions < terms.decisions:
         going = simulation.step()
+        if len(world.meter.waiting) > most_waiting:
+            break
         for number in list(unstarted):
             begun = start_of(world.standings.get(number), 0, world.now)
             if begun is not None:

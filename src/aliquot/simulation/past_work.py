@@ -111,6 +111,7 @@ class RunTimes:
                 ratios[past.run_seconds is None].append(value / said)
         self._by = {likeness: Spread(found, going.get(likeness, ())) for likeness, found in ended.items()}
         self._ratios = Spread(*ratios)
+        self.ended = self._by[()].ended if self._by else 0
 
     def like(self, workload: Workload) -> Spread | None:
         """How long like workloads run; None where nothing is known."""
