@@ -1,8 +1,9 @@
 """A large cluster: 200 queues in four levels, half full, four pods waiting for every node.
 
-A full decision, then incremental ones: between two of them about 100 pods change (what the last plan placed
-is bound, gangs finish, gangs arrive). Every size has a process of its own, so that its peak of memory is its
-own; the peak includes the cluster itself. The policy is Aliquot's own.
+A full decision; then the cluster comes to rest, decision by decision: what a plan places runs, and what it
+evicts waits again. Then incremental decisions: before each of them about 100 pods change (what the last plan
+placed is bound, what it evicted waits, gangs finish, gangs arrive). Every size has a process of its own, so
+that its peak of memory is its own; the peak includes the cluster itself. The policy is Aliquot's own.
 """
 
 import gc
@@ -21,7 +22,9 @@ from tests.kai.rounds import Run
 from tests.kai.scenario import JobSpec
 
 from aliquot.model.core import Pod
+from aliquot.model.meta import Condition
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.verdicts import PLACED, Reason
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
@@ -35,6 +38,7 @@ CHANGES = 50
 CHANGED_PODS = 100
 
 POLICY = Policy()
+_PROMISE = Condition(type=PLACED, status="False", reason=Reason.ROOM_PROMISED.value, last_transition_time=NOW)
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -77,15 +81,36 @@ class Cluster:
         return Cluster(load, Run(scenario).snapshot(), {job.name: job for job in scenario.jobs})
 
     def enact(self, plan: Plan) -> None:
-        """What the plan placed runs, what it evicted is gone."""
+        """What the plan placed runs, what it evicted waits again."""
         before = self.snapshot
         after = apply(before, plan, NOW)
         gone = {action.pod.name for action in plan.actions if isinstance(action, Evict)}
         bound = {spot.pod.name for decision in plan.decisions for spot in decision.placements}
-        self.snapshot = msgspec.structs.replace(
-            after, pods=tuple(_started(pod) if pod.name in bound else pod for pod in after.pods)
-        )
+        promised = {spot.pod.name for decision in plan.decisions for spot in decision.promised}
+        kept = []
+        for pod in after.pods:
+            if pod.name in bound:
+                pod = _started(pod)
+            elif not pod.spec.node_name:
+                pod = _told(pod, pod.name in promised)
+            if pod.name not in gone:
+                kept.append(pod)
+        if gone:
+            kept = sorted([*kept, *self._again(gone)], key=lambda pod: pod.key)
+        self.snapshot = msgspec.structs.replace(after, pods=tuple(kept))
         self.changed = len(gone) + len(bound)
+
+    def _again(self, evicted: set[str]) -> Iterator[Pod]:
+        """Pods in place of those that were evicted."""
+        for job in self.gangs.values():
+            lost = evicted.intersection(self._tasks(job))
+            if lost:
+                states = {name: "Pending" if name in lost else "Deleted" for name in self._tasks(job)}
+                yield from pods(job, {name: Standing(state) for name, state in states.items()})
+
+    @staticmethod
+    def _tasks(job: JobSpec) -> list[str]:
+        return [task.name for task in job.tasks]
 
     def change(self) -> None:
         """Let gangs finish and as many arrive, until about as many pods have changed as are to change."""
@@ -94,7 +119,7 @@ class Cluster:
         for gang in self._running():
             if len(finished) >= left // 2:
                 break
-            finished |= {task.name for task in self.gangs.pop(gang).tasks}
+            finished.update(self._tasks(self.gangs.pop(gang)))
         arrived: list[Pod] = []
         while len(arrived) < left - len(finished):
             job = self.load.gang()
@@ -114,6 +139,14 @@ class Cluster:
 def _started(pod: Pod) -> Pod:
     status = msgspec.structs.replace(pod.status, phase="Running", start_time=NOW)
     return msgspec.structs.replace(pod, status=status)
+
+
+def _told(pod: Pod, promised: bool) -> Pod:
+    """The pod with the condition that room was promised to it, or without; itself if that is so already."""
+    conditions = (_PROMISE,) if promised else ()
+    if pod.status.conditions == conditions:
+        return pod
+    return msgspec.structs.replace(pod, status=msgspec.structs.replace(pod.status, conditions=conditions))
 
 
 def measure(nodes: int, changes: int = CHANGES) -> Result:

@@ -9,7 +9,7 @@ from tests.queues.builders import charges, gpus, queue, trees
 
 from aliquot.queues.amounts import UNIT
 from aliquot.queues.ledger import Ledger
-from aliquot.queues.reclaim import Ground, Reclaimer, Refusal, more_saturated, sides
+from aliquot.queues.reclaim import Ground, Reclaimer, Refusal, more_saturated
 from aliquot.queues.rules import ShareRules
 from aliquot.queues.shares import fair_shares
 from aliquot.queues.tree import QueueTree
@@ -121,13 +121,25 @@ def test_sides_are_the_first_that_differ_from_the_top():
     tree = QueueTree.of([queue("top"), queue("l", "top"), queue("r", "top"), queue("l1", "l"), queue("o")])
 
     def named(one: str, other: str) -> tuple[str, str]:
-        pair = sides(tree, tree.numbers[one], tree.numbers[other])
+        pair = tree.sides(tree.numbers[one], tree.numbers[other])
         return tree.names[pair[0]], tree.names[pair[1]]
 
     assert named("l1", "r") == ("l", "r")
     assert named("l1", "o") == ("top", "o")
     assert named("l1", "l") == ("l", "l")
     assert named("r", "r") == ("r", "r")
+
+
+def test_rivals_are_all_other_queues_by_the_sides_that_are_compared():
+    tree = QueueTree.of([queue("top"), queue("l", "top"), queue("r", "top"), queue("l1", "l"), queue("o")])
+    names = tree.names
+
+    found = {
+        (names[own], names[other]): {names[number] for number in queues}
+        for own, other, queues in tree.rivals(tree.numbers["l1"])
+    }
+
+    assert found == {("l", "r"): {"r"}, ("top", "o"): {"o"}, ("l", "l"): {"l"}, ("top", "top"): {"top"}}
 
 
 def departments(draw: st.DrawFn) -> QueueTree:
@@ -169,6 +181,20 @@ def test_after_taking_the_victims_queue_may_not_take_the_same_back(data, theirs,
 
 
 held = st.lists(st.tuples(st.integers(0, 8), charges), max_size=10)
+
+
+@given(trees(), held, st.integers(0, 8), charges, st.booleans(), st.lists(charges, min_size=1, max_size=4))
+def test_a_victim_alone_is_judged_like_a_set_of_one(tree, steps, number, charge, preemptible, victims):
+    assume(f"q{number}" in tree.numbers)
+    ledger = Ledger(tree)
+    for place, held_charge in steps:
+        ledger.add(f"q{place}", held_charge, preemptible)
+    shares = fair_shares(tree, TOTAL, ledger, replace(ShareRules(), resources=("gpu", "cpu")))
+    found = Reclaimer(shares, ledger, f"q{number}", charge, preemptible)
+
+    for victim in victims:
+        for name in ("gone", *tree.names):
+            assert found.may_take_alone(name, victim) == (found.may_take({name: [victim]}) is None), name
 
 
 @given(trees(), held, st.integers(0, 8), charges, st.booleans())

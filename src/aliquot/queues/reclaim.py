@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from aliquot.queues.amounts import Amount, Charge
 from aliquot.queues.ledger import Ledger
 from aliquot.queues.shares import FairShares
-from aliquot.queues.tree import Bound, QueueTree
+from aliquot.queues.tree import Bound
 
 
 class Ground(StrEnum):
@@ -63,6 +64,8 @@ class Reclaimer:
         self.number = shares.tree.numbers[queue]
         self._preemptible = preemptible
         self._resources = shares.resources
+        self._rights: dict[tuple[int, int], bool] = {}
+        self._alone: dict[tuple[int, int, tuple[Amount, ...]], bool] = {}
         self.wanted = [charge.get(resource, 0) for resource in shares.resources]
         self._allocated = [list(ledger.column(resource)) for resource in shares.resources]
         self._fixed = (
@@ -72,6 +75,8 @@ class Reclaimer:
     def wanting(self, charge: Charge) -> "Reclaimer":
         """The same for work that wants something else, with what queues held then."""
         found = copy(self)
+        found._rights, found._alone = {}, {}
+        found.__dict__.pop("_within_quotas", None)
         found.wanted = [charge.get(resource, 0) for resource in self._resources]
         return found
 
@@ -99,6 +104,61 @@ class Reclaimer:
                 if (refusal := taking.take(queue, charge)) is not None:
                     return refusal
         return taking.unbalanced()
+
+    def may_take_from(self, own: int, other: int) -> bool:
+        """Whether something may be taken from the side `other`, as things are; own: the side of this work."""
+        found = self._rights.get((own, other))
+        if found is None:
+            after = [amount + wanted for amount, wanted in zip(self.held(own), self.wanted)]
+            found = self._rights[own, other] = self.has_right(own, other, after, self.held(other))
+        return found
+
+    def may_take_alone(self, queue: str, charge: Charge) -> bool:
+        """Whether a victim of the queue that holds this much may be taken if nothing else is.
+
+        Only the two sides and what the victim holds decide that, so it is found out once for all queues that
+        are met at the same place of the tree.
+        """
+        tree, shares = self._tree, self._shares
+        number = tree.numbers.get(queue)
+        if number is None:
+            return self._within_quotas
+        own, other = tree.sides(self.number, number)
+        if own == other:
+            return self.may_take({queue: [charge]}) is None
+        amounts = tuple(charge.get(resource, 0) for resource in self._resources)
+        key = (own, other, amounts)
+        found = self._alone.get(key)
+        if found is None:
+            involved = [place for place, pair in enumerate(zip(amounts, self.wanted)) if max(pair) > 0]
+            found = self._alone[key] = (
+                self.may_take_from(own, other)
+                and self._within_quotas
+                and more_saturated(
+                    involved,
+                    [amount + wanted for amount, wanted in zip(self.held(own), self.wanted)],
+                    _row(shares.shares, own),
+                    [held - amount for held, amount in zip(self.held(other), amounts)],
+                    _row(shares.shares, other),
+                    shares.rules.saturation,
+                    shares.rules.shareless_take,
+                )
+                is None
+            )
+        return found
+
+    @cached_property
+    def _within_quotas(self) -> bool:
+        """Whether no queue above would hold too much of what cannot be preempted."""
+        return all(self.over_quota(step) is None for step in self._tree.ways[self.number])
+
+    def has_right(self, own: int, other: int, after: Sequence[Amount], held: Sequence[Amount]) -> bool:
+        """Whether something may be taken from a side that holds this much. after: what the side `own` would
+        hold with the work."""
+        shares = self._shares
+        return keeps_fair_share(held, _row(shares.allocatable, other)) or guarantees_quota(
+            after, _row(shares.quotas, own), held, _row(shares.quotas, other)
+        )
 
     def begin(self) -> "Taking":
         """Victims taken one by one, for who wants to know after each whether it goes on."""
@@ -148,11 +208,12 @@ class Taking:
             return None
         own, other, after = self._sides(number)
         remaining = self._remaining
-        held = remaining.get(other) or self._reclaimer.held(other)
-        quotas = self._shares.quotas
-        if not keeps_fair_share(held, _row(self._shares.allocatable, other)) and not guarantees_quota(
-            after, _row(quotas, own), held, _row(quotas, other)
-        ):
+        held = remaining.get(other)
+        if held is None:
+            right = self._reclaimer.may_take_from(own, other)
+        else:
+            right = self._reclaimer.has_right(own, other, after, held)
+        if not right:
             return Refusal(Ground.VICTIM_WITHIN_SHARE, tree.names[other], "", tree.names[own])
         amounts = [charge.get(resource, 0) for resource in self._shares.resources]
         taken = [place for place, amount in enumerate(amounts) if amount > 0]
@@ -200,7 +261,7 @@ class Taking:
         found = self._rights.get(number)
         if found is None:
             reclaimer = self._reclaimer
-            own, other = sides(self._tree, reclaimer.number, number)
+            own, other = self._tree.sides(reclaimer.number, number)
             after = [amount + wanted for amount, wanted in zip(reclaimer.held(own), reclaimer.wanted)]
             found = self._rights[number] = (own, other, after)
         return found
@@ -208,18 +269,6 @@ class Taking:
 
 def _row(columns: Sequence[Sequence[Bound]], number: int) -> list[Bound]:
     return [column[number] for column in columns]
-
-
-def sides(tree: QueueTree, reclaimer: int, victim: int) -> tuple[int, int]:
-    """The queues above (or equal to) the two that are compared: the first pair, from the top, that differs.
-
-    Where one queue is above the other no pair differs, and both are the upper one.
-    """
-    pair = (reclaimer, victim)
-    for pair in zip(reversed(tree.ways[reclaimer]), reversed(tree.ways[victim])):
-        if pair[0] != pair[1]:
-            break
-    return pair
 
 
 def over(held: Sequence[Amount], bounds: Sequence[Bound]) -> int | None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from aliquot.model.queue import Queue, QueueResource
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, exact, shown, total
@@ -71,6 +72,19 @@ class Excess:
         return exact(self.used + self.wanted - self.limit)
 
 
+class Rivals(NamedTuple):
+    """Queues that meet a queue at one place of the tree.
+
+    own, other: the two that are compared: the first pair, from the top, of queues above or equal to the queue
+    and to these that differ. Where one queue is above the other no pair differs, and both are the upper one.
+    queues: the numbers of those that are met there.
+    """
+
+    own: int
+    other: int
+    queues: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class QueueTree:
     """Queues by name, with their chains of parents.
@@ -94,6 +108,7 @@ class QueueTree:
     below: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     priorities: tuple[int, ...] = ()
     ages: tuple[int, ...] = ()
+    _rivals: dict[int, tuple["Rivals", ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def of(queues: Iterable[Queue]) -> "QueueTree":
@@ -149,6 +164,27 @@ class QueueTree:
         """The queues right below `name` ("" for the tops), in order: higher priority first, then by name."""
         found = [queue for queue in self.queues.values() if queue.spec.parent == name]
         return tuple(queue.name for queue in sorted(found, key=lambda item: (-item.spec.priority, item.name)))
+
+    def rivals(self, number: int) -> tuple[Rivals, ...]:
+        """All other queues, by where in the tree they meet this one; worked out once for each queue."""
+        found = self._rivals.get(number)
+        if found is None:
+            met: dict[tuple[int, int], list[int]] = {}
+            for other in range(len(self.names)):
+                if other != number:
+                    met.setdefault(self.sides(number, other), []).append(other)
+            found = self._rivals[number] = tuple(
+                Rivals(*pair, tuple(numbers)) for pair, numbers in met.items()
+            )
+        return found
+
+    def sides(self, one: int, two: int) -> tuple[int, int]:
+        """The queues above (or equal to) two queues that are compared, see Rivals."""
+        pair = (one, two)
+        for pair in zip(reversed(self.ways[one]), reversed(self.ways[two])):
+            if pair[0] != pair[1]:
+                break
+        return pair
 
     def is_leaf(self, name: str) -> bool:
         """Whether the queue can be used and has no queue below it."""

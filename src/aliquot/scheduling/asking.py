@@ -1,6 +1,6 @@
 """Which gangs may be asked to leave, and in which order."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from aliquot.queues.amounts import GPU, Amount, Charge, total
 from aliquot.queues.order import VictimOrder
@@ -20,11 +20,12 @@ class Candidates:
         self._session = session
         self._given = session.policy.stepwise
         self._by_queue: dict[str, list[Crew]] = {}
+        self._queues = frozenset(session.crews.queues()) if not self._given else frozenset([""])
         self._least: dict[str, tuple[Charge, Amount]] = {}
 
-    def queues(self) -> Iterable[str]:
+    def queues(self) -> Collection[str]:
         """The queues that may have some."""
-        return self._session.crews.queues() if not self._given else ("",)
+        return self._queues
 
     def of(self, queue: str) -> Iterator[Crew]:
         """Those of a queue, the youngest first; stepwise, those of all queues under "" instead."""
@@ -36,7 +37,11 @@ class Candidates:
                 reverse=True,
             )
         for crew in found:
-            if any(may_leave(member, self._given) for member in crew.members):
+            if not crew.touched and not self._given:
+                # Whatever of it has a place was running before.
+                if crew.allocated:
+                    yield crew
+            elif any(may_leave(member, self._given) for member in crew.members):
                 yield crew
 
     def least(self, queue: str) -> tuple[Charge, Amount]:

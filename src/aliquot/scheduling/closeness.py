@@ -63,12 +63,18 @@ class Closeness:
         need = self._rough_need(members) if tree.strict else self._need(members)
         if need is None:
             return
-        scores = node_scores(room, span, need, within)
-        groups = None if scores is None else [nodes for _, nodes in scores.groups()]
+        groups: list[int] | None = None
         for candidate in candidates(room, span, need, within, pinned):
-            if groups is None:
+            if span.preferred is None:
                 yield candidate.nodes, _confined(bands, candidate.nodes)
                 continue
+            if candidate.domain.level >= span.preferred:
+                # All of it is in one domain of the preferred level.
+                yield candidate.nodes, [candidate.nodes]
+                continue
+            if groups is None:
+                scores = node_scores(room, span, need, within)
+                groups = [nodes for _, nodes in scores.groups()] if scores is not None else []
             inside = [nodes & candidate.nodes for nodes in groups]
             rest = candidate.nodes
             for nodes in inside:

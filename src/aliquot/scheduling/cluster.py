@@ -35,13 +35,14 @@ from aliquot.scheduling.mix import Mix
 from aliquot.scheduling.nodes import Demand, NodeTable
 from aliquot.scheduling.outlook import Numbers, Outlook
 from aliquot.scheduling.parts import PartsInUse
-from aliquot.scheduling.pending import Portion, sort_out
+from aliquot.scheduling.pending import Portion, may_be_short, sort_out
 from aliquot.scheduling.placing import Placer
 from aliquot.scheduling.policy import Goal, Policy
 from aliquot.scheduling.repairs import may_be_unused
 from aliquot.scheduling.requests import CPU, MEMORY
 from aliquot.scheduling.served import ExtendedResources
 from aliquot.scheduling.state import ClusterState
+from aliquot.scheduling.tallies import Tally
 from aliquot.scheduling.topologies import Topologies
 from aliquot.workloads.gangs import Gang
 from aliquot.workloads.grouping import Grouping, difference
@@ -69,22 +70,24 @@ class _Occupant:
 class Share:
     """What a gang is in the cluster. gang: None where none of its pods counts any more. numbers: of the nodes
     of the pods that are placed, None for nodes that are not there. holdings: what counts in its queue.
-    running: some pod of it that has not ended is bound to a node."""
+    running: some pod of it that has not ended is bound to a node. tally: what those that stay hold."""
 
     portion: Portion
     gang: Gang
     numbers: tuple[int | None, ...]
     holdings: tuple[Holding, ...]
     running: bool
+    tally: Tally
 
 
 class Cluster:
     """Make one with a snapshot's index and tree; `follow` brings it to another snapshot.
 
     shares: by gang. todo, let_go, in_flight, troubled: the gangs with pods to be decided, with such pods,
-    and with pods of which something is wrong. running: the gangs with pods on nodes, by queue. crews: those
-    gangs' members, of gangs that somebody asked about. leaving: pods that are being deleted on nodes. state:
-    what decisions change, and take back.
+    and with pods of which something is wrong. running: the gangs with pods on nodes, by queue; restless:
+    those that may have too few members; tallies: what gangs hold, by queue. crews: members with their state,
+    of gangs that somebody asked about. leaving: pods that are being deleted on nodes. state: what decisions
+    change, and take back.
     """
 
     def __init__(self, index: SnapshotIndex, tree: QueueTree, policy: Policy, memory: Memory) -> None:
@@ -103,6 +106,8 @@ class Cluster:
         self.in_flight: set[GroupKey] = set()
         self.troubled: set[GroupKey] = set()
         self.running: dict[str, set[GroupKey]] = {}
+        self.restless: set[GroupKey] = set()
+        self.tallies: dict[str, Tally] = {}
         self.leaving: dict[Key, Pod] = {}
         self.crews: dict[GroupKey, Crew] = {}
         self.gangs: Grouping = memory.gangs(index, tree, policy)[0]
@@ -243,10 +248,12 @@ class Cluster:
             self.leaving.pop(pod.key, None)
         for holding in share.holdings:
             self.state.queues.remove(holding.queue, holding.charge, gang.preemptible)
-        for keys in (self.todo, self.let_go, self.in_flight, self.troubled):
+        for keys in (self.todo, self.let_go, self.in_flight, self.troubled, self.restless):
             keys.discard(key)
         if share.running:
             self.running[gang.queue].discard(key)
+        if share.tally.workloads:
+            self.tallies[gang.queue].add(share.tally, -1)
 
     def _enter(self, key: GroupKey, nodes: set[int]) -> None:
         gangs, table = self.gangs, self._table
@@ -283,9 +290,22 @@ class Cluster:
             for holding in holdings:
                 self.state.queues.add(holding.queue, holding.charge, gang.preemptible)
         running = gangs.is_on_nodes(key)
-        self.shares[key] = Share(portion, gang, tuple(numbers), holdings, running)
+        tally = Tally()
+        if holdings:
+            stay = {
+                pod.key
+                for (pod, _, _), number in zip(portion.placed, numbers, strict=True)
+                if number is not None and pod.metadata.deletion_timestamp is None
+            }
+            charges = [holding.charge.get(GPU, 0) for holding in holdings if holding.pod.key in stay]
+            tally.count(sum(charges), fixed=not gang.preemptible)
+        self.shares[key] = Share(portion, gang, tuple(numbers), holdings, running, tally)
+        if tally.workloads:
+            self.tallies.setdefault(gang.queue, Tally()).add(tally)
         if running:
             self.running.setdefault(gang.queue, set()).add(key)
+        if (running or portion.todo) and may_be_short(gang, portion, pods):
+            self.restless.add(key)
         if portion.todo:
             self.todo.add(key)
         if portion.let_go:

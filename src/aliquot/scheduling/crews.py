@@ -1,6 +1,7 @@
 """The gangs of a snapshot with their members' state: those that run only when somebody asks for them."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from functools import cached_property
 
 from aliquot.model.core import Pod
@@ -13,6 +14,7 @@ from aliquot.scheduling.cluster import Cluster
 from aliquot.scheduling.facts import PodFacts, PodTraits, claim_shape
 from aliquot.scheduling.gang_state import Crew, Hold, Member, Status
 from aliquot.scheduling.memory import Memory
+from aliquot.scheduling.tallies import Tally, accelerators
 from aliquot.workloads.sources.source import GroupKey
 
 
@@ -41,13 +43,29 @@ class Crews:
         return self._running
 
     def queues(self) -> Iterable[str]:
-        """The queues in which something runs, in order."""
-        return sorted({queue for queue, keys in self._cluster.running.items() if keys} | self._others.keys())
+        """The queues in which something runs."""
+        return {queue for queue, keys in self._cluster.running.items() if keys} | self._others.keys()
+
+    def restless(self) -> Iterable[Crew]:
+        """The gangs of which something runs and that may have too few members."""
+        return [self.waiting.get(key) or self._kept(key) for key in self._cluster.restless]
+
+    def tallies(self) -> Mapping[str, Tally]:
+        """What running gangs hold, by queue, as things stand."""
+        found = dict(self._cluster.tallies)
+        for crew in self._cluster.state.touched():
+            queue = crew.gang.queue
+            if not queue:
+                continue
+            changed = found[queue] = copy(found.get(queue, Tally()))
+            changed.add(self._cluster.shares[crew.group].tally, -1)
+            changed.count(accelerators(crew), fixed=not crew.gang.preemptible)
+        return found
 
     def running_of(self, queue: str) -> list[Crew]:
-        """Every gang of a queue of which something runs."""
+        """Every gang of a queue of which something runs, in any order."""
         waiting = self.waiting
-        bound = sorted(self._cluster.running.get(queue, ()))
+        bound = self._cluster.running.get(queue, ())
         found = {key: waiting.get(key) or self._kept(key) for key in bound}
         found.update(self._others.get(queue, {}))
         return list(found.values())
@@ -87,7 +105,7 @@ class Crews:
             for pod in (*gang.members, *leaving)
         }
         succeeded = any(pod.status.phase == "Succeeded" for pod in pods)
-        crew = Crew(gang, leaving, statuses, succeeded)
+        crew = Crew(key, gang, leaving, statuses, succeeded)
         charges: dict[Key, Charge] = {}
         for holding in share.holdings:
             before = charges.get(holding.pod.key)

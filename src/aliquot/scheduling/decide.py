@@ -28,7 +28,7 @@ from aliquot.scheduling.plan import Decision, Plan, Staleness
 from aliquot.scheduling.policy import Policy, Step
 from aliquot.scheduling.served import abandoned, held_twice
 from aliquot.scheduling.session import Session
-from aliquot.scheduling.staleness import evict_stale, may_be_stale
+from aliquot.scheduling.staleness import evict_stale
 from aliquot.scheduling.starting import Starter
 from aliquot.scheduling.taking import STEPS
 
@@ -103,10 +103,17 @@ class _Deciding:
             return True
         if Step.EVICT_STALE not in self._policy.steps:
             return False
-        return any(cluster.running.values()) and may_be_stale(cluster.gangs)
+        return bool(cluster.restless)
 
     def _check(self, crew: Crew) -> Verdict | None:
         """What keeps a gang from being tried at all."""
+        if crew.touched:
+            return self._obstacle(crew)
+        if crew.checked is None:
+            crew.checked = (self._obstacle(crew),)
+        return crew.checked[0]
+
+    def _obstacle(self, crew: Crew) -> Verdict | None:
         todo = [member.facts for member in crew.members if member.facts is not None and not member.hold]
         lacking = sum(max(0, leaf.minimum - leaf.allocated) for leaf in crew.leaves.values())
         topologies = self._cluster.index.topologies if self._policy.topology else None

@@ -1,8 +1,10 @@
 """Why reclaim does not help a gang that waits for room: as facts beside the reason why it found none."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import cached_property
 
 from msgspec.structs import replace
 
@@ -10,9 +12,10 @@ from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.amounts import GPU, Amount, Charge, exact, shown
 from aliquot.queues.reclaim import Ground, Reclaimer, Refusal
 from aliquot.queues.runtimes import protected
-from aliquot.scheduling.gang_state import Crew, Status
+from aliquot.scheduling.gang_state import Crew
 from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Session
+from aliquot.scheduling.tallies import Tally, accelerators
 
 RECLAIM = "reclaim"
 """The test of these facts. Subject: why others cannot be taken from (a Ground of the queues, or one of the
@@ -32,14 +35,18 @@ class _Part:
     amount: Amount = 0
     until: datetime | None = None
 
+    def count(self, workloads: int, amount: Amount) -> None:
+        self.workloads += workloads
+        self.amount = exact(self.amount + amount)
 
-@dataclass(slots=True)
+
 class Entitlement:
     """Explains, for one decision after all its steps, why gangs could not reclaim what they lack."""
 
-    session: Session
-    _known: dict[tuple[object, ...], tuple[Fact, ...]] = field(default_factory=dict)
-    _held: list[tuple[Crew, Amount]] | None = None
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._known: dict[tuple[object, ...], tuple[Fact, ...]] = {}
+        self._sums: dict[int, Tally] = {}
 
     @property
     def asked(self) -> bool:
@@ -105,28 +112,54 @@ class Entitlement:
 
     def _parts(self, crew: Crew, reclaimer: Reclaimer) -> dict[str, _Part]:
         """What the work of other queues holds, by why it may not be taken."""
-        within: dict[str, bool] = {}
         parts: dict[str, _Part] = {}
-        for victim, amount in self._running():
-            queue = victim.gang.queue
-            if queue == crew.gang.queue:
-                continue
-            if queue not in within:
-                within[queue] = reclaimer.begin().take(queue, {}) is not None
+        names = self.session.tree.names
+        by_time = self.session.policy.min_runtimes and self.session.runtimes.reclaiming
+        for own, other, queues in self.session.tree.rivals(reclaimer.number):
+            if not reclaimer.may_take_from(own, other):
+                found = self._together(own, other, queues)
+                parts.setdefault(Ground.VICTIM_WITHIN_SHARE.value, _Part()).count(
+                    found.workloads, found.amount
+                )
+            elif by_time:
+                for number in queues:
+                    self._by_time(crew.gang.queue, names[number], parts)
+            else:
+                found = self._together(own, other, queues)
+                parts.setdefault(NOT_PREEMPTIBLE, _Part()).count(found.fixed_workloads, found.fixed_amount)
+                loose = found.workloads - found.fixed_workloads
+                parts.setdefault(TAKEABLE, _Part()).count(loose, exact(found.amount - found.fixed_amount))
+        given = ((ground, part) for ground, part in parts.items() if part.workloads)
+        return dict(sorted(given, key=lambda item: (-item[1].amount, item[0])))
+
+    def _by_time(self, asking: str, queue: str, parts: dict[str, _Part]) -> None:
+        """Add what the work of a queue holds, where some of it may be left alone for a while."""
+        for victim, amount in self._running.get(queue, ()):
             ground, until = TAKEABLE, None
-            if within[queue]:
-                ground = Ground.VICTIM_WITHIN_SHARE.value
-            elif not victim.gang.preemptible:
+            if not victim.gang.preemptible:
                 ground = NOT_PREEMPTIBLE
             else:
-                until = self._protected_until(crew.gang.queue, victim)
+                until = self._protected_until(asking, victim)
                 ground = MIN_RUNTIME if until is not None else TAKEABLE
             part = parts.setdefault(ground, _Part())
-            part.workloads += 1
-            part.amount = exact(part.amount + amount)
+            part.count(1, amount)
             if until is not None and (part.until is None or until < part.until):
                 part.until = until
-        return dict(sorted(parts.items(), key=lambda item: (-item[1].amount, item[0])))
+
+    def _together(self, own: int, other: int, queues: Sequence[int]) -> Tally:
+        """What the work of several queues holds that are met at one place."""
+        # The queues below `other` are the same for whoever meets them there, unless one is above the other.
+        known = self._sums.get(other) if own != other else None
+        if known is None:
+            known = Tally()
+            names = self.session.tree.names
+            for number in queues:
+                tally = self._tallies.get(names[number])
+                if tally is not None:
+                    known.add(tally)
+            if own != other:
+                self._sums[other] = known
+        return known
 
     def _protected_until(self, queue: str, victim: Crew) -> datetime | None:
         """When the minimum run time of a gang is over; None if it is."""
@@ -139,20 +172,20 @@ class Entitlement:
             return None
         return started + timedelta(seconds=float(Fraction(minimum)))
 
-    def _running(self) -> list[tuple[Crew, Amount]]:
-        """The gangs that hold accelerators in some queue."""
-        if self._held is None:
-            self._held = []
-            for victim in self.session.crews.running():
-                if not victim.gang.queue:
-                    continue
-                amount: Amount = 0
-                for member in victim.members:
-                    if member.hold is not None and member.status is Status.RUNNING:
-                        amount = exact(amount + member.hold.charge.get(GPU, 0))
+    @cached_property
+    def _tallies(self) -> Mapping[str, Tally]:
+        return self.session.crews.tallies()
+
+    @cached_property
+    def _running(self) -> dict[str, list[tuple[Crew, Amount]]]:
+        """The gangs that hold accelerators, by queue."""
+        found: dict[str, list[tuple[Crew, Amount]]] = {}
+        for victim in self.session.crews.running():
+            if victim.gang.queue:
+                amount = accelerators(victim)
                 if amount:
-                    self._held.append((victim, amount))
-        return self._held
+                    found.setdefault(victim.gang.queue, []).append((victim, amount))
+        return found
 
 
 def with_entitlement(verdict: Verdict, crew: Crew, entitlement: Entitlement) -> Verdict:

@@ -5,7 +5,7 @@ was found out about one holds for the other.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from aliquot.fractions.requests import GpuRequest, RequestProblem, gpu_request
 from aliquot.model.core import PLACEMENT_GATE, Pod, PodSpec
@@ -75,6 +75,16 @@ class PodFacts:
     extended: ResourceClaim | None = None
     barred: frozenset[str] = frozenset()
     alternative: "PodFacts | None" = None
+    shape: Shape | None = field(init=False, compare=False, repr=False)
+    """Equal for interchangeable pods; None for a pod that is like no other."""
+
+    def __post_init__(self) -> None:
+        traits = self.traits
+        found: Shape | None = None
+        if not traits.social and self.claims_shape is not None:
+            demand = traits.demand
+            found = (traits.constraints, self.claims_shape, demand.items, demand.ports, self.gpus)
+        object.__setattr__(self, "shape", found)
 
     @property
     def gpus(self) -> GpuRequest | None:
@@ -108,14 +118,6 @@ class PodFacts:
     def gated_by_others(self) -> tuple[str, ...]:
         """Names of the other gates that hold the pod."""
         return tuple(gate.name for gate in self.pod.spec.scheduling_gates if gate.name != PLACEMENT_GATE)
-
-    @property
-    def shape(self) -> Shape | None:
-        """Equal for interchangeable pods; None for a pod that is like no other."""
-        traits = self.traits
-        if traits.social or self.claims_shape is None:
-            return None
-        return (traits.constraints, self.claims_shape, traits.demand.items, traits.demand.ports, self.gpus)
 
     def consumer(self, claim: ResourceClaim) -> ConsumerReference:
         """Who the claim is reserved for: the pod, or its PodGroup where the claim is the group's."""

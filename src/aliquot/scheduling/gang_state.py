@@ -7,10 +7,12 @@ from enum import IntEnum
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
 from aliquot.model.resource import AllocationResult, ResourceClaim
-from aliquot.queues.amounts import Charge
-from aliquot.scheduling.facts import PodFacts
+from aliquot.model.verdicts import Verdict
+from aliquot.queues.amounts import Amount, Charge
+from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.nodes import Demand
 from aliquot.workloads.gangs import Gang
+from aliquot.workloads.sources.source import GroupKey
 from aliquot.workloads.subgroups import SubGroup
 
 
@@ -116,25 +118,72 @@ class Leaf:
         self.allocated = self.using = self.ready = self.placed = self.waiting = 0
 
 
-class Crew:
-    """A gang with its members' state. leaves: by name, in the order of the tree. succeeded: some has.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Members that a gang gives up together. frees: accelerators by the number of the node, in billionths.
+    weight: of what is lost for each second of their work, see `lost_work.weight`."""
 
-    touched: how many changes of members are in force. holds: kept by whoever asks what it holds untouched.
+    frees: tuple[tuple[int, int], ...]
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a gang wants next: the members to be placed, in that order, and what they want together.
+
+    charge: what they count for in their queue, as far as that is known before they have nodes. largest: the
+    most accelerators of any, in billionths. exact: whether the charge is what they will count for. shapes: of
+    each; None if one is like no other pod.
     """
 
-    __slots__ = ("gang", "holds", "leaves", "members", "succeeded", "touched")
+    members: tuple[Member, ...]
+    charge: Charge
+    largest: Amount
+    exact: bool
+    shapes: tuple[Shape, ...] | None
+
+
+class Crew:
+    """A gang with its members' state. group: what its pods are grouped by. leaves: by name, in the order of
+    the tree. succeeded: some has. touched: how many changes of members are in force.
+
+    Kept for whoever asks, and true while the gang is untouched: holds, want: what it holds, and what it wants
+    next; checked: what keeps it from being tried; steps: what it gives up step by step.
+    """
+
+    __slots__ = (
+        "checked",
+        "gang",
+        "group",
+        "holds",
+        "leaves",
+        "members",
+        "steps",
+        "succeeded",
+        "touched",
+        "want",
+    )
 
     def __init__(
-        self, gang: Gang, leaving: Iterable[Pod], statuses: Mapping[Key, Status], succeeded: bool
+        self,
+        group: GroupKey,
+        gang: Gang,
+        leaving: Iterable[Pod],
+        statuses: Mapping[Key, Status],
+        succeeded: bool,
     ) -> None:
         """leaving: pods of the gang that are being deleted, which its members are not."""
+        self.group = group
         self.gang = gang
         self.succeeded = succeeded
         self.touched = 0
         self.holds: Charge | None = None
+        self.want: Want | None = None
+        self.steps: tuple[Step, ...] | None = None
+        self.checked: tuple[Verdict | None] | None = None
         self.leaves: dict[str, Leaf] = {}
-        for group in leaf_groups(gang.root):
-            self.leaves[group.name] = Leaf(group, group.minimum)
+        for part in leaf_groups(gang.root):
+            self.leaves[part.name] = Leaf(part, part.minimum)
         self.members: list[Member] = []
         first = next(iter(self.leaves.values()))
         for rank, pod in enumerate((*gang.members, *leaving)):
@@ -148,6 +197,11 @@ class Crew:
     def allocated(self) -> int:
         """Members that have a place and keep it."""
         return sum(leaf.allocated for leaf in self.leaves.values())
+
+    @property
+    def using(self) -> bool:
+        """Some member holds room on a node, though it may be leaving."""
+        return any(leaf.using for leaf in self.leaves.values())
 
     @property
     def waiting(self) -> bool:
@@ -173,9 +227,7 @@ class Crew:
     @property
     def stale(self) -> bool:
         """Some of it runs, but a leaf has fewer than it needs, and nothing has succeeded."""
-        if self.succeeded or not any(leaf.using for leaf in self.leaves.values()):
-            return False
-        return not self.complete
+        return not self.succeeded and self.using and not self.complete
 
 
 def requires_closeness(group: SubGroup) -> bool:

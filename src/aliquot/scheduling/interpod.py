@@ -85,6 +85,11 @@ class PodNeighbours:
         for pod in pods:
             self._change(pod, node, 1)
 
+    @property
+    def open(self) -> bool:
+        """No pod on a node avoids others."""
+        return not self._anti
+
     def concerns(self, pod: Pod) -> bool:
         """Whether any term of this pod, or of a pod on a node, can matter to it."""
         return bool(self._anti) or bool(affinity_terms(pod)) or bool(anti_affinity_terms(pod))

@@ -21,6 +21,7 @@ from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.objectives import wants_accelerators
 from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.state import ClusterState, Point
+from aliquot.scheduling.wants import next_want
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +72,21 @@ class RoomMaker:
         victims: Callable[[Crew], Victims | None],
         turns: Turns,
         rule: Callable[[Crew], Legal],
+        may_give: Callable[[Sequence[Member]], bool],
         search: int | None,
         spare: Callable[[Sequence[Member], Callable[[Sequence[Member]], bool]], Sequence[Member]] | None,
     ) -> None:
         """prepare: finds out what has to be known of a pod before it can be placed anew. rule: makes the test
-        of outcomes for a gang, before anybody is asked. search: how many gangs may be asked for one member;
-        None: any number. spare: of those who leave, who has to, found by trying who is enough; None: all."""
+        of outcomes for a gang, before anybody is asked. may_give: whether anything could come of asking some
+        members of a gang. search: how many gangs may be asked for one member; None: any number. spare: of
+        those who leave, who has to, found by trying who is enough; None: all."""
         self._state = state
         self._placer = placer
         self._prepare = prepare
         self._victims = victims
         self._turns = turns
         self._rule = rule
+        self._may_give = may_give
         self._search = search
         self._spare = spare
 
@@ -90,7 +94,7 @@ class RoomMaker:
         """Have pods leave so that the gang is promised what it lacks; None, and nothing is done, if none will
         do."""
         state, placer = self._state, self._placer
-        todo = next_members(crew, placer.rank, placer.policy.by_fill)
+        todo = next_want(crew, placer).members
         if not todo:
             return None
         victims = self._victims(crew)
@@ -223,7 +227,7 @@ class RoomMaker:
                     return None
             victims = [member for member in steps.found[number] if id(member) not in passed]
             number += 1
-            if not victims or steps.barred(victims):
+            if not victims or steps.barred(victims) or not self._may_give(victims):
                 continue
             for member in victims:
                 assert member.hold is not None

@@ -14,6 +14,8 @@ from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand
 from aliquot.scheduling.repairs import Managed, Repair
 from aliquot.scheduling.served import ExtendedResources
+from aliquot.workloads.gangs import Gang
+from aliquot.workloads.labels import STALE_SINCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,15 @@ class Portion:
     in_flight: tuple[tuple[Pod, str], ...] = ()
     misplaced: tuple[Repair, ...] = ()
     blocked: tuple[Repair, ...] = ()
+
+
+def may_be_short(gang: Gang, portion: Portion, pods: Sequence[Pod]) -> bool:
+    """Whether a gang with these pods may be short of members, or was noted to be: cheaper to tell than
+    whether it is."""
+    if gang.stale_since is not None or gang.root.children:
+        return True
+    placed = {pod.key for pod, _, _ in portion.placed} | {pod.key for pod, _ in portion.let_go}
+    return len(placed) < gang.minimum or any(STALE_SINCE in pod.metadata.annotations for pod in pods)
 
 
 def sort_out(

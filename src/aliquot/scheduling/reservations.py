@@ -14,11 +14,11 @@ from datetime import datetime, timedelta
 from aliquot.model.core import Pod
 from aliquot.model.index import SnapshotIndex
 from aliquot.model.verdicts import PLACED, Reason
-from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.state import PodPlacement
+from aliquot.scheduling.wants import next_want
 from aliquot.workloads import labels, settings
 
 MOST_EXPECTED = 24 * 3600
@@ -108,7 +108,7 @@ class Reservations:
 
     def _place(self, crew: Crew, when: When, bands: list[int] | None = None) -> list[PodPlacement]:
         placer = self._session.placer
-        members = next_members(crew, placer.rank, placer.policy.by_fill)
+        members = next_want(crew, placer).members
         found = placer.place(crew, members, when, bands)
         return [] if isinstance(found, Failure) else found
 

@@ -21,6 +21,7 @@ from aliquot.scheduling.plan import Staleness
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.settling import Settling
 from aliquot.scheduling.state import ClusterState
+from aliquot.scheduling.wants import next_want
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,9 @@ class Session:
 
     def next_charge(self, crew: Crew, *, evicted: bool = False) -> Charge:
         """What the gang wants next counts for."""
-        members = next_members(crew, self.placer.rank, self.policy.by_fill, evicted=evicted)
+        if not evicted:
+            return next_want(crew, self.placer).charge
+        members = next_members(crew, self.placer.rank, self.policy.by_fill, evicted=True)
         return self.placer.wanted(members)
 
     def waiting(self) -> list[Crew]:

@@ -1,46 +1,10 @@
 """Gangs that run with fewer members than they need: taken down as a whole after a time of grace."""
 
-from aliquot.model.core import Pod
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.scheduling.gang_state import Crew, Status
 from aliquot.scheduling.plan import Staleness
 from aliquot.scheduling.session import Removal, Session
-from aliquot.workloads.grouping import Grouping
-from aliquot.workloads.labels import GANG_MIN, GANG_SIZE, STALE_SINCE, SUBGROUP, SUBGROUP_SETTINGS, SUBGROUPS
-
-
-def may_be_stale(gangs: Grouping) -> bool:
-    """Whether some gang may be short of members, or was noted to be: cheaper to tell than whether one is."""
-    for key in gangs.on_nodes():
-        if key[0] == "Pod":
-            continue
-        pods = gangs.pods(key)
-        running = 0
-        for pod in pods:
-            if STALE_SINCE in pod.metadata.annotations:
-                return True
-            running += bool(pod.spec.node_name) and not pod.finished
-        least = _annotated_size(pods[0]) if key[0] == "Gang" else None
-        if least is None:
-            gang = gangs.gang(key)
-            if gang.stale_since is not None or gang.root.children:
-                return True
-            least = gang.minimum
-        if running < least:
-            return True
-    return False
-
-
-_CLOSER = SUBGROUP_SETTINGS | {GANG_MIN, SUBGROUP, SUBGROUPS}
-
-
-def _annotated_size(pod: Pod) -> int | None:
-    """How many pods a gang needs that is made by annotation alone; None if that takes a closer look."""
-    annotations = pod.metadata.annotations
-    if not _CLOSER.isdisjoint(annotations):
-        return None
-    size = annotations.get(GANG_SIZE, "")
-    return int(size) if size.isascii() and size.isdigit() and len(size) < 7 else None
+from aliquot.workloads.labels import STALE_SINCE
 
 
 def evict_stale(session: Session) -> None:
@@ -50,7 +14,10 @@ def evict_stale(session: Session) -> None:
     written for, or taken away from.
     """
     grace = session.policy.staleness_seconds
-    for crew in sorted(session.crews.running(), key=lambda item: item.gang.key):
+    found = {crew.gang.key: crew for crew in session.crews.restless()}
+    # What this decision did to a gang may have left it short.
+    found.update((crew.gang.key, crew) for crew in session.state.touched() if crew.using)
+    for _, crew in sorted(found.items()):
         own = crew.gang.staleness_grace_seconds
         if own is None:
             own = grace

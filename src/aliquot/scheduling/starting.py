@@ -11,11 +11,12 @@ from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.explaining import Explainer
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.gang_placing import promise_all
-from aliquot.scheduling.gang_state import Crew, Member, Status
+from aliquot.scheduling.gang_state import Crew, Member, Status, Want
 from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.reservations import Reservations
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.state import ClusterState, PodPlacement
+from aliquot.scheduling.wants import next_want
 
 MOST_SWAPS = 16
 """How many members of a gang, with those like them, may be left out because they find no place."""
@@ -76,10 +77,10 @@ class Starter:
             blocker = Fact(test="queueOrder", subject=str(self._blocking[gang.queue]))
             session.findings.waits(crew, Verdict(reason=Reason.BEHIND_IN_QUEUE, facts=(blocker,)))
             return False
-        members = next_members(crew, placer.rank, policy.by_fill)
-        if not members:
+        want = next_want(crew, placer)
+        if not want.members:
             return False
-        found = self._place(crew, members)
+        found = self._place(crew, want)
         if isinstance(found, Verdict):
             session.findings.waits(crew, found)
             if room_reason(found.reason) and gang.queue:
@@ -94,22 +95,19 @@ class Starter:
         session.findings.served(crew)
         return True
 
-    def _place(self, crew: Crew, members: Sequence[Member]) -> list[PodPlacement] | Verdict:
+    def _place(self, crew: Crew, want: Want) -> list[PodPlacement] | Verdict:
         """Place the members or say why they cannot be; equal ones that failed before fail at once."""
         session = self._session
-        state, gang = session.state, crew.gang
-        shapes = shapes_of(crew, members, state)
+        state, gang, members = session.state, crew.gang, want.members
+        shapes = shapes_of(crew, want, state)
         keys = [(None, shapes), (gang.queue, gang.preemptible, shapes)] if shapes is not None else []
         for key in keys:
             known = self._failed.get(key)
             if known is not None and not self._has_others(crew, members):
                 return known
-        if gang.queue and all(
-            member.facts is not None and state.is_exact(member.facts) for member in members
-        ):
+        if gang.queue and want.exact:
             # Else what claims count for is known only with their devices: parts of one, or shared by several.
-            charge = session.placer.wanted(members)
-            excess = state.queues.excess(gang.queue, charge, preemptible=gang.preemptible)
+            excess = state.queues.excess(gang.queue, want.charge, preemptible=gang.preemptible)
             if excess is not None:
                 heaviest = max(members, key=lambda member: session.placer.wanted([member]).get(GPU, 0))
                 others = self._others_instead(crew, members, Failure(heaviest, excess))
@@ -196,7 +194,7 @@ class Starter:
         return self._session.placer.placer.meeting_point([members[0], *sharers])
 
 
-def shapes_of(crew: Crew, members: Sequence[Member], state: ClusterState) -> tuple[object, ...] | None:
+def shapes_of(crew: Crew, want: Want, state: ClusterState) -> tuple[object, ...] | None:
     """Equal for members of which one cannot be placed if the other could not, in this order of decisions.
 
     Pods that share claims are alike if they share the same ones, as long as those stay without devices. Where
@@ -204,7 +202,9 @@ def shapes_of(crew: Crew, members: Sequence[Member], state: ClusterState) -> tup
     may come to stand somewhere; and for gangs tied to domains by members that have their place.
     """
     found: list[object] = []
-    root = crew.gang.root
+    root, members = crew.gang.root, want.members
+    if want.shapes is not None and not root.children and root.constraint is None and state.neighbours.open:
+        return want.shapes
     if root.children or root.constraint is not None:
         if crew.allocated:
             return None

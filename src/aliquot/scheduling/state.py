@@ -17,7 +17,7 @@ from aliquot.queues.ledger import Ledger
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.claims import ClaimBook, claim_keys
 from aliquot.scheduling.facts import PodFacts, Shape
-from aliquot.scheduling.gang_state import Hold, Member, Status
+from aliquot.scheduling.gang_state import Crew, Hold, Member, Status
 from aliquot.scheduling.holdings import legacy_devices, pod_charge
 from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.nodes import NodeTable
@@ -206,7 +206,8 @@ class ClusterState:
         return max(0, found)
 
     def idle_accelerators(self) -> list[float]:
-        """How many accelerators of each node are idle later, with what is left of shared ones."""
+        """How many accelerators of each node are idle later, with what is left of shared ones; not to be
+        changed, and good until something changes."""
         changes = self.table.changes
         numbers: Iterable[int] = ()
         if not self._idle:
@@ -217,7 +218,7 @@ class ClusterState:
         for number in numbers:
             self._idle[number] = self.free_accelerators(number) + self.parts.free(number)
         self._idle_seen = len(changes)
-        return self._idle.copy()
+        return self._idle
 
     def free_accelerators(self, number: int) -> float:
         """How many accelerators of a node are idle later."""
@@ -227,6 +228,10 @@ class ClusterState:
         if leaving is not None:
             free += legacy_devices(leaving, table.nodes[number])
         return float(free) + self._room_later.devices(number)
+
+    def touched(self) -> Iterable[Crew]:
+        """The gangs of which a member was given something, or made to leave, and that was not taken back."""
+        return {id(entry[0].crew): entry[0].crew for entry in self._members}.values()
 
     @property
     def changes(self) -> int:

@@ -16,8 +16,7 @@ from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
 from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
 from aliquot.queues.tree import NO_BOUND
-from aliquot.scheduling.asking import Asked, Candidates
-from aliquot.scheduling.chunks import next_members
+from aliquot.scheduling.asking import Asked, Candidates, held
 from aliquot.scheduling.gang_state import Crew, Member, Status, requires_closeness
 from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
 from aliquot.scheduling.making_room import Legal, Outcome, RoomMaker
@@ -25,6 +24,7 @@ from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
 from aliquot.scheduling.victims import VictimCosts, spare
+from aliquot.scheduling.wants import next_want
 
 
 class Taker:
@@ -44,8 +44,7 @@ class Taker:
     def _kind(self, crew: Crew) -> tuple[object, ...] | None:
         """Equal for gangs of which one fails if the other did; None for one that is like no other."""
         session, gang = self._session, crew.gang
-        members = next_members(crew, session.placer.rank, session.policy.by_fill)
-        shapes = shapes_of(crew, members, session.state)
+        shapes = shapes_of(crew, next_want(crew, session.placer), session.state)
         return None if shapes is None else (gang.queue, gang.preemptible, gang.priority, shapes)
 
     def _note(self, kind: tuple[object, ...]) -> None:
@@ -81,6 +80,7 @@ class Taker:
             self._victims,
             self._turns,
             self.rule,
+            self.may_give,
             session.policy.victim_search,
             partial(spare, now=session.now) if session.policy.spare_victims else None,
         )
@@ -129,6 +129,10 @@ class Taker:
         """Whether a gang that runs may be asked to leave for another."""
         raise NotImplementedError
 
+    def may_give(self, victims: Sequence[Member]) -> bool:
+        """Whether anything could come of asking these members of a gang to leave."""
+        return True
+
     def rule(self, crew: Crew) -> Legal:
         """The test of what would become of the cluster."""
         raise NotImplementedError
@@ -151,7 +155,7 @@ class Taker:
             return None
         costs: Mapping[int, tuple[int, ...]] = {}
         if self._costs is not None:
-            members = next_members(crew, self._session.placer.rank, self._session.policy.by_fill)
+            members = next_want(crew, self._session.placer).members
             costs = self._costs.keys(members, [victim for crews in found.values() for victim in crews])
         return Asked(self._session, found, costs)
 
@@ -202,29 +206,44 @@ class Reclaim(Taker):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        self._asking: Crew | None = None
         self._mine: Reclaimer | None = None
-        self._right: dict[str, bool] = {}
+        self._idle_known = (-1, 0.0)
 
     def entitled(self, crew: Crew) -> bool:
         return self._session.policy.fair_shares
 
     def may_try(self, crew: Crew) -> bool:
-        self._asking, self._mine, self._right = crew, self._reclaimer(crew), {}
+        self._mine = self._reclaimer(crew)
         return self._mine.may_try() is None
 
     def sought(self, crew: Crew) -> Iterable[str]:
-        queues = self.candidates.queues()
+        running, tree = self.candidates.queues(), self._session.tree
         if self._session.policy.stepwise:
-            return queues
-        found = [queue for queue in queues if queue != crew.gang.queue and self._over(crew, queue)]
+            return running
+        assert self._mine is not None
+        found: list[str] = []
+        for own, other, queues in tree.rivals(self._mine.number):
+            if self._mine.may_take_from(own, other):
+                found += [name for number in queues if (name := tree.names[number]) in running]
+        if not found:
+            return ()
         most = self._too_large_to_move(crew)
-        return [queue for queue in found if self._may_lose(queue, most)]
+        return sorted(queue for queue in found if self._may_lose(queue, most))
 
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
-        if victim.gang.queue == crew.gang.queue:
+        queue = victim.gang.queue
+        if queue == crew.gang.queue:
             return False
-        return elastic(victim) or not self._protected(crew, victim)
+        if elastic(victim):
+            return True
+        if self._protected(crew, victim):
+            return False
+        if self._session.policy.stepwise:
+            return True
+        # It can give up everything or nothing; what cannot be placed again is lost.
+        assert self._mine is not None
+        holds = held(victim)
+        return holds.get(GPU, 0) <= self._idle() or self._mine.may_take_alone(queue, holds)
 
     def _too_large_to_move(self, crew: Crew) -> Amount | float:
         """How many accelerators a pod has at least whose move would make no room for the gang.
@@ -232,37 +251,40 @@ class Reclaim(Taker):
         A gang of pods with 2 gets nothing from a pod with 2 that could go elsewhere: where that could go, its
         own could. Where its pods have to be close together they could not.
         """
-        session = self._session
-        members = next_members(crew, session.placer.rank, session.policy.by_fill)
-        most = max(
-            (
-                session.state.wanted(member.facts).get(GPU, 0)
-                for member in members
-                if member.facts is not None
-            ),
-            default=0,
-        )
+        most = next_want(crew, self._session.placer).largest
         return most if most and not requires_closeness(crew.gang.root) else NO_BOUND
+
+    def _idle(self) -> float:
+        """How many accelerators are idle in the whole cluster, in billionths, before anybody leaves."""
+        changes = self._session.state.changes
+        if self._idle_known[0] != changes:
+            self._idle_known = changes, sum(self._session.state.idle_accelerators()) * UNIT + 1
+        return self._idle_known[1]
+
+    def may_give(self, victims: Sequence[Member]) -> bool:
+        """Whether anything could come of asking these members of a gang to leave.
+
+        If they have more accelerators than are idle anywhere they cannot all be placed again, so some of them
+        would be lost: at least the least that the gang gives up at a time, which has to be allowed.
+        """
+        if self._session.policy.stepwise:
+            return True
+        bundles = bundles_of(victims, _ANY)
+        if sum(bundle.get(GPU, 0) for bundle in bundles) <= self._idle():
+            return True
+        queue, mine = victims[0].crew.gang.queue, self._mine
+        assert mine is not None
+        return any(mine.may_take_alone(queue, bundle) for bundle in bundles)
 
     def _may_lose(self, queue: str, most: Amount | float) -> bool:
         """Whether a queue might give anything up: the least that any gang of it would lose, at least, unless
-        some of its pods are smaller than `most`, so that moving them could help."""
+        some of its pods are smaller than `most`, so that moving them could help, and room may be idle for
+        them."""
         assert self._mine is not None
         least, smallest = self.candidates.least(queue)
-        if smallest < most:
+        if smallest < most and smallest <= self._idle():
             return True
-        taking = self._mine.begin()
-        return taking.take(queue, least) is None and taking.unbalanced() is None
-
-    def _over(self, crew: Crew, queue: str) -> bool:
-        """Whether the queue holds more than it is entitled to, as far as the gang is concerned."""
-        if self._asking is not crew:
-            self._asking, self._mine, self._right = crew, self._reclaimer(crew), {}
-        found = self._right.get(queue)
-        if found is None:
-            assert self._mine is not None
-            found = self._right[queue] = self._mine.begin().take(queue, {}) is None
-        return found
+        return self._mine.may_take_alone(queue, least)
 
     def _reclaimer(self, crew: Crew) -> Reclaimer:
         session, gang = self._session, crew.gang
@@ -357,7 +379,7 @@ class Consolidate(Taker):
         state = session.state
         wanted: Amount = 0
         memory = 0
-        for member in next_members(crew, session.placer.rank, session.policy.by_fill):
+        for member in next_want(crew, session.placer).members:
             assert member.facts is not None
             gpus = member.facts.gpus
             if gpus is not None and gpus.kind is Kind.MEMORY:
@@ -404,6 +426,8 @@ def _size(kind: tuple[object, ...]) -> tuple[tuple[object, ...], int] | None:
     return (*rest, shapes[0]), len(shapes)
 
 
+_ANY = frozenset(Status)
+
 _SLACK = 1e-6
 """For the rounding of fractions."""
 
@@ -417,9 +441,9 @@ def share_facts(session: Session, queue: str, before: Reclaimer) -> list[Fact]:
             test="fairShare",
             subject=f"{queue}/{resource}",
             wanted=shown(session.shares.share(queue, resource), resource),
-            available=shown(held, resource),
+            available=shown(amount, resource),
         )
-        for resource, held, wanted in amounts
+        for resource, amount, wanted in amounts
         if wanted
     ]
 

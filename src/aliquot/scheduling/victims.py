@@ -5,14 +5,14 @@ together for the room that they make on one node. Once room is made, whoever can
 those that would lose most first, so that nobody leaves in vain.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from aliquot.queues.amounts import GPU, UNIT
 from aliquot.scheduling.chunks import Rank, next_victims
-from aliquot.scheduling.gang_state import ALLOCATED, Crew, Member
-from aliquot.scheduling.lost_work import freed, lost_work
+from aliquot.scheduling.gang_state import ALLOCATED, Crew, Member, Step
+from aliquot.scheduling.lost_work import freed, lost_seconds, lost_work, weight
 from aliquot.scheduling.state import ClusterState
 
 MOST_SPARED = 16
@@ -26,14 +26,24 @@ _IN_VAIN: Key = (1, 0, 0, 0)
 _MOST_STEPS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What a victim frees on one node, in billionths of accelerators, and what is lost by it."""
+class _Part(NamedTuple):
+    """What a step of a victim frees on one node, in billionths of accelerators, and what the step loses."""
 
-    victim: int
+    number: int
     freed: int
     lost: int
+
+
+class _Offer(NamedTuple):
+    """A part as an offer to who needs room, the better first. rate: what is lost for a device that is of use,
+    in billionths. place: of the victim among all; order: of the part among those of its node."""
+
+    rate: int
+    less: int
     place: int
+    order: int
+    cost: int
+    freed: int
 
 
 class VictimCosts:
@@ -44,7 +54,7 @@ class VictimCosts:
         self._now = now
         self._rank = rank
         self._by_fill = by_fill
-        self._parts: dict[int, tuple[tuple[int, _Part], ...]] = {}
+        self._parts: dict[int, tuple[tuple[_Part, ...], int]] = {}
 
     def keys(self, members: Sequence[Member], victims: Sequence[Crew]) -> dict[int, Key]:
         """The order in which victims are asked so that members find room, by id.
@@ -61,79 +71,77 @@ class VictimCosts:
             if member.facts is not None
         ]
         most, needed = max(charges, default=0), sum(charges)
-        by_node: dict[int, list[_Part]] = {}
-        for place, victim in enumerate(victims):
-            for number, part in self._parts_of(victim, place):
-                by_node.setdefault(number, []).append(part)
         if not most:
             return {id(victim): (0, self._whole(victim), 0, 0) for victim in victims}
-        totals: dict[int, int] = {}
-        for parts in by_node.values():
-            for part in parts:
-                totals[part.victim] = totals.get(part.victim, 0) + part.freed
-        found = {id(victim): _IN_VAIN for victim in victims}
-        for number, parts in by_node.items():
-            for key, part in self._on_node(number, parts, most, needed, totals):
-                found[part.victim] = min(key, found[part.victim])
-        return found
-
-    def _on_node(
-        self, number: int, parts: list[_Part], most: int, needed: int, totals: dict[int, int]
-    ) -> Iterator[tuple[Key, _Part]]:
-        """The parts of a node with their keys, in batches that make room for one member more each."""
-        state = self._state
-        free = round((state.free_accelerators(number) + state.parts.free(number)) * UNIT) % most
-        costs: dict[int, int] = {}
-        for part in parts:
-            # A gang that frees room elsewhere, too, is not all for this node.
-            useful = min(totals[part.victim], needed) or 1
-            costs[id(part)] = part.lost * min(part.freed, useful) // useful
-        ordered = sorted(
-            (part for part in parts if part.freed),
-            key=lambda part: (
-                costs[id(part)] * UNIT // min(part.freed, most),
-                -min(part.freed, most),
-                part.place,
-            ),
-        )
-        batch: list[_Part] = []
-        price = 0
-        for part in ordered:
-            batch.append(part)
-            price += costs[id(part)]
-            free += part.freed
-            if free >= most:
-                for each in batch:
-                    yield (0, price, len(batch), number), each
-                batch, price, free = [], 0, free % most
+        by_node: dict[int, list[_Offer]] = {}
+        for place, victim in enumerate(victims):
+            parts, total = self._parts_of(victim)
+            # A gang that frees room elsewhere, too, is not all for one node.
+            useful = min(total, needed) or 1
+            for number, frees, lost in parts:
+                if frees:
+                    cost = lost * min(frees, useful) // useful
+                    of_use = min(frees, most)
+                    offers = by_node.setdefault(number, [])
+                    offers.append(_Offer(cost * UNIT // of_use, -of_use, place, len(offers), cost, frees))
+        found = [_IN_VAIN] * len(victims)
+        idle = self._state.idle_accelerators()
+        for number, offers in by_node.items():
+            offers.sort()
+            free = round(idle[number] * UNIT) % most
+            batch: list[int] = []
+            price = 0
+            for offer in offers:
+                batch.append(offer.place)
+                price += offer.cost
+                free += offer.freed
+                if free >= most:
+                    key = (0, price, len(batch), number)
+                    for place in batch:
+                        found[place] = min(key, found[place])
+                    batch, price, free = [], 0, free % most
+        return {id(victim): key for victim, key in zip(victims, found, strict=True)}
 
     def _whole(self, victim: Crew) -> int:
         return lost_work((member for member in victim.members if member.hold is not None), self._now)
 
-    def _parts_of(self, victim: Crew, place: int) -> Iterator[tuple[int, _Part]]:
-        """What the gang frees on each node, in the steps in which it is asked: pods that it can do without,
-        then the rest."""
+    def _parts_of(self, victim: Crew) -> tuple[tuple[_Part, ...], int]:
+        """What the gang frees on each node, in the steps in which it is asked; and what it frees in all."""
         known = self._parts.get(id(victim))
         if known is None:
-            asked: set[int] = set()
-            parts: list[tuple[int, _Part]] = []
-            for _ in range(_MOST_STEPS):
-                members = next_victims(victim, asked, self._rank, self._by_fill)
-                asked.update(id(member) for member in members)
-                members = [member for member in members if member.hold is not None]
-                if not members:
-                    break
-                lost = lost_work(members, self._now)
-                frees: dict[int, int] = {}
-                for member in members:
-                    if member.hold is not None:
-                        number = member.hold.number
-                        frees[number] = frees.get(number, 0) + freed(member)
-                parts += [(number, _Part(id(victim), free, lost, place)) for number, free in frees.items()]
-                if len(asked) >= len(victim.members):
-                    break
-            known = self._parts[id(victim)] = tuple(parts)
-        return iter(known)
+            seconds = lost_seconds(victim, self._now)
+            parts = tuple(
+                _Part(number, free, step.weight * seconds)
+                for step in self._steps(victim)
+                for number, free in step.frees
+            )
+            known = self._parts[id(victim)] = parts, sum(part.freed for part in parts)
+        return known
+
+    def _steps(self, victim: Crew) -> tuple[Step, ...]:
+        """The steps in which the gang is asked: pods that it can do without, then the rest."""
+        if victim.steps is not None and not victim.touched:
+            return victim.steps
+        asked: set[int] = set()
+        steps: list[Step] = []
+        for _ in range(_MOST_STEPS):
+            members = next_victims(victim, asked, self._rank, self._by_fill)
+            asked.update(id(member) for member in members)
+            members = [member for member in members if member.hold is not None]
+            if not members:
+                break
+            frees: dict[int, int] = {}
+            for member in members:
+                if member.hold is not None:
+                    number = member.hold.number
+                    frees[number] = frees.get(number, 0) + freed(member)
+            steps.append(Step(tuple(frees.items()), sum(weight(freed(member)) for member in members)))
+            if len(asked) >= len(victim.members):
+                break
+        found = tuple(steps)
+        if not victim.touched:
+            victim.steps = found
+        return found
 
 
 def groups(members: Sequence[Member], now: datetime) -> list[list[Member]]:
