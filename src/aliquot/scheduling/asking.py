@@ -1,13 +1,13 @@
 """Which gangs may be asked to leave, and in which order."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-from aliquot.queues.amounts import GPU, Amount, Charge, total
+from aliquot.queues.amounts import Charge, total
 from aliquot.queues.order import VictimOrder
 from aliquot.scheduling.chunks import may_leave
 from aliquot.scheduling.gang_state import ALLOCATED, Crew
-from aliquot.scheduling.losses import elastic
 from aliquot.scheduling.session import Session
+from aliquot.scheduling.stakes import Stake
 
 
 class Candidates:
@@ -21,7 +21,6 @@ class Candidates:
         self._given = session.policy.stepwise
         self._by_queue: dict[str, list[Crew]] = {}
         self._queues = frozenset(session.crews.queues()) if not self._given else frozenset([""])
-        self._least: dict[str, tuple[Charge, Amount]] = {}
 
     def queues(self) -> Collection[str]:
         """The queues that may have some."""
@@ -33,32 +32,26 @@ class Candidates:
         if found is None or self._given:
             found = self._by_queue[queue] = sorted(
                 (crew for crew in self._all(queue) if crew.gang.preemptible and crew.gang.queue),
-                key=lambda crew: (crew.gang.created, crew.gang.key),
+                key=_age,
                 reverse=True,
             )
-        for crew in found:
-            if not crew.touched and not self._given:
-                # Whatever of it has a place was running before.
-                if crew.allocated:
-                    yield crew
-            elif any(may_leave(member, self._given) for member in crew.members):
-                yield crew
+        return filter(self._may_leave, found)
 
-    def least(self, queue: str) -> tuple[Charge, Amount]:
-        """The least of each resource that a gang of the queue gives up at a time, and the fewest accelerators
-        of any of its pods."""
-        known = self._least.get(queue)
-        if known is None:
-            charges: list[Charge] = []
-            smallest: list[Amount] = []
-            for crew in self.of(queue):
-                own = [member.hold.charge for member in crew.members if member.hold is not None]
-                smallest += [charge.get(GPU, 0) for charge in own]
-                charges += own if elastic(crew) else [held(crew)]
-            names = {name for charge in charges for name in charge}
-            least = {name: min(charge.get(name, 0) for charge in charges) for name in names}
-            known = self._least[queue] = (least, min(smallest, default=0))
-        return known
+    def with_stakes(self, queue: str, test: Callable[[Stake], bool]) -> list[Crew]:
+        """Those of a queue with a stake that passes the test, the youngest first. What this decision did to a
+        gang does not change its stake."""
+        session = self._session
+        stakes = session.crews.stakes().get(queue, {})
+        keys = [key for stake, keys in stakes.items() if test(stake) for key in keys]
+        found = [crew for crew in map(session.crews.at, keys) if self._may_leave(crew)]
+        found.sort(key=_age, reverse=True)
+        return found
+
+    def _may_leave(self, crew: Crew) -> bool:
+        if not crew.touched and not self._given:
+            # Whatever of it has a place was running before.
+            return bool(crew.allocated)
+        return any(may_leave(member, self._given) for member in crew.members)
 
     def _all(self, queue: str) -> Iterable[Crew]:
         crews = self._session.crews
@@ -106,6 +99,10 @@ class Asked:
             self._costs.get(id(crew), ()),
             self._youth[id(crew)],
         )
+
+
+def _age(crew: Crew) -> tuple[object, ...]:
+    return (crew.gang.created, crew.gang.key)
 
 
 def held(crew: Crew, asked: set[int] | frozenset[int] = frozenset()) -> Charge:

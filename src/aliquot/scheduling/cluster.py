@@ -41,6 +41,7 @@ from aliquot.scheduling.policy import Goal, Policy
 from aliquot.scheduling.repairs import may_be_unused
 from aliquot.scheduling.requests import CPU, MEMORY
 from aliquot.scheduling.served import ExtendedResources
+from aliquot.scheduling.stakes import Stake, stake
 from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.tallies import Tally
 from aliquot.scheduling.topologies import Topologies
@@ -70,7 +71,8 @@ class _Occupant:
 class Share:
     """What a gang is in the cluster. gang: None where none of its pods counts any more. numbers: of the nodes
     of the pods that are placed, None for nodes that are not there. holdings: what counts in its queue.
-    running: some pod of it that has not ended is bound to a node. tally: what those that stay hold."""
+    running: some pod of it that has not ended is bound to a node. tally: what those that stay hold. stake:
+    what it has to lose."""
 
     portion: Portion
     gang: Gang
@@ -78,6 +80,7 @@ class Share:
     holdings: tuple[Holding, ...]
     running: bool
     tally: Tally
+    stake: Stake | None
 
 
 class Cluster:
@@ -85,9 +88,10 @@ class Cluster:
 
     shares: by gang. todo, let_go, in_flight, troubled: the gangs with pods to be decided, with such pods,
     and with pods of which something is wrong. running: the gangs with pods on nodes, by queue; restless:
-    those that may have too few members; tallies: what gangs hold, by queue. crews: members with their state,
-    of gangs that somebody asked about. leaving: pods that are being deleted on nodes. state: what decisions
-    change, and take back.
+    those that may have too few members; tallies: what gangs hold, by queue; stakes: gangs by queue and by
+    what they have to lose, equal ones the same object. crews: members with their state, of gangs that
+    somebody asked about. leaving: pods that are being deleted on nodes. state: what decisions change, and
+    take back.
     """
 
     def __init__(self, index: SnapshotIndex, tree: QueueTree, policy: Policy, memory: Memory) -> None:
@@ -108,6 +112,8 @@ class Cluster:
         self.running: dict[str, set[GroupKey]] = {}
         self.restless: set[GroupKey] = set()
         self.tallies: dict[str, Tally] = {}
+        self.stakes: dict[str, dict[Stake, set[GroupKey]]] = {}
+        self._all_stakes: dict[Stake, Stake] = {}
         self.leaving: dict[Key, Pod] = {}
         self.crews: dict[GroupKey, Crew] = {}
         self.gangs: Grouping = memory.gangs(index, tree, policy)[0]
@@ -254,6 +260,11 @@ class Cluster:
             self.running[gang.queue].discard(key)
         if share.tally.workloads:
             self.tallies[gang.queue].add(share.tally, -1)
+        if share.stake is not None:
+            alike = self.stakes[gang.queue][share.stake]
+            alike.discard(key)
+            if not alike:
+                del self.stakes[gang.queue][share.stake]
 
     def _enter(self, key: GroupKey, nodes: set[int]) -> None:
         gangs, table = self.gangs, self._table
@@ -290,16 +301,22 @@ class Cluster:
             for holding in holdings:
                 self.state.queues.add(holding.queue, holding.charge, gang.preemptible)
         running = gangs.is_on_nodes(key)
-        tally = Tally()
-        if holdings:
-            stay = {
-                pod.key
+        tally, to_lose = Tally(), None
+        if holdings or (gang.queue and (running or portion.todo)):
+            stay = [
+                pod
                 for (pod, _, _), number in zip(portion.placed, numbers, strict=True)
                 if number is not None and pod.metadata.deletion_timestamp is None
-            }
-            charges = [holding.charge.get(GPU, 0) for holding in holdings if holding.pod.key in stay]
+            ]
+            own = {pod.key for pod in stay}
+            charges = [holding.charge.get(GPU, 0) for holding in holdings if holding.pod.key in own]
             tally.count(sum(charges), fixed=not gang.preemptible)
-        self.shares[key] = Share(portion, gang, tuple(numbers), holdings, running, tally)
+            if running or portion.todo:
+                to_lose = stake(gang, pods, stay, holdings)
+                to_lose = to_lose and self._all_stakes.setdefault(to_lose, to_lose)
+        self.shares[key] = Share(portion, gang, tuple(numbers), holdings, running, tally, to_lose)
+        if to_lose is not None:
+            self.stakes.setdefault(gang.queue, {}).setdefault(to_lose, set()).add(key)
         if tally.workloads:
             self.tallies.setdefault(gang.queue, Tally()).add(tally)
         if running:

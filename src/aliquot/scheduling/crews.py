@@ -14,6 +14,7 @@ from aliquot.scheduling.cluster import Cluster
 from aliquot.scheduling.facts import PodFacts, PodTraits, claim_shape
 from aliquot.scheduling.gang_state import Crew, Hold, Member, Status
 from aliquot.scheduling.memory import Memory
+from aliquot.scheduling.stakes import Stake
 from aliquot.scheduling.tallies import Tally, accelerators
 from aliquot.workloads.sources.source import GroupKey
 
@@ -46,9 +47,17 @@ class Crews:
         """The queues in which something runs."""
         return {queue for queue, keys in self._cluster.running.items() if keys} | self._others.keys()
 
+    def stakes(self) -> Mapping[str, Mapping[Stake, Collection[GroupKey]]]:
+        """Gangs by queue and by what they have to lose, before anything was done in this decision."""
+        return self._cluster.stakes
+
+    def at(self, key: GroupKey) -> Crew:
+        """A gang by what its pods are grouped by."""
+        return self.waiting.get(key) or self._kept(key)
+
     def restless(self) -> Iterable[Crew]:
         """The gangs of which something runs and that may have too few members."""
-        return [self.waiting.get(key) or self._kept(key) for key in self._cluster.restless]
+        return [self.at(key) for key in self._cluster.restless]
 
     def tallies(self) -> Mapping[str, Tally]:
         """What running gangs hold, by queue, as things stand."""

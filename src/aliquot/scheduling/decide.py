@@ -26,11 +26,19 @@ from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.opening import open_session
 from aliquot.scheduling.plan import Decision, Plan, Staleness
 from aliquot.scheduling.policy import Policy, Step
+from aliquot.scheduling.preempting import Consolidate, Preempt
+from aliquot.scheduling.reclaiming import Reclaim
 from aliquot.scheduling.served import abandoned, held_twice
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.staleness import evict_stale
 from aliquot.scheduling.starting import Starter
-from aliquot.scheduling.taking import STEPS
+from aliquot.scheduling.taking import Taker
+
+_TAKERS: dict[Step, type[Taker]] = {
+    Step.RECLAIM: Reclaim,
+    Step.PREEMPT: Preempt,
+    Step.CONSOLIDATE: Consolidate,
+}
 
 
 def decide(
@@ -85,7 +93,7 @@ class _Deciding:
                 elif step is Step.EVICT_STALE:
                     evict_stale(session)
                 else:
-                    STEPS[step](session).run()
+                    _TAKERS[step](session).run()
             decisions += compiling.decisions(session)
             staleness = session.findings.staleness
         return Plan(decisions=tuple(compiling.ranked(decisions)), staleness=tuple(staleness))

@@ -1,26 +1,17 @@
-"""Taking from those who run for those who wait: reclaim, preemption, consolidation.
+"""Taking from those who run for those who wait: what reclaim, preemption and consolidation have in common.
 
-*Reclaim*: a queue below its fair share takes from queues above theirs, or one below its quota from those
-above theirs. *Preempt*: within a queue the higher priority takes from the lower. *Consolidate*: pods are
-moved, and nobody loses a place. Work that is not preemptible is never asked to leave, and in its minimum run
-time a gang keeps its minimum.
+Work that is not preemptible is never asked to leave, and in its minimum run time a gang keeps its minimum.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
 
-from aliquot.fractions.requests import Kind
 from aliquot.model.verdicts import Fact, Reason, Verdict
-from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
-from aliquot.queues.reclaim import Reclaimer
-from aliquot.queues.runtimes import protected
-from aliquot.queues.tree import NO_BOUND
-from aliquot.scheduling.asking import Asked, Candidates, held
-from aliquot.scheduling.gang_state import Crew, Member, Status, requires_closeness
-from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
-from aliquot.scheduling.making_room import Legal, Outcome, RoomMaker
-from aliquot.scheduling.policy import Step
+from aliquot.queues.amounts import Charge
+from aliquot.scheduling.asking import Asked, Candidates
+from aliquot.scheduling.gang_state import Crew, Member
+from aliquot.scheduling.making_room import Legal, RoomMaker
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
 from aliquot.scheduling.victims import VictimCosts, spare
@@ -104,7 +95,7 @@ class Taker:
             for member in outcome.withdrawn:
                 session.findings.waits(member.crew, self.verdict(crew, member))
             for member in outcome.moved:
-                verdict = Verdict(reason=Reason.CONSOLIDATED, facts=(_for(crew),))
+                verdict = Verdict(reason=Reason.CONSOLIDATED, facts=(for_workload(crew),))
                 session.findings.removals.append(Removal(member, verdict, crew))
 
     def _too_soon(self, crew: Crew) -> bool:
@@ -141,16 +132,17 @@ class Taker:
         """Why a pod has to leave."""
         raise NotImplementedError
 
-    def sought(self, crew: Crew) -> Iterable[str]:
-        """The queues whose work may be asked to leave for a gang."""
-        return self.candidates.queues()
-
-    def _victims(self, crew: Crew) -> Asked | None:
+    def victims(self, crew: Crew) -> dict[str, list[Crew]]:
+        """The gangs that may be asked to leave for a gang, by queue, the youngest first."""
         found: dict[str, list[Crew]] = {}
-        for queue in self.sought(crew):
+        for queue in self.candidates.queues():
             for victim in self.candidates.of(queue):
                 if victim is not crew and self.may_be_asked(crew, victim):
                     found.setdefault(victim.gang.queue, []).append(victim)
+        return found
+
+    def _victims(self, crew: Crew) -> Asked | None:
+        found = self.victims(crew)
         if not found:
             return None
         costs: Mapping[int, tuple[int, ...]] = {}
@@ -201,221 +193,6 @@ class Taker:
             line.sort(key=itemgetter(0))
 
 
-class Reclaim(Taker):
-    """Between queues."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self._mine: Reclaimer | None = None
-        self._idle_known = (-1, 0.0)
-
-    def entitled(self, crew: Crew) -> bool:
-        return self._session.policy.fair_shares
-
-    def may_try(self, crew: Crew) -> bool:
-        self._mine = self._reclaimer(crew)
-        return self._mine.may_try() is None
-
-    def sought(self, crew: Crew) -> Iterable[str]:
-        running, tree = self.candidates.queues(), self._session.tree
-        if self._session.policy.stepwise:
-            return running
-        assert self._mine is not None
-        found: list[str] = []
-        for own, other, queues in tree.rivals(self._mine.number):
-            if self._mine.may_take_from(own, other):
-                found += [name for number in queues if (name := tree.names[number]) in running]
-        if not found:
-            return ()
-        most = self._too_large_to_move(crew)
-        return sorted(queue for queue in found if self._may_lose(queue, most))
-
-    def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
-        queue = victim.gang.queue
-        if queue == crew.gang.queue:
-            return False
-        if elastic(victim):
-            return True
-        if self._protected(crew, victim):
-            return False
-        if self._session.policy.stepwise:
-            return True
-        # It can give up everything or nothing; what cannot be placed again is lost.
-        assert self._mine is not None
-        holds = held(victim)
-        return holds.get(GPU, 0) <= self._idle() or self._mine.may_take_alone(queue, holds)
-
-    def _too_large_to_move(self, crew: Crew) -> Amount | float:
-        """How many accelerators a pod has at least whose move would make no room for the gang.
-
-        A gang of pods with 2 gets nothing from a pod with 2 that could go elsewhere: where that could go, its
-        own could. Where its pods have to be close together they could not.
-        """
-        most = next_want(crew, self._session.placer).largest
-        return most if most and not requires_closeness(crew.gang.root) else NO_BOUND
-
-    def _idle(self) -> float:
-        """How many accelerators are idle in the whole cluster, in billionths, before anybody leaves."""
-        changes = self._session.state.changes
-        if self._idle_known[0] != changes:
-            self._idle_known = changes, sum(self._session.state.idle_accelerators()) * UNIT + 1
-        return self._idle_known[1]
-
-    def may_give(self, victims: Sequence[Member]) -> bool:
-        """Whether anything could come of asking these members of a gang to leave.
-
-        If they have more accelerators than are idle anywhere they cannot all be placed again, so some of them
-        would be lost: at least the least that the gang gives up at a time, which has to be allowed.
-        """
-        if self._session.policy.stepwise:
-            return True
-        bundles = bundles_of(victims, _ANY)
-        if sum(bundle.get(GPU, 0) for bundle in bundles) <= self._idle():
-            return True
-        queue, mine = victims[0].crew.gang.queue, self._mine
-        assert mine is not None
-        return any(mine.may_take_alone(queue, bundle) for bundle in bundles)
-
-    def _may_lose(self, queue: str, most: Amount | float) -> bool:
-        """Whether a queue might give anything up: the least that any gang of it would lose, at least, unless
-        some of its pods are smaller than `most`, so that moving them could help, and room may be idle for
-        them."""
-        assert self._mine is not None
-        least, smallest = self.candidates.least(queue)
-        if smallest < most and smallest <= self._idle():
-            return True
-        return self._mine.may_take_alone(queue, least)
-
-    def _reclaimer(self, crew: Crew) -> Reclaimer:
-        session, gang = self._session, crew.gang
-        return Reclaimer(
-            session.shares, session.state.queues, gang.queue, session.next_charge(crew), gang.preemptible
-        )
-
-    def _protected(self, crew: Crew, victim: Crew) -> bool:
-        session = self._session
-        if not session.policy.min_runtimes:
-            return False
-        minimum = session.runtimes.reclaim(crew.gang.queue, victim.gang.queue)
-        return bool(minimum) and protected(victim.gang.started, minimum, session.now)
-
-    def rule(self, crew: Crew) -> Legal:
-        session = self._session
-        whole = self._reclaimer(crew)
-        lost = {Status.EVICTED} if session.policy.move_victims else set(Status)
-
-        def legal(members: Sequence[Member], outcome: Outcome) -> bool:
-            reclaimer = whole
-            if session.policy.stepwise:
-                reclaimer = whole.wanting(session.placer.wanted(members))
-            bundles: dict[str, list[Charge]] = {}
-            for victim, asked in by_crew(outcome.asked):
-                bundles.setdefault(victim.gang.queue, []).extend(bundles_of(asked, lost))
-            if reclaimer.may_take(bundles) is not None:
-                return False
-            return keeps_minimum(outcome.asked, lambda victim: self._protected(crew, victim))
-
-        return legal
-
-    def verdict(self, crew: Crew, member: Member) -> Verdict:
-        assert self._mine is not None
-        queues = (crew.gang.queue, member.crew.gang.queue)
-        shares = [fact for queue in queues for fact in share_facts(self._session, queue, self._mine)]
-        return Verdict(reason=Reason.RECLAIMED, facts=(_for(crew), *shares))
-
-
-class Preempt(Taker):
-    """Within a queue."""
-
-    def sought(self, crew: Crew) -> Iterable[str]:
-        return self.candidates.queues() if self._session.policy.stepwise else (crew.gang.queue,)
-
-    def may_try(self, crew: Crew) -> bool:
-        session, gang = self._session, crew.gang
-        if gang.preemptible:
-            return True
-        excess = session.state.queues.excess(gang.queue, session.next_charge(crew), preemptible=False)
-        return excess is None or excess.term != "quota"
-
-    def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
-        if victim.gang.queue != crew.gang.queue or victim.gang.priority >= crew.gang.priority:
-            return False
-        return elastic(victim) or not self._protected(victim)
-
-    def _protected(self, victim: Crew) -> bool:
-        session = self._session
-        if not session.policy.min_runtimes:
-            return False
-        return protected(victim.gang.started, session.runtimes.preempt(victim.gang.queue), session.now)
-
-    def rule(self, crew: Crew) -> Legal:
-        def legal(members: Sequence[Member], outcome: Outcome) -> bool:
-            return keeps_minimum(outcome.asked, self._protected)
-
-        return legal
-
-    def verdict(self, crew: Crew, member: Member) -> Verdict:
-        priorities = Fact(
-            test="priority", wanted=str(crew.gang.priority), available=str(member.crew.gang.priority)
-        )
-        return Verdict(reason=Reason.PREEMPTED, facts=(_for(crew), priorities))
-
-
-class Consolidate(Taker):
-    """By moving pods; nobody loses a place."""
-
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self._asked: dict[int, int] = {}
-
-    def entitled(self, crew: Crew) -> bool:
-        return crew.gang.preemptible
-
-    def may_try(self, crew: Crew) -> bool:
-        """Only if the accelerators free in all would be enough, and their memory for requests by memory."""
-        session = self._session
-        if session.policy.consolidation_budget == 0:
-            return False
-        state = session.state
-        wanted: Amount = 0
-        memory = 0
-        for member in next_want(crew, session.placer).members:
-            assert member.facts is not None
-            gpus = member.facts.gpus
-            if gpus is not None and gpus.kind is Kind.MEMORY:
-                memory += gpus.memory_mib * gpus.devices
-            else:
-                wanted += state.wanted(member.facts).get(GPU, 0)
-        free = free_memory = 0.0
-        for number in range(len(state.table.nodes)):
-            here = state.free_accelerators(number) + state.parts.free(number)
-            free += here
-            if memory:
-                free_memory += here * state.parts.memory(number)
-        return free + _SLACK >= wanted / UNIT and free_memory + _SLACK >= memory
-
-    def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
-        budget = self._session.policy.consolidation_budget
-        asked = self._asked.get(id(crew), 0)
-        if budget is not None and asked > budget:
-            return False
-        self._asked[id(crew)] = asked + 1
-        return True
-
-    def rule(self, crew: Crew) -> Legal:
-        return lambda members, outcome: not outcome.gone
-
-    def verdict(self, crew: Crew, member: Member) -> Verdict:
-        return Verdict(reason=Reason.CONSOLIDATED, facts=(_for(crew),))
-
-
-STEPS: dict[Step, type[Taker]] = {
-    Step.RECLAIM: Reclaim,
-    Step.PREEMPT: Preempt,
-    Step.CONSOLIDATE: Consolidate,
-}
-
-
 def _size(kind: tuple[object, ...]) -> tuple[tuple[object, ...], int] | None:
     """What a gang of equal pods has in common with others of more or fewer, and how many it has; None for any
     other gang."""
@@ -426,27 +203,6 @@ def _size(kind: tuple[object, ...]) -> tuple[tuple[object, ...], int] | None:
     return (*rest, shapes[0]), len(shapes)
 
 
-_ANY = frozenset(Status)
-
-_SLACK = 1e-6
-"""For the rounding of fractions."""
-
-
-def share_facts(session: Session, queue: str, before: Reclaimer) -> list[Fact]:
-    """What a queue held of its fair share before anything was taken, of each resource that the work wants."""
-    number = session.tree.numbers[queue]
-    amounts = zip(session.shares.resources, before.held(number), before.wanted, strict=True)
-    return [
-        Fact(
-            test="fairShare",
-            subject=f"{queue}/{resource}",
-            wanted=shown(session.shares.share(queue, resource), resource),
-            available=shown(amount, resource),
-        )
-        for resource, amount, wanted in amounts
-        if wanted
-    ]
-
-
-def _for(crew: Crew) -> Fact:
+def for_workload(crew: Crew) -> Fact:
+    """Which gang somebody has to leave for."""
     return Fact(test="forWorkload", subject=str(crew.gang.ref))
