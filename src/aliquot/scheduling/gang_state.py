@@ -147,8 +147,9 @@ class Crew:
     """A gang with its members' state. group: what its pods are grouped by. leaves: by name, in the order of
     the tree. succeeded: some has. touched: how many changes of members are in force.
 
-    Kept for whoever asks, and true while the gang is untouched: holds, want: what it holds, and what it wants
-    next; checked: what keeps it from being tried; steps: what it gives up step by step.
+    Kept for whoever asks, and true while the gang is untouched: holds, want, wanted: what it holds, what it
+    wants next, and what it wants in all; checked: what keeps it from being tried; steps: what it gives up
+    step by step.
     """
 
     __slots__ = (
@@ -162,6 +163,7 @@ class Crew:
         "succeeded",
         "touched",
         "want",
+        "wanted",
     )
 
     def __init__(
@@ -179,6 +181,7 @@ class Crew:
         self.touched = 0
         self.holds: Charge | None = None
         self.want: Want | None = None
+        self.wanted: Charge | None = None
         self.steps: tuple[Step, ...] | None = None
         self.checked: tuple[Verdict | None] | None = None
         self.leaves: dict[str, Leaf] = {}

@@ -36,8 +36,10 @@ def open_session(
     crews = Crews(cluster, memory, gone)
     for crew in crews.waiting.values():
         if crew.gang.queue:
-            waiting = [member for member in crew.members if member.status is Status.WAITING]
-            queues.wait(crew.gang.queue, placer.wanted(waiting))
+            if crew.wanted is None:
+                waiting = [member for member in crew.members if member.status is Status.WAITING]
+                crew.wanted = placer.wanted(waiting)
+            queues.wait(crew.gang.queue, crew.wanted)
     rules = fairness(policy)
     past = past_use(cluster.index.snapshot.queues)
     shares = fair_shares(tree, cluster.capacity, queues, rules, past)
