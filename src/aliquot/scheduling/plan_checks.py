@@ -1,6 +1,6 @@
 """Proof that a plan is sound: what its snapshot looks like afterwards breaks no rule."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -43,6 +43,7 @@ def check_plan(snapshot: Snapshot, plan: Plan, policy: Policy) -> tuple[Breach, 
     Checked from the snapshot alone: devices are given out once (dra.checker), nodes are not filled beyond
     what they have, pods stand where their labels, taints and claims allow and apart from those they avoid, no
     gang is placed in part, no queue that was within its limit exceeds it, no claim has too many consumers.
+    Once those who leave are gone, promised pods have room on their nodes beside whoever stays.
     """
     after = apply(snapshot, plan, _LATER)
     spots = {(spot.pod.namespace, spot.pod.name): spot for item in plan.decisions for spot in item.placements}
@@ -55,6 +56,7 @@ def check_plan(snapshot: Snapshot, plan: Plan, policy: Policy) -> tuple[Breach, 
     found += _neighbours(after, spots)
     found += _whole_gangs(snapshot, after, spots, policy)
     found += _limits(snapshot, after, spots, policy)
+    found += _promises(snapshot, after, plan, policy)
     return tuple(found)
 
 
@@ -90,16 +92,31 @@ def _nodes(
 
     What a device class stands for is no resource of a node whose device plugin does not offer it.
     """
+    nodes = {spot.node for spot in spots.values()}
+    for name, resource, left in _overdrawn(before, after, nodes, policy):
+        yield Breach(rule="NodeOverdrawn", subject=name, detail=f"{resource} {left}")
+    new = _table(after)
+    for name in sorted(nodes & new.numbers.keys()):
+        ports = new.ports[new.numbers[name]]
+        if len(set(ports)) < len(ports):
+            yield Breach(rule="PortTakenTwice", subject=name)
+
+
+def _table(snapshot: Snapshot) -> NodeTable:
+    table = NodeTable(snapshot.nodes)
+    for pod in snapshot.pods:
+        if pod.spec.node_name and not pod.finished:
+            table.occupy(pod.spec.node_name, Demand.of(pod))
+    return table
+
+
+def _overdrawn(
+    before: Snapshot, after: Snapshot, nodes: Iterable[str], policy: Policy
+) -> Iterator[tuple[str, str, int]]:
+    """What of some nodes is overdrawn that was not, or less: node, resource, and what is left."""
     resources = ExtendedResources(SnapshotIndex.of(after), policy.kubernetes)
-    tables = []
-    for snapshot in (before, after):
-        table = NodeTable(snapshot.nodes)
-        for pod in snapshot.pods:
-            if pod.spec.node_name and not pod.finished:
-                table.occupy(pod.spec.node_name, Demand.of(pod))
-        tables.append(table)
-    old, new = tables
-    for name in sorted({spot.node for spot in spots.values()}):
+    old, new = _table(before), _table(after)
+    for name in sorted(nodes):
         number = new.numbers.get(name)
         if number is None:
             continue
@@ -107,10 +124,35 @@ def _nodes(
             if resources.by_class({resource: 1}, name):
                 continue
             if left < 0 and left < old.free[number].get(resource, 0):
-                yield Breach(rule="NodeOverdrawn", subject=name, detail=f"{resource} {left}")
-        ports = new.ports[number]
-        if len(set(ports)) < len(ports):
-            yield Breach(rule="PortTakenTwice", subject=name)
+                yield name, resource, left
+
+
+def _promises(before: Snapshot, after: Snapshot, plan: Plan, policy: Policy) -> Iterator[Breach]:
+    """Nodes that would be overdrawn by promised pods once everybody who leaves is gone, and nodes that refuse
+    them. Pods that are made anew elsewhere are among the promised; the node that they are tied to now is not
+    held against them."""
+    spots = {(spot.pod.namespace, spot.pod.name): spot for item in plan.decisions for spot in item.promised}
+    if not spots:
+        return
+    index = SnapshotIndex.of(before)
+    known = {pod.key: pod for pod in before.pods}
+    stay = {pod.key for pod in after.pods}
+    pods = [
+        pod
+        for pod in after.pods
+        if pod.key not in spots and not (pod.spec.node_name and pod.metadata.deletion_timestamp is not None)
+    ]
+    for key, spot in spots.items():
+        pod = known[key]
+        node = index.nodes.get(spot.node)
+        fall = None if node is None or key not in stay else node_fall(pod.spec, node)
+        if node is None or fall is not None:
+            detail = " ".join((spot.node, *(fall or ("missing",))))
+            yield Breach(rule="PromiseRefused", subject=str(pod.ref), detail=detail)
+        pods.append(msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, node_name=spot.node)))
+    later = msgspec.structs.replace(after, pods=tuple(pods))
+    for name, resource, left in _overdrawn(before, later, {spot.node for spot in spots.values()}, policy):
+        yield Breach(rule="PromiseOverdrawn", subject=name, detail=f"{resource} {left}")
 
 
 def _neighbours(after: Snapshot, spots: Mapping[Key, Placement]) -> Iterator[Breach]:
