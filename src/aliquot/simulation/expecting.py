@@ -39,7 +39,8 @@ SHORTEST = 600
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How to look ahead. futures: how many are simulated. ahead: for how many seconds. seed: of all draws.
 
-    margin: by what part of itself each end of the range is moved out. slack: by how many seconds besides.
+    early, late: by what part of itself the beginning and the end of the range is moved out; slack: by how
+    many seconds besides.
     lean: how far the futures lean from short to long run times at most, 0 (every workload draws for itself)
     to 1 (in one future all run times are equally long or short for what they are); the more workloads have
     ended, the better run times are known and the less they lean. newcomers: no more work than this
@@ -51,8 +52,9 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     futures: int = 10
     ahead: int = DAY
     seed: int = 0
-    margin: float = 0.1
-    slack: int = 90
+    early: float = 0.15
+    late: float = 0.3
+    slack: int = 120
     lean: float = 0.5
     newcomers: int = 1_000
     backlog: int = 150
@@ -134,8 +136,8 @@ def _range(starts: Sequence[int | None], terms: Terms) -> Range:
     known = sorted(value for value in starts if value is not None)
     if not known:
         return Range(earliest=None, latest=None, starts=0, futures=len(starts), ahead=terms.ahead)
-    earliest = max(0, round(known[0] * (1 - terms.margin)) - terms.slack)
-    latest = round(known[-1] * (1 + terms.margin)) + terms.slack if len(known) == len(starts) else None
+    earliest = max(0, round(known[0] * (1 - terms.early)) - terms.slack)
+    latest = round(known[-1] * (1 + terms.late)) + terms.slack if len(known) == len(starts) else None
     return Range(earliest=earliest, latest=latest, starts=len(known), futures=len(starts), ahead=terms.ahead)
 
 
