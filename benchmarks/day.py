@@ -1,8 +1,8 @@
 """A simulated day: 5,000 nodes of eight GPUs, 50,000 jobs in 20 queues, gangs of up to 64 pods.
 
 Arrivals follow the rhythm of a working day and ask for nine tenths of the devices. Decisions are made every
-30 seconds of virtual time if anything has changed. Every size has a process of its own, so that its peak of
-memory is its own.
+30 seconds of virtual time if anything has changed. Garbage is collected as `aliquot simulate` does it. Every
+size has a process of its own, so that its peak of memory is its own.
 """
 
 import json
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from aliquot.catalog.fleet import expand, parse_fleet
+from aliquot.cli.sweeping import seldom_collected
 from aliquot.model.kinds import decode
 from aliquot.model.snapshot import Snapshot
 from aliquot.simulation.results import waits
@@ -92,7 +93,9 @@ def prepared(nodes: int, seed: int, seconds: int = DAY) -> Simulation:
 
 def measure(nodes: int, seed: int = 7) -> Result:
     start, before = time.perf_counter(), time.process_time()
-    found = prepared(nodes, seed).run()
+    simulation = prepared(nodes, seed)
+    with seldom_collected():
+        found = simulation.run()
     taken, worked = time.perf_counter() - start, time.process_time() - before
     waited = waits(found.workloads, found.seconds)
     return Result(

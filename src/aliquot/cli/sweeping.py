@@ -4,6 +4,8 @@ Every run has a folder of its own. What is under way is kept there now and then 
 run whose result is there is not made again. The same command goes on where it was interrupted.
 """
 
+import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -33,6 +35,25 @@ from aliquot.traces.errors import TraceError
 TELL_SECONDS = 0.2
 KEEP_SECONDS = 60.0
 LISTEN_SECONDS = 0.2
+SELDOM = (50_000, 20, 100)
+"""Thresholds of the garbage collector, see `gc.set_threshold`."""
+
+
+@contextlib.contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Inside, what is there already is never looked through for garbage, and what comes is more seldom.
+
+    A simulation makes and drops many objects and hardly any cycles of them: looking through tens of thousands
+    of pods again and again took a sixth of its time (2,000 nodes), and found nothing.
+    """
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(*SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,17 +118,8 @@ def perform(
         simulation = _simulation(run, beginning, folder)
         if simulation is None:
             return Ended(run=number)
-        spoken = kept = time.monotonic()
-        going = True
-        while going and not stop.asked:
-            going = simulation.step()
-            now = time.monotonic()
-            if now - spoken >= TELL_SECONDS:
-                spoken = now
-                tell(progress_of(number, simulation))
-            if now - kept >= KEEP_SECONDS:
-                results.write_state(folder, simulation.save())
-                kept = time.monotonic()
+        with seldom_collected():
+            going = _run(simulation, lambda: tell(progress_of(number, simulation)), folder, stop)
         if going:
             results.write_state(folder, simulation.save())
             return Ended(run=number, interrupted=True)
@@ -121,6 +133,22 @@ def perform(
     except TraceError as error:
         return Ended(run=number, problem=str(error))
     return Ended(run=number)
+
+
+def _run(simulation: Simulation, tell: Callable[[], None], folder: Path, stop: "_Stop") -> bool:
+    """Go on until the end or until asked to stop; whether there is more to do."""
+    spoken = kept = time.monotonic()
+    going = True
+    while going and not stop.asked:
+        going = simulation.step()
+        now = time.monotonic()
+        if now - spoken >= TELL_SECONDS:
+            spoken = now
+            tell()
+        if now - kept >= KEEP_SECONDS:
+            results.write_state(folder, simulation.save())
+            kept = time.monotonic()
+    return going
 
 
 def _simulation(run: Run, beginning: Beginning, folder: Path) -> Simulation | None:
