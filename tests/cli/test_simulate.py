@@ -225,6 +225,7 @@ WRONG = [
     (("--trace", "jobs.csv", "--out", "jobs.csv"), "is a file"),
     (("--trace", "jobs.csv", "--out", "jobs.csv/out"), "cannot be written"),
     (("--trace", "jobs.csv", "--fail-on", "later>0"), "--fail-on needs --change"),
+    (("--trace", "jobs.csv", "--change", "drain h100-0", "--html", "x.html"), "leave out --out and --html"),
     (("--synthetic", "0"), "0 is not in the range"),
     ((), "there are no workloads: the cluster has none; name some with --trace"),
     (("--trace", "queues.yaml"), "queues.yaml:"),

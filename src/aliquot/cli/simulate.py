@@ -205,6 +205,8 @@ def simulate(
     if change_texts:
         if len(runs) > 1:
             raise Failure("--change compares one policy with one seed; name one of each")
+        if out is not None or html is not None:
+            raise Failure("--change prints the difference; leave out --out and --html")
         return _whatif(beginning, runs[0], change_texts, fail_on, output)
     if calibrate is not None:
         return _calibrate(beginning, runs, calibrate, output)
