@@ -24,6 +24,7 @@ from aliquot.embedded.server import EmbeddedServer
 from aliquot.embedded.standins import StandIns
 from aliquot.kube.client import cancel_and_wait
 from aliquot.kube.config import load_kubeconfig
+from aliquot.model.meta import ObjectRef
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
 
@@ -130,6 +131,18 @@ class Cluster:
     def until_running(self, namespace: str, name: str, seconds: float = 20) -> None:
         end = time.monotonic() + seconds
         while self.pods(namespace).get(name) != "Running":
+            assert time.monotonic() < end, self.pods(namespace)
+            time.sleep(0.05)
+
+    def until_decided(self, namespace: str, name: str, seconds: float = 20) -> None:
+        """Until the journal says something of a workload, and no pod of the namespace is on its way."""
+        end = time.monotonic() + seconds
+        while True:
+            with Journal.open(self.folder / "journal.db", read_only=True) as journal:
+                told = journal.entries(workload=ObjectRef(kind="", namespace=namespace, name=name), limit=1)
+            phases = self.pods(namespace).values()
+            if told and "Running" in phases:
+                return
             assert time.monotonic() < end, self.pods(namespace)
             time.sleep(0.05)
 
