@@ -19,6 +19,7 @@ from aliquot.simulation.results import Outcome, Result
 from aliquot.simulation.saving import SavedError
 from aliquot.simulation.settings import Failures, Settings
 from aliquot.simulation.simulation import Simulation
+from aliquot.simulation.synthesis import Day, synthesize
 from aliquot.simulation.workload import Workload
 
 QUEUES = (queue("top", 16), queue("left", 8, "top"), queue("right", 8, "top"))
@@ -208,6 +209,29 @@ def test_every_snapshot_saved_and_replayed_gives_the_same_plan_byte_for_byte(
         assert encode_json(again) == encode_json(simulation.last_plan)
 
     Simulation.of(cluster(2, form, *QUEUES), workloads(drawn), chosen).run(replay)
+
+
+@pytest.mark.prove
+@pytest.mark.parametrize("form", ["plugin", "claims"])
+def test_a_congested_day_with_failures_holds_together_and_can_be_interrupted_at_any_time(form: str) -> None:
+    there = cluster(40, form, queue("top", 320), queue("left", 160, "top"), queue("right", 160, "top"))
+    day = Day(jobs=500, devices=320, load=1.2, queues=("left", "right"))
+    failures = Failures(node_hours=200, device_hours=2000, spot_hours=200)
+    chosen = Settings(seed=11, until=24 * 3600, decision_seconds=30, pod_start_seconds=20, failures=failures)
+    come = synthesize(day, 11)
+    whole = Simulation.of(there, come, chosen)
+    account = Account(whole)
+    result = whole.run(check)
+    conserved(result, 500)
+    assert account.held + account.idle + account.broken == 320 * result.seconds
+    assert result.totals.evictions > 20
+    assert result.totals.failures > 10
+    simulation, steps = Simulation.of(there, come, chosen), 0
+    while simulation.step():
+        steps += 1
+        if steps % 97 == 0:
+            simulation = Simulation.resumed(simulation.save(), there, come, chosen)
+    assert encode_json(simulation.result()) == encode_json(result)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not() -> None:
