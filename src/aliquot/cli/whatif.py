@@ -13,7 +13,9 @@ from aliquot.cli.change_files import Reading
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
 from aliquot.cli.output import note, write, write_document
+from aliquot.inventory.amounts import percent
 from aliquot.queues import runtimes
+from aliquot.scheduling.objectives import POWER_LABEL, PRICE_LABEL
 from aliquot.simulation.adoption import RunTime, said
 from aliquot.simulation.changes import ChangeError, Scenario, simulated
 from aliquot.simulation.comparing import Comparison
@@ -136,11 +138,18 @@ def show(comparison: Comparison, output: str) -> None:
     click.echo(f"workloads  {difference_tables.count_line(comparison)}")
     unknown = sum(1 for item in comparison.after.workloads if item.run_seconds is None)
     if unknown:
-        click.echo(
+        note(
             f"note: of {unknown} workload{'s' if unknown != 1 else ''} the run time is not known; "
-            "they are taken to run on",
-            err=True,
+            "they are taken to run on"
         )
+    totals = comparison.after.totals
+    for kind, missing, label in (
+        ("price", totals.unpriced, PRICE_LABEL),
+        ("power", totals.unmetered, POWER_LABEL),
+    ):
+        if missing:
+            part = percent(missing, totals.capacity)
+            note(f"note: of {part} of the device-time no {kind} is known; label the nodes with {label}")
 
 
 @contextlib.contextmanager
