@@ -26,9 +26,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def bench(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+def bench(
+    arguments: Sequence[str], capsys: pytest.CaptureFixture[str], command: str = "openb"
+) -> tuple[int, str, str]:
     with pytest.raises(SystemExit) as exit_:
-        main(["bench", "openb", *arguments])
+        main(["bench", command, *arguments])
     shown = capsys.readouterr()
     assert isinstance(exit_.value.code, int)
     return exit_.value.code, shown.out, shown.err
@@ -118,5 +120,50 @@ def test_files_that_do_not_fit_are_refused(
         name: str(folder / "given"),
     }
     status, _, err = bench([part for pair in files.items() for part in pair], capsys)
+    assert status == 2
+    assert all(word in err for word in words)
+
+
+TIMES = """name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,creation_time,deletion_time
+pod-a,12000,16384,1,1000,,LS,0,50
+pod-b,6000,12288,1,460,T4,LS,10,400
+pod-c,8000,12288,0,0,,LS,20,30
+"""
+
+
+def test_departures_compare_who_waits(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "openb_pod_list_tiny.csv").write_text(TIMES)
+    status, out, _ = bench(
+        [
+            *("--trace", "tiny", "--data", str(folder), "--seed", "1-2", "--load", "90", "--load", "130"),
+            *("--pods", "2000", "--longest", "100", "--gangs", "20", "-o", "json"),
+        ],
+        capsys,
+        "departures",
+    )
+    found = json.loads(out)
+    assert status == 0
+    assert [(line["load"], line["policy"]) for line in found] == [
+        (load, policy) for load in (90, 130) for policy in ("BestFit", "FGD", "Aliquot")
+    ]
+    assert found[0]["seeds"] == [1, 2]
+    assert all(0 < line["allocated_percent"] <= 100 and line["wait_seconds"] >= 0 for line in found)
+    assert all(found[n + 3]["wait_seconds"] > found[n]["wait_seconds"] for n in range(3))
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "words"),
+    [
+        (PODS, [], ["openb_pod_list_tiny.csv:2", "run time", "deletion_time"]),
+        (TIMES.replace("10,400", "10,4"), [], [":3", "run time"]),
+        (TIMES, ["--pods", "100", "--longest", "100000"], ["--pods", "--longest"]),
+        (TIMES, ["--seed", "x"], ["--seed", "'x'"]),
+    ],
+)
+def test_departures_refuse_what_tells_no_run_times(
+    folder: Path, capsys: pytest.CaptureFixture[str], text: str, arguments: list[str], words: list[str]
+) -> None:
+    (folder / "openb_pod_list_tiny.csv").write_text(text)
+    status, _, err = bench(["--trace", "tiny", "--data", str(folder), *arguments], capsys, "departures")
     assert status == 2
     assert all(word in err for word in words)

@@ -2,6 +2,7 @@
 
 import click
 
+from aliquot.cli.bench_departures import departures
 from aliquot.cli.bench_openb import openb
 
 
@@ -11,3 +12,4 @@ def bench() -> None:
 
 
 bench.add_command(openb)
+bench.add_command(departures)

@@ -73,20 +73,20 @@ def openb(
     Shown is the GPU allocated, in percent of all, when pods worth 95, 100, 110, 120 and 130 % have arrived.
     """
     chosen = _policies(policies)
-    numbers = _seeds(seeds)
+    numbers = seeds_of(seeds)
     if pods_file is not None:
         if traces:
             raise Failure("--pods: cannot be used with --trace; leave one out")
         paths = [(pods_file.stem.removeprefix("openb_pod_list_"), pods_file)]
     else:
-        paths = [_trace(name, data) for name in traces or ("default",)]
+        paths = [trace_file(name, data) for name in traces or ("default",)]
     if arrivals is not None and len(paths) > 1:
         raise Failure("--arrivals: names the pods of one trace; give one --trace")
     if placements is not None and len(paths) * len(chosen) * len(numbers) > 1:
         raise Failure("--placements: is for one run; give one trace, one policy and one seed")
     results = []
     for name, path in paths:
-        workload = _workload(name, path, nodes_file or path.with_name(NODES_FILE))
+        workload = read_workload(name, path, nodes_file or path.with_name(NODES_FILE))
         for policy in chosen:
             results.append(_measured(workload, policy, numbers, arrivals, node_order, placements))
     _show(results, output)
@@ -188,7 +188,7 @@ def _policies(names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _seeds(text: str | None) -> tuple[int, ...]:
+def seeds_of(text: str | None) -> tuple[int, ...]:
     found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", text or "42", re.ASCII)
     if found is None:
         raise Failure(f"--seed: {text!r} is not a seed; write a number such as 42, or a range such as 42-51")
@@ -199,7 +199,7 @@ def _seeds(text: str | None) -> tuple[int, ...]:
     return tuple(range(first, last + 1))
 
 
-def _trace(name: str, data: Path | None) -> tuple[str, Path]:
+def trace_file(name: str, data: Path | None) -> tuple[str, Path]:
     """The trace's name and pod list. Raises Failure."""
     if name.endswith(".csv"):
         path = Path(name)
@@ -216,10 +216,10 @@ def _trace(name: str, data: Path | None) -> tuple[str, Path]:
     raise Failure(f"--trace: there is no {PODS_FILE.format(name)} in {looked}; {fix}")
 
 
-def _workload(name: str, pods_file: Path, nodes_file: Path) -> Workload:
+def read_workload(name: str, pods_file: Path, nodes_file: Path) -> Workload:
     try:
-        nodes = trace_format.parse_nodes(_text(nodes_file), str(nodes_file))
-        pods = trace_format.parse_pods(_text(pods_file), str(pods_file))
+        nodes = trace_format.parse_nodes(read_text(nodes_file), str(nodes_file))
+        pods = trace_format.parse_pods(read_text(pods_file), str(pods_file))
     except trace_format.OpenbError as error:
         raise Failure(str(error)) from None
     if not any(node.gpus for node in nodes):
@@ -241,7 +241,7 @@ def _workload(name: str, pods_file: Path, nodes_file: Path) -> Workload:
 def _arrivals(path: Path, pods: Mapping[str, Demand]) -> list[str]:
     """Names of pods; the benchmark's own files call the copies of a pod NAME-tuned-NUMBER."""
     order = []
-    for line, text in enumerate(_text(path).splitlines(), 1):
+    for line, text in enumerate(read_text(path).splitlines(), 1):
         written = text.strip()
         if not written:
             continue
@@ -257,7 +257,7 @@ def _arrivals(path: Path, pods: Mapping[str, Demand]) -> list[str]:
 def _node_order(path: Path, nodes: Sequence[Node]) -> list[Node]:
     by_name = {node.name: node for node in nodes}
     order = []
-    for line, text in enumerate(_text(path).splitlines(), 1):
+    for line, text in enumerate(read_text(path).splitlines(), 1):
         name = text.strip()
         if not name:
             continue
@@ -270,7 +270,7 @@ def _node_order(path: Path, nodes: Sequence[Node]) -> list[Node]:
     return order
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)

@@ -84,10 +84,12 @@ class Expectation:
         states: Iterable[State],
         whole_nodes: WholeNodes,
         boards: Sequence[BoardType] = (),
+        *,
+        leaving: bool = False,
     ) -> None:
         """mix: how often each kind of pod came. arrivals: of all pods. states: the nodes for whose capacity
         kinds compete. whole_nodes: what has room for the largest pods. boards: the types that rooms name by
-        number."""
+        number. leaving: pods leave again, see `_weighed`."""
         kinds: Counter[_MergedKind] = Counter()
         parts: Counter[int] = Counter()
         fillers: Counter[tuple[int, int]] = Counter()
@@ -112,7 +114,7 @@ class Expectation:
         self._boards = [Board(board.counters, board.partitions, profiles) for board in boards]
         for kind in _for_whole_nodes(whole_nodes):
             kinds[kind] += 1
-        self._groups = self._weighed(kinds, states)
+        self._groups = self._weighed(kinds, states, leaving)
         self._values: dict[Outline, float] = {}
         self._views: dict[tuple[str, tuple[int, ...], tuple[Room, ...]], _View] = {}
 
@@ -230,8 +232,14 @@ class Expectation:
             for after in self._boards[number].places(left, demand.profile):
                 yield tuple(sorted((*boards[:index], (number, after), *boards[index + 1 :])))
 
-    def _weighed(self, kinds: Mapping[_MergedKind, int], states: Iterable[State]) -> dict[str, list[_Group]]:
-        """The kinds by GPU model, each with its weight: frequency over the square of its capacity."""
+    def _weighed(
+        self, kinds: Mapping[_MergedKind, int], states: Iterable[State], leaving: bool
+    ) -> dict[str, list[_Group]]:
+        """The kinds by GPU model, each with its weight: frequency over the square of its capacity.
+
+        Where pods leave, a cluster in use stays nearly full, and of the places for pods of many GPUs fewer
+        are left than for others: that for a pod of 8 GPUs counts as an eighth of what it is empty.
+        """
         outlines = Counter(
             (state.model, state.cpu // CPU_STEP, state.memory // MEMORY_STEP, state.gpus, state.boards)
             for state in states
@@ -255,7 +263,7 @@ class Expectation:
                         capacity = nodes * (pods * size[0] * size[1] + usable)
                         capacities[kind] = capacities.get(kind, 0) + capacity
         weights = {
-            kind: kinds[kind] * (whole * WHOLE / capacity) ** 2
+            kind: kinds[kind] * (whole * WHOLE * (kind[0] if leaving else 1) / capacity) ** 2
             for kind, capacity in capacities.items()
             if capacity
         }

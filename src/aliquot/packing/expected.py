@@ -11,17 +11,19 @@ from aliquot.packing.cluster import Demand, State
 from aliquot.packing.expectation import Expectation
 from aliquot.packing.placer import Stateless
 
-LONGEST_PERIOD = 16_384
+LONGEST_PERIOD = 4096
 """Arrivals after which the mix is learnt anew at the latest."""
 
-MOST_COUNTED = 65_536
+MOST_COUNTED = 16_384
 """When so many arrivals are counted, all counts are halved, so that what came long ago is forgotten."""
 
 
 class ExpectedCapacity(Stateless):
     """The policy. It learns from `arrived`; of equal losses the first node wins, on it the fullest device."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, leaving: bool = False) -> None:
+        """leaving: whether pods leave again."""
+        self._leaving = leaving
         self._counts: Counter[Demand] = Counter()
         self._seen = 0
         self._learn_at = 1
@@ -48,5 +50,5 @@ class ExpectedCapacity(Stateless):
             cpu, memory = self._shapes.get(shape, (0, 0))
             if state.cpu > cpu or state.memory > memory:
                 self._shapes[shape] = (max(cpu, state.cpu), max(memory, state.memory))
-        self._expectation = Expectation(self._counts, self._seen, states, self._shapes)
+        self._expectation = Expectation(self._counts, self._seen, states, self._shapes, leaving=self._leaving)
         return True

@@ -63,18 +63,30 @@ class Placer:
         self._changed: list[int] = []
 
     def place(self, demand: Demand) -> int | None:
-        """Place a pod; the index of its node, or None if it fits nowhere."""
-        if self._policy.arrived(demand, self.states):
+        """Place a pod that arrives; the index of its node, or None if it fits nowhere."""
+        self.tell(demand, self.states)
+        return self.put(demand)
+
+    def tell(self, demand: Demand, states: Sequence[State]) -> None:
+        """Tell the policy of an arrival. states: of all nodes, for whose capacity pods compete."""
+        if self._policy.arrived(demand, states):
             self._columns.clear()
             self._changed.clear()
+
+    def put(self, demand: Demand) -> int | None:
+        """Place a pod that the policy was told of, as `place` does."""
         scores = self._scores(demand)
         best = max(scores, default=UNFIT)
         if best == UNFIT:
             return None
         index = self._policy.pick(scores, best)
-        self.states[index] = self._policy.after(self.states[index], demand)
-        self._changed.append(index)
+        self.change(index, self._policy.after(self.states[index], demand))
         return index
+
+    def change(self, index: int, state: State) -> None:
+        """What is left of a node is another now."""
+        self.states[index] = state
+        self._changed.append(index)
 
     def _scores(self, demand: Demand) -> list[float]:
         states = self.states

@@ -66,7 +66,7 @@ class Outlook:
         for kind, count in reading.kinds:
             mix.update(self._learnt(kind, count))
         self._expectation = Expectation(
-            mix, max(1, reading.arrivals), empty.elements(), whole, self._boards.types
+            mix, max(1, reading.arrivals), empty.elements(), whole, self._boards.types, leaving=True
         )
         self._most = max((self._expectation.value(each) for each in empty), default=0.0) or 1.0
 
