@@ -4,8 +4,8 @@ The cluster is simulated ahead from now, several times, each with other run time
 them, given how long the workload has run already. Known is, in this order, what the workload says
 (`aliquot.dev/expected-seconds`), how long like workloads ran, and how long it may run at most
 (activeDeadlineSeconds). Work that will come is taken to be like the work that has come lately; without a
-history nothing is taken to come. The range goes from about the earliest to about the latest start of these
-futures, with a margin (`Terms`). It has no end where more than one future in ten does not start the workload.
+history nothing is taken to come. The range spans most of the starts in these futures, with a margin
+(`Terms`). It has no end where more than one future in ten does not start the workload.
 
 Ranges hold as far as the future is like the past; `aliquot.simulation.calibration` measures how often.
 """
@@ -39,9 +39,9 @@ SHORTEST = 600
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How to look ahead. futures: how many are simulated. ahead: for how many seconds. seed: of all draws.
 
-    trim: by what part of the way to the next the first and the last start are moved in.
-    early, late: by what part of itself the beginning and the end of the range is moved out; slack: by how
-    many seconds besides.
+    first, last: which part of the futures may start the workload before the range begins, and after it ends;
+    early, late: by what part of itself its beginning and its end are moved out, and slack: by how many
+    seconds besides, for a few futures are not all that may happen.
     lean: how far the futures lean from short to long run times at most, 0 (every workload draws for itself)
     to 1 (in one future all run times are equally long or short for what they are); the more workloads have
     ended, the better run times are known and the less they lean. newcomers: no more work than this
@@ -50,13 +50,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     decision_seconds: how often the futures decide at most, unless the scenario does less.
     """
 
-    futures: int = 10
+    futures: int = 20
     ahead: int = DAY
     seed: int = 0
-    trim: float = 0.3
-    early: float = 0.15
-    late: float = 0.3
-    slack: int = 120
+    first: float = 0.05
+    last: float = 0.15
+    early: float = 0.1
+    late: float = 0.15
+    slack: int = 90
     lean: float = 0.5
     newcomers: int = 1_000
     backlog: int = 150
@@ -135,26 +136,31 @@ def expected_starts(
 
 
 def _range(starts: Sequence[int | None], terms: Terms) -> Range:
-    """From the futures to a range.
-
-    >>> # of ten starts 10, 20 ... 100 and a trim of 0.3: from 10 + 3 to 100 - 3, then the margins
-    """
+    """From the futures to a range."""
     known = [value for value in starts if value is not None]
     count = Range(earliest=None, latest=None, starts=len(known), futures=len(starts), ahead=terms.ahead)
     if not known:
         return count
     # What does not start counts as starting at the end; one such future in ten does not make it endless.
     ordered = sorted(terms.ahead if value is None else value for value in starts)
-    low, high = ordered[0], ordered[-1]
-    if len(ordered) > 2:
-        low += round(terms.trim * (ordered[1] - low))
-        high -= round(terms.trim * (high - ordered[-2]))
+    low, high = _quantile(ordered, terms.first), _quantile(ordered, 1 - terms.last)
     endless = len(starts) - len(known) > len(starts) // 10
     return replace(
         count,
         earliest=max(0, round(low * (1 - terms.early)) - terms.slack),
         latest=None if endless else round(high * (1 + terms.late)) + terms.slack,
     )
+
+
+def _quantile(ordered: Sequence[int], part: float) -> float:
+    """The value below which so large a part of the ascending ones lies, between two of them if need be.
+
+    >>> # _quantile([10, 20, 30], 0.25) == 15
+    """
+    place = part * (len(ordered) - 1)
+    below = int(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def _future(
