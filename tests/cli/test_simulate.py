@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -305,9 +306,16 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(found: Path, process: subprocess.Popen[str]) -> None:
+def catches(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
+def wait_for(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     end = time.monotonic() + 60
-    while not found.exists():
+    while not done():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -319,9 +327,7 @@ def test_interrupted_and_taken_up_again_it_writes_the_same_bytes(
 ) -> None:
     sweep = ("--synthetic", "80", "--until", "1d", "--seed", "1-2", "--processes", processes)
     process = start(folder, *sweep, "--out", "cut")
-    # The folder is probed just before the simulations begin.
-    wait_for(folder / "cut", process)
-    time.sleep(0.3)
+    wait_for(lambda: catches(process, signal.SIGTERM), process)
     process.send_signal(how)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
@@ -337,12 +343,9 @@ def test_when_the_command_is_killed_its_processes_end_too(folder: Path) -> None:
     process = start(
         folder, "--synthetic", "2000", "--until", "3d", "--seed", "1-2", "--processes", "2", "--out", "out"
     )
-    wait_for(folder / "out", process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    end = time.monotonic() + 30
-    while len(workers := children.read_text().split()) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.01)
+    wait_for(lambda: len(children.read_text().split()) == 2, process)
+    workers = children.read_text().split()
     process.kill()
     process.communicate(timeout=30)
     end = time.monotonic() + 30

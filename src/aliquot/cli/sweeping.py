@@ -35,6 +35,7 @@ from aliquot.traces.errors import TraceError
 TELL_SECONDS = 0.2
 KEEP_SECONDS = 60.0
 LISTEN_SECONDS = 0.2
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 SELDOM = (50_000, 20, 100)
 """Thresholds of the garbage collector, see `gc.set_threshold`."""
 
@@ -222,7 +223,7 @@ class _Handling:
             self._stop.ask()
             signal.signal(number, signal.default_int_handler)
 
-        self._before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, first) for number in STOPPING}
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
@@ -241,8 +242,13 @@ def _side_by_side(
     ended: dict[int, Ended] = {}
     try:
         with stop.on_interrupt():
-            for _ in range(min(processes, len(runs))):
-                workers.append(_worker(context, beginning, runs, folder, form, todo, told))
+            # A signal that comes while a worker begins waits until the worker has its own handlers.
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+            try:
+                for _ in range(min(processes, len(runs))):
+                    workers.append(_worker(context, beginning, runs, folder, form, todo, told))
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
             for number in (*range(len(runs)), *(None for _ in workers)):
                 todo.put(number)
             for message in _messages(told, workers, stop):
@@ -290,8 +296,9 @@ def _work(
     parent: int,
 ) -> None:
     stop = _Stop(parent)
-    signal.signal(signal.SIGINT, stop.ask)
-    signal.signal(signal.SIGTERM, stop.ask)
+    for kind in STOPPING:
+        signal.signal(kind, stop.ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     while not stop.asked:
         try:
             number = todo.get(timeout=LISTEN_SECONDS)
