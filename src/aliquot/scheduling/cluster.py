@@ -41,9 +41,8 @@ from aliquot.scheduling.policy import Goal, Policy
 from aliquot.scheduling.repairs import may_be_unused
 from aliquot.scheduling.requests import CPU, MEMORY
 from aliquot.scheduling.served import ExtendedResources
-from aliquot.scheduling.stakes import Stake, stake
+from aliquot.scheduling.stakes import Stakes
 from aliquot.scheduling.state import ClusterState
-from aliquot.scheduling.tallies import Tally
 from aliquot.scheduling.topologies import Topologies
 from aliquot.workloads.gangs import Gang
 from aliquot.workloads.grouping import Grouping, difference
@@ -71,16 +70,13 @@ class _Occupant:
 class Share:
     """What a gang is in the cluster. gang: None where none of its pods counts any more. numbers: of the nodes
     of the pods that are placed, None for nodes that are not there. holdings: what counts in its queue.
-    running: some pod of it that has not ended is bound to a node. tally: what those that stay hold. stake:
-    what it has to lose."""
+    running: some pod of it that has not ended is bound to a node."""
 
     portion: Portion
     gang: Gang
     numbers: tuple[int | None, ...]
     holdings: tuple[Holding, ...]
     running: bool
-    tally: Tally
-    stake: Stake | None
 
 
 class Cluster:
@@ -88,9 +84,8 @@ class Cluster:
 
     shares: by gang. todo, let_go, in_flight, troubled: the gangs with pods to be decided, with such pods,
     and with pods of which something is wrong. running: the gangs with pods on nodes, by queue; restless:
-    those that may have too few members; tallies: what gangs hold, by queue; stakes: gangs by queue and by
-    what they have to lose, equal ones the same object. crews: members with their state, of gangs that
-    somebody asked about. leaving: pods that are being deleted on nodes. state: what decisions change, and
+    those that may have too few members. crews: members with their state, of gangs that somebody asked about.
+    leaving: pods that are being deleted on nodes. state: what decisions change, and
     take back.
     """
 
@@ -111,9 +106,7 @@ class Cluster:
         self.troubled: set[GroupKey] = set()
         self.running: dict[str, set[GroupKey]] = {}
         self.restless: set[GroupKey] = set()
-        self.tallies: dict[str, Tally] = {}
-        self.stakes: dict[str, dict[Stake, set[GroupKey]]] = {}
-        self._all_stakes: dict[Stake, Stake] = {}
+        self.stakes = Stakes()
         self.leaving: dict[Key, Pod] = {}
         self.crews: dict[GroupKey, Crew] = {}
         self.gangs: Grouping = memory.gangs(index, tree, policy)[0]
@@ -258,13 +251,7 @@ class Cluster:
             keys.discard(key)
         if share.running:
             self.running[gang.queue].discard(key)
-        if share.tally.workloads:
-            self.tallies[gang.queue].add(share.tally, -1)
-        if share.stake is not None:
-            alike = self.stakes[gang.queue][share.stake]
-            alike.discard(key)
-            if not alike:
-                del self.stakes[gang.queue][share.stake]
+        self.stakes.retract(key)
 
     def _enter(self, key: GroupKey, nodes: set[int]) -> None:
         gangs, table = self.gangs, self._table
@@ -301,24 +288,9 @@ class Cluster:
             for holding in holdings:
                 self.state.queues.add(holding.queue, holding.charge, gang.preemptible)
         running = gangs.is_on_nodes(key)
-        tally, to_lose = Tally(), None
-        if holdings or (gang.queue and (running or portion.todo)):
-            stay = [
-                pod
-                for (pod, _, _), number in zip(portion.placed, numbers, strict=True)
-                if number is not None and pod.metadata.deletion_timestamp is None
-            ]
-            own = {pod.key for pod in stay}
-            charges = [holding.charge.get(GPU, 0) for holding in holdings if holding.pod.key in own]
-            tally.count(sum(charges), fixed=not gang.preemptible)
-            if running or portion.todo:
-                to_lose = stake(gang, pods, stay, holdings)
-                to_lose = to_lose and self._all_stakes.setdefault(to_lose, to_lose)
-        self.shares[key] = Share(portion, gang, tuple(numbers), holdings, running, tally, to_lose)
-        if to_lose is not None:
-            self.stakes.setdefault(gang.queue, {}).setdefault(to_lose, set()).add(key)
-        if tally.workloads:
-            self.tallies.setdefault(gang.queue, Tally()).add(tally)
+        self.shares[key] = Share(portion, gang, tuple(numbers), holdings, running)
+        if gang.queue and (holdings or running):
+            self.stakes.enter(key, gang, pods, portion.placed, numbers, holdings)
         if running:
             self.running.setdefault(gang.queue, set()).add(key)
         if (running or portion.todo) and may_be_short(gang, portion, pods):

@@ -49,7 +49,7 @@ class Crews:
 
     def stakes(self) -> Mapping[str, Mapping[Stake, Collection[GroupKey]]]:
         """Gangs by queue and by what they have to lose, before anything was done in this decision."""
-        return self._cluster.stakes
+        return self._cluster.stakes.groups()
 
     def at(self, key: GroupKey) -> Crew:
         """A gang by what its pods are grouped by."""
@@ -61,13 +61,13 @@ class Crews:
 
     def tallies(self) -> Mapping[str, Tally]:
         """What running gangs hold, by queue, as things stand."""
-        found = dict(self._cluster.tallies)
+        found = dict(self._cluster.stakes.tallies())
         for crew in self._cluster.state.touched():
             queue = crew.gang.queue
             if not queue:
                 continue
             changed = found[queue] = copy(found.get(queue, Tally()))
-            changed.add(self._cluster.shares[crew.group].tally, -1)
+            changed.add(self._cluster.stakes.tally(crew.group), -1)
             changed.count(accelerators(crew), fixed=not crew.gang.preemptible)
         return found
 

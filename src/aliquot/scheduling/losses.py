@@ -15,7 +15,11 @@ def by_crew(members: Iterable[Member]) -> list[tuple[Crew, list[Member]]]:
     """The members gang by gang, in the order of each one's first."""
     found: dict[int, tuple[Crew, list[Member]]] = {}
     for member in members:
-        found.setdefault(id(member.crew), (member.crew, []))[1].append(member)
+        known = found.get(id(member.crew))
+        if known is None:
+            found[id(member.crew)] = (member.crew, [member])
+        else:
+            known[1].append(member)
     return list(found.values())
 
 
@@ -25,6 +29,9 @@ def bundles_of(members: Sequence[Member], lost: Collection[Status]) -> list[Char
     members: those asked to leave, in the order in which they were; only those in one of the states `lost` are
     counted.
     """
+    if len(members) == 1 and members[0].leaf.minimum:
+        only = members[0]
+        return [only.hold.charge] if only.hold is not None and only.status in lost else []
     by_leaf: dict[int, list[Member]] = {}
     for member in members:
         by_leaf.setdefault(id(member.leaf), []).append(member)
@@ -40,8 +47,11 @@ def bundles_of(members: Sequence[Member], lost: Collection[Status]) -> list[Char
     return found
 
 
-def keeps_minimum(asked: Iterable[Member], protected: Callable[[Crew], bool]) -> bool:
-    """Whether every elastic gang in its minimum run time keeps its minimum of those not asked to leave."""
+def keeps_minimum(asked: Iterable[Member], protected: Callable[[Crew], bool] | None) -> bool:
+    """Whether every elastic gang in its minimum run time keeps its minimum of those not asked to leave.
+    protected: whether a gang is in that time; None: none is."""
+    if protected is None:
+        return True
     for crew, members in by_crew(asked):
         if not elastic(crew) or not protected(crew):
             continue

@@ -213,6 +213,7 @@ class RoomMaker:
         accumulated = list(known)
         number = 0
         refusals = self._placer.policy.refusals
+        judging = not self._placer.policy.stepwise
         while self._search is None or number < self._search:
             if refusals is not None and steps.refusals > refusals:
                 return None
@@ -227,7 +228,7 @@ class RoomMaker:
                     return None
             victims = [member for member in steps.found[number] if id(member) not in passed]
             number += 1
-            if not victims or steps.barred(victims) or not self._may_give(victims):
+            if not victims or (judging and (steps.barred(victims) or not self._may_give(victims))):
                 continue
             for member in victims:
                 assert member.hold is not None

@@ -2,6 +2,7 @@
 above theirs."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
@@ -24,6 +25,7 @@ class Reclaim(Taker):
         super().__init__(session)
         self._mine: Reclaimer | None = None
         self._idle_known = (-1, 0.0)
+        self._protecting = session.policy.min_runtimes and session.runtimes.reclaiming
 
     def entitled(self, crew: Crew) -> bool:
         policy = self._session.policy
@@ -103,8 +105,6 @@ class Reclaim(Taker):
         If they have more accelerators than are idle anywhere they cannot all be placed again, so some of them
         would be lost: at least the least that the gang gives up at a time, which has to be allowed.
         """
-        if self._session.policy.stepwise:
-            return True
         bundles = bundles_of(victims, _ANY)
         if sum(bundle.get(GPU, 0) for bundle in bundles) <= self._idle():
             return True
@@ -119,15 +119,16 @@ class Reclaim(Taker):
         )
 
     def _protected(self, crew: Crew, victim: Crew) -> bool:
-        session = self._session
-        if not session.policy.min_runtimes:
+        if not self._protecting:
             return False
+        session = self._session
         minimum = session.runtimes.reclaim(crew.gang.queue, victim.gang.queue)
         return bool(minimum) and protected(victim.gang.started, minimum, session.now)
 
     def rule(self, crew: Crew) -> Legal:
         session = self._session
         whole = self._reclaimer(crew)
+        protected = partial(self._protected, crew) if self._protecting else None
         lost = {Status.EVICTED} if session.policy.move_victims else set(Status)
 
         def legal(members: Sequence[Member], outcome: Outcome) -> bool:
@@ -139,7 +140,7 @@ class Reclaim(Taker):
                 bundles.setdefault(victim.gang.queue, []).extend(bundles_of(asked, lost))
             if reclaimer.may_take(bundles) is not None:
                 return False
-            return keeps_minimum(outcome.asked, lambda victim: self._protected(crew, victim))
+            return keeps_minimum(outcome.asked, protected)
 
         return legal
 

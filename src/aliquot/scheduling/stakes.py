@@ -1,14 +1,16 @@
 """What running gangs have to lose: the same for many, so that it is judged once for all of them."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
 from aliquot.queues.amounts import GPU, Amount, Charge, total
 from aliquot.scheduling.accounts import Holding
+from aliquot.scheduling.nodes import Demand
+from aliquot.scheduling.tallies import Tally
 from aliquot.workloads.gangs import Gang
+from aliquot.workloads.sources.source import GroupKey
 from aliquot.workloads.subgroups import SubGroup
 
 
@@ -24,46 +26,133 @@ class Stake(NamedTuple):
     smallest: Amount
 
 
-def stake(
-    gang: Gang, pods: Sequence[Pod], placed: Iterable[Pod], holdings: Iterable[Holding]
-) -> Stake | None:
-    """What a gang has to lose; None for one that may not be asked, or of which nothing has a place. pods: all
-    of its group, those that have ended and do not count included; placed: those with a place that they
-    keep."""
-    if not gang.queue or not gang.preemptible:
-        return None
-    charges: dict[Key, Charge] = {pod.key: {} for pod in placed}
-    if not charges:
-        return None
-    for holding in holdings:
-        before = charges.get(holding.pod.key)
+class _Entry(NamedTuple):
+    """What a stake and a tally are worked out from, once somebody asks."""
+
+    gang: Gang
+    pods: Sequence[Pod]
+    placed: Sequence[tuple[Pod, str, Demand]]
+    numbers: Sequence[int | None]
+    holdings: Sequence[Holding]
+
+
+class Stakes:
+    """The running gangs of a cluster by queue and by what they have to lose, and what they hold together.
+
+    Kept from decision to decision, and worked out when somebody asks: where nobody wants to take anything,
+    nobody does.
+    """
+
+    def __init__(self) -> None:
+        self._new: dict[GroupKey, _Entry] = {}
+        self._known: dict[GroupKey, tuple[str, Stake | None, Tally]] = {}
+        self._alike: dict[Stake, Stake] = {}
+        self._groups: dict[str, dict[Stake, set[GroupKey]]] = {}
+        self._tallies: dict[str, Tally] = {}
+
+    def enter(
+        self,
+        key: GroupKey,
+        gang: Gang,
+        pods: Sequence[Pod],
+        placed: Sequence[tuple[Pod, str, Demand]],
+        numbers: Sequence[int | None],
+        holdings: Sequence[Holding],
+    ) -> None:
+        """Add a gang. pods: all of its group. placed: those that count on a node, with the numbers of the
+        nodes. holdings: what counts for them in queues."""
+        self._new[key] = _Entry(gang, pods, placed, numbers, holdings)
+
+    def retract(self, key: GroupKey) -> None:
+        """Take a gang out, if it is in."""
+        self._new.pop(key, None)
+        known = self._known.pop(key, None)
+        if known is None:
+            return
+        queue, stake, tally = known
+        self._tallies[queue].add(tally, -1)
+        if stake is not None:
+            alike = self._groups[queue][stake]
+            alike.discard(key)
+            if not alike:
+                del self._groups[queue][stake]
+
+    def groups(self) -> Mapping[str, Mapping[Stake, Collection[GroupKey]]]:
+        """By queue and stake the gangs that may be asked to leave; equal stakes are the same object."""
+        self._catch_up()
+        return self._groups
+
+    def tallies(self) -> Mapping[str, Tally]:
+        """By queue what its gangs hold."""
+        self._catch_up()
+        return self._tallies
+
+    def tally(self, key: GroupKey) -> Tally:
+        """What a gang holds."""
+        self._catch_up()
+        known = self._known.get(key)
+        return Tally() if known is None else known[2]
+
+    def _catch_up(self) -> None:
+        for key, entry in self._new.items():
+            queue = entry.gang.queue
+            charges = _charges(entry)
+            tally = Tally()
+            held = sum(charge.get(GPU, 0) for charge in charges)
+            tally.count(held, fixed=not entry.gang.preemptible)
+            stake = _stake(entry, charges)
+            if stake is not None:
+                stake = self._alike.setdefault(stake, stake)
+                self._groups.setdefault(queue, {}).setdefault(stake, set()).add(key)
+            self._tallies.setdefault(queue, Tally()).add(tally)
+            self._known[key] = (queue, stake, tally)
+        self._new.clear()
+
+
+def _charges(entry: _Entry) -> list[Charge]:
+    """What each pod holds that keeps its place."""
+    found: dict[Key, Charge] = {
+        pod.key: {}
+        for (pod, _, _), number in zip(entry.placed, entry.numbers, strict=True)
+        if number is not None and pod.metadata.deletion_timestamp is None
+    }
+    for holding in entry.holdings:
+        before = found.get(holding.pod.key)
         if before is not None:
-            charges[holding.pod.key] = total((before, holding.charge)) if before else holding.charge
-    own = list(charges.values())
-    elastic = _elastic(gang, pods)
+            found[holding.pod.key] = total((before, holding.charge)) if before else holding.charge
+    return list(found.values())
+
+
+def _stake(entry: _Entry, charges: Sequence[Charge]) -> Stake | None:
+    """What a gang has to lose; None for one that may not be asked, or of which nothing keeps a place."""
+    gang = entry.gang
+    if not gang.preemptible or not charges:
+        return None
+    elastic = _elastic(gang, entry.pods)
     if elastic:
-        names = {name for charge in own for name in charge}
-        least: Charge = {name: min(charge.get(name, 0) for charge in own) for name in names}
+        names = {name for charge in charges for name in charge}
+        least: Charge = {name: min(charge.get(name, 0) for charge in charges) for name in names}
     else:
-        least = total(own)
+        least = charges[0] if len(charges) == 1 else total(charges)
     return Stake(
         gang.priority,
         elastic,
         tuple(sorted((name, amount) for name, amount in least.items() if amount)),
-        min(charge.get(GPU, 0) for charge in own),
+        min(charge.get(GPU, 0) for charge in charges),
     )
 
 
 def _elastic(gang: Gang, pods: Sequence[Pod]) -> bool:
     """Whether some subgroup has more members than it needs, those counted that are leaving."""
+    members = {pod.key for pod in gang.members}
+    members |= {pod.key for pod in pods if pod.metadata.deletion_timestamp and pod.spec.node_name}
+    if not gang.root.children:
+        return len(members) > gang.root.minimum
     parts = list(_leaves(gang.root))
-    first = parts[0].name
-    names = {part.name for part in parts}
-    members = {pod.key: pod for pod in gang.members}
-    members.update((pod.key, pod) for pod in pods if pod.metadata.deletion_timestamp and pod.spec.node_name)
-    count = Counter(
-        name if (name := gang.leaf_of.get(pod.key, "")) in names else first for pod in members.values()
-    )
+    count = dict.fromkeys((part.name for part in parts), 0)
+    for key in members:
+        name = gang.leaf_of.get(key, "")
+        count[name if name in count else parts[0].name] += 1
     return any(count[part.name] > part.minimum for part in parts)
 
 
