@@ -11,8 +11,8 @@ from aliquot.scheduling.closeness import Closeness
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member, Status, leaf_groups
 from aliquot.scheduling.placing import Failure, When
+from aliquot.scheduling.pod_placement import PodPlacement
 from aliquot.scheduling.requests import CPU, MEMORY, written
-from aliquot.scheduling.state import PodPlacement
 from aliquot.topology.findings import Shortfall, facts
 from aliquot.topology.tree import TopologyTree
 from aliquot.workloads.subgroups import SubGroup, TopologyConstraint

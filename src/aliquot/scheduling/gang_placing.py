@@ -6,8 +6,8 @@ from aliquot.queues.amounts import Charge, total
 from aliquot.scheduling.closeness import Closeness
 from aliquot.scheduling.gang_state import ALLOCATED, Crew, Leaf, Member, Status, leaf_groups
 from aliquot.scheduling.placing import Failure, Placer, When
+from aliquot.scheduling.pod_placement import PodPlacement
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.state import PodPlacement
 from aliquot.workloads.subgroups import SubGroup
 
 

@@ -19,7 +19,8 @@ from aliquot.queues.amounts import Charge
 from aliquot.scheduling.allocating import DeviceAllocator, DeviceFall
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.gang_state import Crew, Member, Status
-from aliquot.scheduling.state import ClusterState, OtherDevices, PodPlacement, moved_key
+from aliquot.scheduling.pod_placement import OtherDevices, PodPlacement
+from aliquot.scheduling.state import ClusterState, moved_key
 from aliquot.scheduling.topologies import DeviceLevel, Topologies
 
 Allocated = tuple[tuple[ResourceClaim, AllocationResult], ...]

@@ -24,9 +24,10 @@ from aliquot.scheduling.joint import Choice as DeviceChoice
 from aliquot.scheduling.joint import JointChoice, Mates
 from aliquot.scheduling.objectives import Scoring
 from aliquot.scheduling.outlook import Numbers, Outlook
+from aliquot.scheduling.pod_placement import OtherDevices, PodPlacement
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.ranking import Ranking
-from aliquot.scheduling.state import ClusterState, OtherDevices, PodPlacement
+from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.topologies import DeviceLevel, Topologies
 
 LIMIT_TRIES = 16

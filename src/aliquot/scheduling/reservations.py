@@ -16,8 +16,8 @@ from aliquot.model.index import SnapshotIndex
 from aliquot.model.verdicts import PLACED, Reason
 from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.placing import Failure, When
+from aliquot.scheduling.pod_placement import PodPlacement
 from aliquot.scheduling.session import Session
-from aliquot.scheduling.state import PodPlacement
 from aliquot.scheduling.wants import next_want
 from aliquot.workloads import labels, settings
 

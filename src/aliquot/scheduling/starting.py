@@ -13,9 +13,10 @@ from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.gang_placing import promise_all
 from aliquot.scheduling.gang_state import Crew, Member, Status, Want
 from aliquot.scheduling.placing import Failure, When
+from aliquot.scheduling.pod_placement import PodPlacement
 from aliquot.scheduling.reservations import Reservations
 from aliquot.scheduling.session import Session
-from aliquot.scheduling.state import ClusterState, PodPlacement
+from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.wants import next_want
 
 MOST_SWAPS = 16

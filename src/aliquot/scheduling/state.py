@@ -8,7 +8,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aliquot.dra.usage import ClaimKey, Mark
-from aliquot.fractions.parts import Choice
 from aliquot.model.core import Pod
 from aliquot.model.index import SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
@@ -22,6 +21,7 @@ from aliquot.scheduling.holdings import legacy_devices, pod_charge
 from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.nodes import NodeTable
 from aliquot.scheduling.parts import PartsInUse
+from aliquot.scheduling.pod_placement import OtherDevices, PodPlacement
 from aliquot.scheduling.room import DeviceRoom
 
 MOST_TASKS = 10_000
@@ -41,42 +41,6 @@ class Point:
     parts: int
     members: int
     users: int
-
-
-@dataclass(frozen=True, slots=True)
-class OtherDevices:
-    """Devices for a member of the same gang instead of those that this decision gave it before. waits: they
-    are not free yet, others than the ones before."""
-
-    member: Member
-    allocated: tuple[tuple[ResourceClaim, AllocationResult], ...]
-    charge: Charge
-    waits: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PodPlacement:
-    """A pod and what it gets. number: of its node. allocated: claims that get devices with it; reserved:
-    claims that have them already and get the pod as a consumer. promised: only once something leaves the
-    node. choice: shared devices of the node of which it gets a part. stays: it was to leave this node, but
-    keeps what it had. others: members on the same node whose devices are chosen again with its own.
-    """
-
-    member: Member
-    number: int
-    node: str
-    allocated: tuple[tuple[ResourceClaim, AllocationResult], ...]
-    reserved: tuple[ResourceClaim, ...]
-    charge: Charge
-    promised: bool = False
-    choice: Choice | None = None
-    stays: bool = False
-    others: tuple[OtherDevices, ...] = ()
-
-    @property
-    def facts(self) -> PodFacts:
-        assert self.member.facts is not None
-        return self.member.facts
 
 
 class ClusterState:
