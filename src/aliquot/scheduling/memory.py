@@ -20,8 +20,8 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.allocating import manager
 from aliquot.scheduling.facts import PodTraits
-from aliquot.scheduling.placing import StaticFit
 from aliquot.scheduling.policy import Policy, managed_drivers
+from aliquot.scheduling.static_fit import StaticFit
 from aliquot.topology.tree import TopologyTree
 from aliquot.workloads.gangs import GangRules
 from aliquot.workloads.grouping import Changed, Grouping

@@ -15,7 +15,7 @@ from aliquot.model.core import Node, Pod
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.queues.amounts import Charge, total
 from aliquot.queues.tree import Excess
-from aliquot.scheduling.affinity import matches_node, named_node, node_fall
+from aliquot.scheduling.affinity import matches_node, named_node
 from aliquot.scheduling.allocating import DeviceFall
 from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.gang_state import Hold, Member, Status
@@ -28,6 +28,7 @@ from aliquot.scheduling.pod_placement import OtherDevices, PodPlacement
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.ranking import Ranking
 from aliquot.scheduling.state import ClusterState
+from aliquot.scheduling.static_fit import StaticFit
 from aliquot.scheduling.topologies import DeviceLevel, Topologies
 
 LIMIT_TRIES = 16
@@ -41,27 +42,6 @@ class When(Enum):
     NOW = "now"
     EITHER = "either"
     LATER = "later"
-
-
-@dataclass(frozen=True, slots=True)
-class StaticFit:
-    """Which nodes take pods of one set of constraints by labels and taints: numbers, and why others do not
-    (test and subject by node number)."""
-
-    numbers: tuple[int, ...]
-    falls: dict[int, tuple[str, str]]
-
-    @staticmethod
-    def of(pod: Pod, nodes: Sequence[Node]) -> "StaticFit":
-        numbers: list[int] = []
-        falls: dict[int, tuple[str, str]] = {}
-        for number, node in enumerate(nodes):
-            fall = node_fall(pod.spec, node)
-            if fall is None:
-                numbers.append(number)
-            else:
-                falls[number] = fall
-        return StaticFit(tuple(numbers), falls)
 
 
 @dataclass(slots=True)
