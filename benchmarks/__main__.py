@@ -1,8 +1,8 @@
 """Run the benchmarks and print a table of medians.
 
 `decide` measures whole decisions, `allocator` the allocator alone, `cycle` the inputs that KAI-Scheduler was
-measured with, `large` a large cluster, decided in full and after changes, `day` a simulated day; all if none
-is named.
+measured with, `large` a large cluster, decided in full and after changes, `day` a simulated day, `placement`
+the openb benchmark's placements; all if none is named.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
-from benchmarks import allocator, cycle, day, large
+from benchmarks import allocator, cycle, day, large, placement
 from benchmarks.fleets import FOUR_GPUS_ON_ONE_SOCKET, ONE_GPU, nodes, snapshot, waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -123,6 +123,12 @@ def days(sizes: Sequence[int], runs: int) -> None:
         print(line, flush=True)
 
 
+def placements(sizes: Sequence[int], runs: int) -> None:
+    """sizes: has no meaning here, the cluster is the trace's."""
+    for line in placement.table(runs):
+        print(line, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parts = {
@@ -131,6 +137,7 @@ def main() -> None:
         "cycle": (cycles, (cycle.MEASURED_ON,)),
         "large": (large_clusters, large.SIZES),
         "day": (days, day.SIZES),
+        "placement": (placements, ()),
     }
     parser.add_argument("part", nargs="*", default=list(parts), metavar="|".join(parts))
     parser.add_argument("--runs", type=int, default=3)
