@@ -49,16 +49,27 @@ class Reclaim(Taker):
             if not mine.may_take_from(own, other):
                 continue
             names = [name for number in queues if (name := tree.names[number]) in self.candidates.queues()]
-            if not names or (idle < UNIT and not mine.may_take_alone(names[0], {})):
+            if not names:
+                continue
+            # If nothing at all may be lost there, pods can only be moved.
+            lossless = not mine.may_take_alone(names[0], {})
+            if lossless and idle < UNIT:
                 continue
             # What may be lost is the same for all queues that are met at one place.
             judged: dict[int, bool] = {}
             for name in names:
 
-                def may_lose(stake: Stake, name: str = name, judged: dict[int, bool] = judged) -> bool:
+                def may_lose(
+                    stake: Stake,
+                    name: str = name,
+                    judged: dict[int, bool] = judged,
+                    lossless: bool = lossless,
+                ) -> bool:
                     known = judged.get(id(stake))
                     if known is None:
-                        known = judged[id(stake)] = self._may_lose(name, stake, most, idle)
+                        moves = _may_move(stake, most, idle)
+                        known = moves or (not lossless and mine.may_take_alone(name, dict(stake.charge)))
+                        judged[id(stake)] = known
                     return known
 
                 chosen = self.candidates.with_stakes(name, may_lose)
@@ -66,17 +77,6 @@ class Reclaim(Taker):
                 if chosen:
                     found[name] = chosen
         return dict(sorted(found.items()))
-
-    def _may_lose(self, queue: str, stake: Stake, most: Amount | float, idle: float) -> bool:
-        """Whether anything could come of asking a gang with this stake: it may lose the least that it can, or
-        it need not, because its pods are smaller than `most` and what is idle may do for them elsewhere."""
-        mine = self._mine
-        assert mine is not None
-        if stake.smallest < most:
-            moving = stake.smallest if stake.elastic else dict(stake.charge).get(GPU, 0)
-            if moving <= idle:
-                return True
-        return mine.may_take_alone(queue, dict(stake.charge))
 
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
         if victim.gang.queue == crew.gang.queue:
@@ -152,6 +152,14 @@ class Reclaim(Taker):
 
 
 _ANY = frozenset(Status)
+
+
+def _may_move(stake: Stake, most: Amount | float, idle: float) -> bool:
+    """Whether a gang might make room and lose nothing: its pods are smaller than `most`, and what is idle may
+    do for them elsewhere."""
+    if stake.smallest >= most:
+        return False
+    return (stake.smallest if stake.elastic else dict(stake.charge).get(GPU, 0)) <= idle
 
 
 def share_facts(session: Session, queue: str, before: Reclaimer) -> list[Fact]:
