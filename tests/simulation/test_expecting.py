@@ -199,13 +199,16 @@ def days(
     """Synthetic days, one after the other. told: one job in so many says how long it runs, a fifth off."""
     day = Day(jobs=jobs, devices=8 * nodes, load=load, queues=("a", "b"), told=told)
     workloads = [
-        replace(item, name=f"day-{number}-{item.name}", submitted=item.submitted + number * DAY)
+        replace(item, name=f"d{number}-{item.name}", submitted=item.submitted + number * DAY)
         for number in range(count)
         for item in synthesize(day, 100 * seed + number)
     ]
     snapshot = cluster(nodes, "plugin", queue("a", 4 * nodes), queue("b", 4 * nodes))
     return Scenario(
-        snapshot=snapshot, workloads=tuple(workloads), policy=Policy(every_pod=True), settings=PACE
+        snapshot=snapshot,
+        workloads=tuple(workloads),
+        policy=Policy(every_pod=True),
+        settings=replace(PACE, seed=seed),
     )
 
 
