@@ -144,7 +144,7 @@ def plan(
     if defragment and not names and not openb and not origin:
         origin = "live"
     if openb and (names or origin):
-        raise Failure("--openb: is a cluster of its own; leave out -f and --from")
+        raise Failure("--openb: is a cluster of its own; give it or -f and --from, not both")
     if not (names or openb or origin):
         raise Failure("give files with -f, a cluster with --from live|FILE, or --openb NODES.csv PODS.csv")
     with _progress("Reading"):
