@@ -376,6 +376,7 @@ class ClusterState:
         """Count what a member holds as free later: it will be gone in time."""
         hold = member.hold
         assert hold is not None
+        self._note(member)
         self.table.leave(hold.number, hold.demand)
         if hold.groups:
             self.parts.leave(hold.number, member.key)
