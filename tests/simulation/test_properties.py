@@ -235,7 +235,7 @@ def test_a_congested_day_with_failures_holds_together_and_can_be_interrupted_at_
 
 
 def test_room_counted_on_by_an_expected_end_is_counted_anew_at_every_decision() -> None:
-    """job-09 is expected to end while job-11 has room promised; when that lapses, what was lent comes back."""
+    """job-09 is expected to end while job-11 has room promised; what was lent comes back when that lapses."""
     come = [
         workload(f"job-0{number}", devices=0, run_seconds=1, queue="left", cpu=1000) for number in range(7)
     ]

@@ -136,7 +136,7 @@ def test_following_equals_starting_afresh(
             }
             snapshot = msgspec.structs.replace(snapshot, **same)
         index = SnapshotIndex.of(snapshot, index)
-        changed = followed.update(index, tree, rules)
+        changed = followed.update(index, tree, rules).dirty
         fresh = Grouping.of(index, tree, rules)
         assert followed.keys == fresh.keys
         assert set(followed.on_nodes()) == set(fresh.on_nodes())
@@ -172,7 +172,7 @@ def test_only_what_changed_is_derived_anew() -> None:
     larger = msgspec.structs.replace(jobs[1], spec=job("j1", 5).spec)  # type: ignore[attr-defined]
     snapshot = msgspec.structs.replace(index.snapshot, jobs=(jobs[0], larger, jobs[2]))
     changed = grouping.update(SnapshotIndex.of(snapshot, index), NO_QUEUES, GangRules())
-    assert changed == {("Job", "team", "j1")}
+    assert changed.dirty == {("Job", "team", "j1")}
     assert grouping.gang(("Job", "team", "j1")).minimum == 5
     assert grouping.gang(("Job", "team", "j0")) is before[("Job", "team", "j0")]
 

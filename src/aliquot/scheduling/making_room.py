@@ -28,12 +28,14 @@ class Outcome:
     """What would become of the cluster. gone: pods that leave for good. moved: those that leave and are
     promised another place. asked: those by whom the outcome is judged: the same, or, stepwise, all that were
     asked to leave up to then. withdrawn: those that were given a place by this very decision, and wait.
+    tried: all that were made to leave for a while, those included that stay where they were.
     """
 
     gone: tuple[Member, ...]
     moved: tuple[Member, ...]
     asked: tuple[Member, ...]
     withdrawn: tuple[Member, ...] = ()
+    tried: tuple[Member, ...] = ()
 
     @property
     def disturbed(self) -> tuple[Member, ...]:
@@ -170,12 +172,14 @@ class RoomMaker:
         return Outcome(gone, moved, outcome.asked, withdrawn)
 
     def _known(self, outcome: Outcome | None, steps: "_Steps") -> Sequence[Member]:
-        """Who is to leave from the start when one more member is served; stepwise, with all that were asked
-        together with somebody who has to."""
+        """Who is to leave from the start when one more member is served: those who have to, with all that
+        were asked of their gangs; stepwise, with all that were asked together with them."""
         if outcome is None:
             return ()
         if not self._placer.policy.stepwise:
-            return outcome.disturbed
+            # With one of a gang that cannot do without it, the others may have to leave, too.
+            crews = {id(member.crew) for member in outcome.disturbed}
+            return [member for member in outcome.tried if id(member.crew) in crews]
         disturbed = {id(member) for member in outcome.disturbed}
         return [
             member
@@ -235,8 +239,8 @@ class RoomMaker:
                 at_node.setdefault(member.hold.number, {})[id(member.crew)] = None
             accumulated += victims
             space.add(victims)
-            if number <= tried or not space.suffices:
-                # What would not do for fewer members will not do for more.
+            if number < tried or not space.suffices:
+                # What would not do for fewer members will not do for more. What did may have to do again.
                 continue
             for node in _nodes(victims[0].crew):
                 leave = [member for gang in at_node.get(node, ()) for member in asked[gang]]
@@ -280,7 +284,11 @@ class RoomMaker:
         gone = tuple(member for member in evicted if member.status is Status.EVICTED)
         moved = tuple(member for member in evicted if member.moved is not None)
         judged = tuple(asked) if placer.policy.stepwise else (*gone, *moved)
-        outcome = Outcome(gone, moved, judged)
+        outcome = Outcome(gone, moved, judged, tried=tuple(evicted))
+        if joins and any(
+            _in_part(other) for other in {id(member.crew): member.crew for member in gone}.values()
+        ):
+            return None, True
         return (outcome, True) if legal(members, outcome) else (None, True)
 
 
@@ -341,6 +349,14 @@ class _Steps:
 
 
 _FEW = 16
+
+
+def _in_part(crew: Crew) -> bool:
+    """Whether a gang of which members are gone for good runs on with fewer than it needs."""
+    return crew.allocated > 0 and any(
+        leaf.allocated < leaf.minimum and any(member.status is Status.EVICTED for member in leaf.members)
+        for leaf in crew.leaves.values()
+    )
 
 
 def _charge(members: Iterable[Member]) -> Charge:

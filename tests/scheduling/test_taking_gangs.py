@@ -1,0 +1,26 @@
+"""Gangs that have to leave, leave whole."""
+
+from tests.scheduling.builders import cluster, namespace, node, pod, pod_group, queue
+from tests.scheduling.looking import decided, decision_on, evicted
+
+GPU = "nvidia.com/gpu"
+
+
+def test_a_gang_is_not_left_in_part_when_others_take_the_room_to_which_one_would_move():
+    # Two of `new` fit where something leaves. The third needs one of `old`, of which two would be too few.
+    snapshot = cluster(
+        namespace(),
+        queue("default"),
+        node("a", **{GPU: 2}),
+        node("b", **{GPU: 3}),
+        pod_group("old", 3),
+        pod_group("new", 3),
+        [pod(f"leaves-{n}", node_name="a", deleting=True, **{GPU: 1}) for n in range(2)],
+        [pod(f"old-{n}", node_name="b", group="old", **{GPU: 1}) for n in range(3)],
+        [pod(f"new-{n}", group="new", priority=10, **{GPU: 1}) for n in range(3)],
+    )
+
+    plan = decided(snapshot)
+
+    assert sorted(evicted(plan)) == ["old-0", "old-1", "old-2"]
+    assert len(decision_on(plan, "new-0").promised) == 3
