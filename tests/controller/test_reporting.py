@@ -26,7 +26,7 @@ from aliquot.model.core import Pod
 from aliquot.model.meta import Condition
 from aliquot.model.queue import Queue
 from aliquot.model.verdicts import Fact, Reason, Verdict
-from aliquot.scheduling.plan import Decision, Plan
+from aliquot.scheduling.plan import Decision, Evict, Plan
 from aliquot.scheduling.policy import Policy
 
 CRDS = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", False)
@@ -269,3 +269,40 @@ async def test_queues_say_what_is_used_and_whether_they_are_ready(
         assert (round(value, 1), round(capacity, 1)) == (120.0, 240.0)
     finally:
         await cancel_and_wait(running)
+
+
+async def test_a_pod_that_leaves_is_told_of_once_though_it_is_decided_again(
+    client: Client, mirror: Mirror, reporter: Reporter
+) -> None:
+    pod = await add_pod(client, "p")
+    await seen(mirror, pod)
+    before = mirror.snapshot()
+    verdict = Verdict(reason=Reason.PREEMPTED, facts=(Fact(test="t", subject="x"),))
+    outcomes = [
+        Outcome(
+            Decision(
+                id=name,
+                workload=pod.ref,
+                queue="q",
+                pods=(),
+                actions=(Evict(decision=name, pod=pod.ref, verdict=verdict),),
+            )
+        )
+        for name in ("first", "again")
+    ]
+    reporter.report(before, Plan(), outcomes[:1])
+    await client.delete(PODS, "p", "default")
+    async with asyncio.timeout(10):
+        while mirror.get(Pod, "default", "p") is not None:
+            await mirror.wait_for_change(mirror.version)
+    for outcome in outcomes:
+        reporter.report(before, Plan(), [outcome])
+    other = await add_pod(client, "other")
+    await seen(mirror, other)
+    reporter.report(mirror.snapshot(), waits(other, Reason.NO_MATCHING_DEVICES), ())
+    found = await events(client, 2)
+    assert sorted((item["reason"], item["regarding"]["name"]) for item in found) == [
+        ("NoMatchingDevices", "other"),
+        ("Preempted", "p"),
+    ]
+    assert all(item.get("series") is None for item in found)

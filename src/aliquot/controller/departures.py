@@ -52,11 +52,16 @@ def promise(spot: Placement, verdict: str, leaving: ByNode) -> str:
 
 
 def told(
-    decision: Decision, before: Mapping[str, Pod], mirror: Mirror, describe: Callable[[Verdict], str]
+    decision: Decision,
+    before: Mapping[str, Pod],
+    mirror: Mirror,
+    describe: Callable[[Verdict], str],
+    already: set[str],
 ) -> Iterator[Event]:
     """Events about pods of a decision that go: on each, and one on what owns them.
 
-    before: pods by uid, as they were when it was decided.
+    before: pods by uid, as they were when it was decided. already: uids of pods of which it has been told, as
+    happens where it was decided again before it was seen that they go; those told of now are added.
     """
     owners: dict[str, tuple[ObjectRef, str, list[Evict]]] = {}
     for action in decision.actions:
@@ -66,6 +71,9 @@ def told(
         pod = mirror.get(Pod, ref.namespace, ref.name)
         if pod is not None and pod.metadata.uid == ref.uid and pod.metadata.deletion_timestamp is None:
             continue
+        if ref.uid in already:
+            continue
+        already.add(ref.uid)
         yield Event(ref, "Warning", _word(action.verdict), "Evict", describe(action.verdict))
         known = before.get(ref.uid)
         owner = None if known is None else owner_of(known, mirror)

@@ -73,6 +73,7 @@ class Reporter:
         self._events = Events(writer.client, clock=clock, randomness=randomness, instance=instance)
         self._conditions: dict[str, _Wanted] = {}
         self._written: dict[str, float] = {}
+        self._told: set[str] = set()
         self._looked_at: dict[tuple[str, str], Pod] = {}
         self._more = asyncio.Event()
 
@@ -99,8 +100,9 @@ class Reporter:
         if not evicting:
             return
         before = {pod.metadata.uid: pod for pod in snapshot.pods}
+        self._told &= before.keys()
         for decision in evicting:
-            for event in told(decision, before, self._writer.mirror, self._describe):
+            for event in told(decision, before, self._writer.mirror, self._describe, self._told):
                 self._events.add(event)
 
     def _wanted(self, decision: Decision, outcome: Outcome | None, leaving: ByNode) -> Iterator[_Wanted]:
