@@ -1,7 +1,8 @@
 """Commands that documents show are run as they stand, in the order of the document.
 
-A fenced block marked `console` holds lines that begin with `$ ` (commands) and what they print. Each command
-must succeed (or end with 1 where it reports findings), and print the column headings that the document shows.
+A fenced block marked `console` holds lines that begin with `$ ` (commands, which a backslash at the end of a
+line continues) and what they print. Each command must succeed (or end with 1 where it reports findings), and
+print the column headings that the document shows.
 """
 
 import re
@@ -32,7 +33,7 @@ class Shown:
 def commands(document: Path) -> list[Shown]:
     found: list[Shown] = []
     for block in re.findall(r"^```console\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL):
-        for line in block.splitlines():
+        for line in block.replace("\\\n", " ").splitlines():
             if line.startswith("$ "):
                 found.append(Shown(document, line[2:]))
             elif found:
