@@ -1,17 +1,17 @@
 """What running gangs have to lose: the same for many, so that it is judged once for all of them."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
 from aliquot.queues.amounts import GPU, Amount, Charge, total
 from aliquot.scheduling.accounts import Holding
+from aliquot.scheduling.gang_state import leaf_groups
 from aliquot.scheduling.nodes import Demand
 from aliquot.scheduling.tallies import Tally
 from aliquot.workloads.gangs import Gang
 from aliquot.workloads.sources.source import GroupKey
-from aliquot.workloads.subgroups import SubGroup
 
 
 class Stake(NamedTuple):
@@ -148,16 +148,9 @@ def _elastic(gang: Gang, pods: Sequence[Pod]) -> bool:
     members |= {pod.key for pod in pods if pod.metadata.deletion_timestamp and pod.spec.node_name}
     if not gang.root.children:
         return len(members) > gang.root.minimum
-    parts = list(_leaves(gang.root))
+    parts = list(leaf_groups(gang.root))
     count = dict.fromkeys((part.name for part in parts), 0)
     for key in members:
         name = gang.leaf_of.get(key, "")
         count[name if name in count else parts[0].name] += 1
     return any(count[part.name] > part.minimum for part in parts)
-
-
-def _leaves(group: SubGroup) -> Iterable[SubGroup]:
-    if not group.children:
-        yield group
-    for child in group.children:
-        yield from _leaves(child)
