@@ -277,7 +277,6 @@ async def test_a_pod_that_leaves_is_told_of_once_though_it_is_decided_again(
     pod = await add_pod(client, "p")
     await seen(mirror, pod)
     before = mirror.snapshot()
-    verdict = Verdict(reason=Reason.PREEMPTED, facts=(Fact(test="t", subject="x"),))
     outcomes = [
         Outcome(
             Decision(
@@ -285,7 +284,13 @@ async def test_a_pod_that_leaves_is_told_of_once_though_it_is_decided_again(
                 workload=pod.ref,
                 queue="q",
                 pods=(),
-                actions=(Evict(decision=name, pod=pod.ref, verdict=verdict),),
+                actions=(
+                    Evict(
+                        decision=name,
+                        pod=pod.ref,
+                        verdict=Verdict(reason=Reason.PREEMPTED, facts=(Fact(test="t", subject=name),)),
+                    ),
+                ),
             )
         )
         for name in ("first", "again")
