@@ -1,0 +1,1 @@
+"""Who held and used which part of a device for how long, and what that cost. Pure."""

@@ -1,0 +1,1 @@
+"""Agents contained: isolation from one declaration, and guards against runaways. Pure."""

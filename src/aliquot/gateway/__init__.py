@@ -1,0 +1,1 @@
+"""An OpenAI-compatible proxy that holds callers to their budgets before anything is spent."""

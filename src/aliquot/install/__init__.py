@@ -1,0 +1,1 @@
+"""What a cluster needs to run Aliquot: rendered, applied, checked and taken away again."""

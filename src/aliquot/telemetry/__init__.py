@@ -1,0 +1,1 @@
+"""Reads how devices are used, from Prometheus and from exporters."""
