@@ -25,6 +25,24 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dra": ("aliquot.cli.dra:dra", "Allocate devices and test selectors offline."),
     "bench": ("aliquot.cli.bench:bench", "Measure placement on published benchmarks."),
     "fleet": ("aliquot.cli.fleet:fleet", "Work with fleet files."),
+    "install": (
+        "aliquot.cli.install:install",
+        "Install Aliquot on a cluster, or print what that would apply.",
+    ),
+    "uninstall": (
+        "aliquot.cli.uninstall:uninstall",
+        "Take Aliquot off a cluster; no pod stays behind a gate.",
+    ),
+    "doctor": ("aliquot.cli.doctor:doctor", "Check a cluster, and name what is missing and its fix."),
+    "gate": ("aliquot.cli.gate:gate", "Add the scheduling gate to the pod templates of manifests."),
+    "top": ("aliquot.cli.top:top", "Show how devices are used, and what is wasted."),
+    "recommend": ("aliquot.cli.recommend:recommend", "Say which part of a device each workload needs."),
+    "report": ("aliquot.cli.report:report", "Report cost, usage, energy and carbon from the ledger."),
+    "gateway": ("aliquot.cli.gateway:gateway", "Run the gateway that holds model calls to their budgets."),
+    "budgets": ("aliquot.cli.budgets:budgets", "Show token budgets and what is left of them."),
+    "models": ("aliquot.cli.models:models", "List, approve and revoke models."),
+    "agents": ("aliquot.cli.agents:agents", "List agents, contain them, and stop one at once."),
+    "audit": ("aliquot.cli.audit:audit", "Verify, search and export the audit record."),
     "version": ("aliquot.cli.version:version", "Show the version."),
 }
 """Each command with the object that implements it and one line of help, in the order of the help text."""
