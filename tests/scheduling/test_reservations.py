@@ -241,3 +241,33 @@ def test_what_is_free_beside_the_promise_goes_to_whoever_has_a_turn():
     world.round()
 
     assert [world.node_of("s0"), world.node_of("s1")] == ["n2", ""]
+
+
+def test_who_came_back_meanwhile_does_not_cost_others_their_place():
+    # Room was promised when six had to leave. Three have left, and wait again; nobody has asked the others.
+    since = NOW - timedelta(seconds=5)
+    told = Condition(
+        type=PLACED, status="False", reason=Reason.ROOM_PROMISED.value, last_transition_time=since
+    )
+    gang = [
+        item
+        for n in range(6)
+        for item in with_claim(f"big{n}", request(), job="big", created=30, **in_queue("b"))
+    ]
+    first = next(item for item in gang if isinstance(item, Pod))
+    promised = replace(first, status=replace(first.status, conditions=(told,)))
+    snapshot = cluster(
+        *(gpu_node(f"n{n}", 4) for n in range(3)),
+        queue("a", quota={"gpu": "6"}),
+        queue("b", quota={"gpu": "6"}),
+        *(running(f"a{n}", f"n{n // 4}", [n % 4]) for n in range(9)),
+        *(with_claim(f"again{n}", request(), created=40, **in_queue("a")) for n in range(3)),
+        job("big", 6),
+        [promised if item is first else item for item in gang],
+    )
+
+    plan = decide(snapshot, POLICY, NOW)
+
+    assert check_plan(snapshot, plan, POLICY) == ()
+    assert len(evicted(plan)) == 3
+    assert nodes_of(plan) == {}

@@ -8,7 +8,7 @@ whole or waits with a verdict.
 
 from collections.abc import Iterator
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
@@ -89,7 +89,7 @@ class _Deciding:
             explainer = Explainer(session.placer, self._cluster.holdings, self._observer)
             for step in policy.steps:
                 if step is Step.ALLOCATE:
-                    Starter(session, explainer, _Sharers(session)).run()
+                    Starter(session, explainer, _Sharers(session), partial(self._take, session)).run()
                 elif step is Step.EVICT_STALE:
                     evict_stale(session)
                 else:
@@ -97,6 +97,12 @@ class _Deciding:
             decisions += compiling.decisions(session)
             staleness = session.findings.staleness
         return Plan(decisions=tuple(compiling.ranked(decisions)), staleness=tuple(staleness))
+
+    def _take(self, session: Session, crew: Crew) -> None:
+        """Have others leave for one gang, by the first right that serves."""
+        for step in self._policy.steps:
+            if step in _TAKERS and crew.waiting:
+                _TAKERS[step](session).run(crew)
 
     def open(self, decisions: list[Decision]) -> Session:
         """The session before any step; what is to be put right first is added to the decisions."""

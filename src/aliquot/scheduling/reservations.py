@@ -60,9 +60,19 @@ class Reservations:
         self._session = session
         self._until: dict[int, datetime] = {}
 
-    def serve(self, may_try: Callable[[Crew], bool], place: Callable[[Crew], bool]) -> None:
+    def serve(
+        self,
+        may_try: Callable[[Crew], bool],
+        place: Callable[[Crew], bool],
+        take: Callable[[Crew], None],
+    ) -> None:
         """Serve the gangs that were promised room. may_try: whether a gang can be served at all, which is
-        noted otherwise; place: gives a gang what it wants next, now or later."""
+        noted otherwise; place: gives a gang what it wants next, now or later; take: has others leave for it.
+
+        Where not all have been asked to leave that have to, the others are asked before what is free already
+        goes to anybody else. Three of six pods have left for a gang when the controller is killed, and have
+        been made anew: started on their devices again, they would cost three more pods their place.
+        """
         pending: list[Crew] = []
         for crew in self._promised():
             if not may_try(crew):
@@ -77,7 +87,8 @@ class Reservations:
         self._let_end(max(self._until[id(crew)] for crew in pending))
         self._fill_back(pending, may_try)
         for crew in pending:
-            place(crew)
+            if not place(crew):
+                take(crew)
 
     def _promised(self) -> list[Crew]:
         """Gangs whose promise holds, the oldest promise first."""

@@ -108,11 +108,10 @@ class Session:
 
     def waiting(self) -> list[Crew]:
         """The gangs that could be tried, and wait."""
-        return [
-            crew
-            for crew in self.crews.waiting.values()
-            if crew.waiting and crew.gang.queue and self.check(crew) is None and self.ready(crew)
-        ]
+        return [crew for crew in self.crews.waiting.values() if self.could_be_tried(crew)]
+
+    def could_be_tried(self, crew: Crew) -> bool:
+        return bool(crew.waiting and crew.gang.queue) and self.check(crew) is None and self.ready(crew)
 
     @staticmethod
     def ready(crew: Crew) -> bool:

@@ -27,12 +27,18 @@ class Starter:
     """Gives gangs what is free now, or what will be free by what is leaving already."""
 
     def __init__(
-        self, session: Session, explainer: Explainer, sharers: Callable[[Member], list[Member]]
+        self,
+        session: Session,
+        explainer: Explainer,
+        sharers: Callable[[Member], list[Member]],
+        take: Callable[[Crew], None],
     ) -> None:
-        """sharers: members that wait for a claim that this one wants and that is not allocated yet."""
+        """sharers: members that wait for a claim that this one wants and that is not allocated yet. take: has
+        others leave for a gang if that is entitled to their room."""
         self._session = session
         self._explainer = explainer
         self._sharers = sharers
+        self._take = take
         self._failed: dict[tuple[object, ...], Verdict] = {}
         self._blocking: dict[str, ObjectRef] = {}
 
@@ -48,7 +54,7 @@ class Starter:
         for single in sorted(alone, key=session.sort_key):
             while self._serve(single) and single.waiting:
                 pass
-        Reservations(session).serve(self._may_try, self._serve)
+        Reservations(session).serve(self._may_try, self._serve, self._take)
         order = session.in_turn(
             crew for crew in session.crews.waiting.values() if crew.waiting and self._may_try(crew)
         )

@@ -57,10 +57,11 @@ class Taker:
         known = None if size is None else self._too_large.get(size[0])
         return known is not None and size is not None and known[0] == changes and known[1] <= size[1]
 
-    def run(self) -> None:
-        """Take for whoever is entitled to."""
+    def run(self, only: Crew | None = None) -> None:
+        """Take for whoever is entitled to, or for one gang only."""
         session = self._session
-        waiting = [crew for crew in session.waiting() if self.entitled(crew) and not self._too_soon(crew)]
+        waiting = session.waiting() if only is None else [only] * session.could_be_tried(only)
+        waiting = [crew for crew in waiting if self.entitled(crew) and not self._too_soon(crew)]
         if not waiting:
             return
         session.state.look_ahead()
