@@ -313,6 +313,13 @@ async def test_no_device_is_given_twice_while_two_allocators_are_busy(tmp_path: 
     ):
         look = Looking(running)
         by_count(look)
+        ran: set[str] = set()
+
+        def started(change: str, pod: dict[str, Any]) -> None:
+            if pod["metadata"]["namespace"] == "free" and (pod.get("status") or {}).get("phase") == "Running":
+                ran.add(pod["metadata"]["name"])
+
+        look.registry.observe(look.registry.resources.named("pods"), started)
         for number in range(150):
             running.load.step()
             if number % 3 == 0:
@@ -333,7 +340,5 @@ async def test_no_device_is_given_twice_while_two_allocators_are_busy(tmp_path: 
                         propagation="Background",
                     )
         assert running.witness.broken == []
-        ran = [
-            pod for pod in look.list("pods", "free") if (pod.get("status") or {}).get("phase") == "Running"
-        ]
-        assert ran, "no pod with extended resources ran"
+        assert await until(lambda: bool(ran), 40), "no pod with extended resources ran"
+        assert running.witness.broken == []

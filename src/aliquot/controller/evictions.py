@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 
+from aliquot.controller.conditions import Told, placed, write
 from aliquot.controller.outcomes import ConflictError, EnactError, HeldBackError, RefusedError
 from aliquot.controller.writing import Writer
 from aliquot.kube.client import PatchType
@@ -56,10 +57,28 @@ class Evictions:
             for action in actions:
                 self._expected(action.pod, before)
             given_up = await self._ask(actions)
+            await self._promise(decision)
         done = await asyncio.gather(*(self._attempt(action, given_up) for action in actions))
         problems = [problem for problem in done if problem is not None]
         if problems:
             raise next((one for one in problems if isinstance(one, RefusedError)), problems[0])
+
+    async def _promise(self, decision: Decision) -> None:
+        """Tell one pod of the gang that the others leave for, before they do.
+
+        Whoever takes over after a crash then knows for whom those left that are gone already, and gives
+        their room to nobody else (`aliquot.scheduling.reservations`).
+        """
+        verdict = decision.verdict
+        if not decision.promised or verdict is None or verdict.reason is not Reason.ROOM_PROMISED:
+            return
+        waiting = [
+            self._writer.mirror.get(Pod, spot.pod.namespace, spot.pod.name) for spot in decision.promised
+        ]
+        known = [placed(pod) for pod in waiting if pod is not None]
+        if not any(found is not None and found.reason == verdict.reason.value for found in known):
+            ref = decision.promised[0].pod
+            await write(self._writer, Told(ref, "False", verdict.reason.value, self._describe(verdict)))
 
     def _expected(self, ref: ObjectRef, before: Mapping[Key, Pod]) -> None:
         pod = self._writer.mirror.get(Pod, ref.namespace, ref.name)

@@ -4,22 +4,18 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC
-from typing import Any
 
+from aliquot.controller.conditions import Told, placed, write
 from aliquot.controller.departures import ByNode, departures, promise, told
 from aliquot.controller.events import Event, Events
 from aliquot.controller.outcomes import Outcome
 from aliquot.controller.writing import Writer
-from aliquot.kube.client import PatchType
 from aliquot.kube.clock import Clock
 from aliquot.kube.reflector import Failure
-from aliquot.kube.resources import PODS
 from aliquot.model.core import Pod
-from aliquot.model.meta import Condition, ObjectRef
+from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
-from aliquot.model.verdicts import PLACED, Reason, Verdict
+from aliquot.model.verdicts import Reason, Verdict
 from aliquot.scheduling.plan import Allocate, Decision, Evict, Plan
 
 _log = logging.getLogger(__name__)
@@ -47,14 +43,6 @@ _NEEDS_SOMEBODY = frozenset(
 Describe = Callable[[Verdict], str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    pod: ObjectRef
-    status: str
-    reason: str
-    message: str
-
-
 class Reporter:
     """Collects what is to be told (`report`) and writes it in the background (`run`)."""
 
@@ -71,11 +59,16 @@ class Reporter:
         self._describe = describe
         self._clock = clock
         self._events = Events(writer.client, clock=clock, randomness=randomness, instance=instance)
-        self._conditions: dict[str, _Wanted] = {}
+        self._conditions: dict[str, Told] = {}
         self._written: dict[str, float] = {}
         self._told: set[str] = set()
         self._looked_at: dict[tuple[str, str], Pod] = {}
         self._more = asyncio.Event()
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many conditions and how many events wait to be written."""
+        return len(self._conditions), len(self._events)
 
     def report(self, snapshot: Snapshot, plan: Plan, outcomes: Sequence[Outcome]) -> None:
         """Take note of a plan and of how its actions ended; returns at once."""
@@ -105,7 +98,7 @@ class Reporter:
             for event in told(decision, before, self._writer.mirror, self._describe, self._told):
                 self._events.add(event)
 
-    def _wanted(self, decision: Decision, outcome: Outcome | None, leaving: ByNode) -> Iterator[_Wanted]:
+    def _wanted(self, decision: Decision, outcome: Outcome | None, leaving: ByNode) -> Iterator[Told]:
         if outcome is None and decision.actions:
             # It was refused and is left alone for a while: what was said about that holds.
             return
@@ -113,7 +106,7 @@ class Reporter:
             message = str(outcome.problem)
             for ref in decision.pods:
                 self._events.add(Event(ref, "Warning", "WriteRefused", "Place", message))
-                yield _Wanted(ref, "False", "WriteRefused", message)
+                yield Told(ref, "False", "WriteRefused", message)
         elif decision.verdict is not None:
             message = self._describe(decision.verdict)
             spots = {spot.pod.uid: spot for spot in decision.promised}
@@ -121,21 +114,21 @@ class Reporter:
                 spot = spots.get(ref.uid)
                 if spot is not None:
                     told_where = promise(spot, message, leaving)
-                    yield _Wanted(ref, "False", decision.verdict.reason.value, told_where)
+                    yield Told(ref, "False", decision.verdict.reason.value, told_where)
                     continue
-                yield _Wanted(ref, "False", decision.verdict.reason.value, message)
+                yield Told(ref, "False", decision.verdict.reason.value, message)
         elif outcome is not None and outcome.problem is None:
             for placement in decision.placements:
                 given = _devices(decision, placement.pod)
-                yield _Wanted(placement.pod, "True", "Placed", f"placed on node {placement.node}{given}")
+                yield Told(placement.pod, "True", "Placed", f"placed on node {placement.node}{given}")
 
-    def _want(self, wanted: _Wanted) -> None:
+    def _want(self, wanted: Told) -> None:
         pod = self._writer.mirror.get(Pod, wanted.pod.namespace, wanted.pod.name)
         if pod is None or pod.metadata.uid != wanted.pod.uid or pod.finished:
             return
         if pod.spec.node_name and wanted.status == "False":
             return
-        now = _placed(pod)
+        now = placed(pod)
         if now is not None and (now.status, now.reason, now.message) == (
             wanted.status,
             wanted.reason,
@@ -151,7 +144,8 @@ class Reporter:
         last = self._written.get(pod.metadata.uid)
         if same and last is not None and self._clock.monotonic() - last < WORDING_SECONDS:
             return
-        if not same:
+        # Of a promise the pod may have been told before anybody left (`evictions`).
+        if not same or (last is None and wanted.reason == Reason.ROOM_PROMISED.value):
             warning = wanted.reason in _NEEDS_SOMEBODY or wanted.reason == "WriteRefused"
             self._events.add(
                 Event(wanted.pod, "Warning" if warning else "Normal", wanted.reason, "Place", wanted.message)
@@ -165,9 +159,9 @@ class Reporter:
             looked_at[pod.key] = pod
             if self._looked_at.get(pod.key) is pod or not pod.spec.node_name:
                 continue
-            condition = _placed(pod)
+            condition = placed(pod)
             if condition is not None and condition.status == "False":
-                self._want(_Wanted(pod.ref, "True", "Placed", f"placed on node {pod.spec.node_name}"))
+                self._want(Told(pod.ref, "True", "Placed", f"placed on node {pod.spec.node_name}"))
         self._looked_at = looked_at
 
     async def run(self) -> None:
@@ -189,41 +183,13 @@ class Reporter:
                 group.create_task(work).add_done_callback(lambda _: slots.release())
                 await self._clock.sleep(1.0 / WRITES_PER_SECOND)
 
-    async def _write_condition(self, wanted: _Wanted) -> None:
-        ref = wanted.pod
-        pod = self._writer.mirror.get(Pod, ref.namespace, ref.name)
-        if pod is None or pod.metadata.uid != ref.uid:
-            return
-        self._written[ref.uid] = self._clock.monotonic()
-        before = _placed(pod)
-        condition: dict[str, Any] = {
-            "type": PLACED,
-            "status": wanted.status,
-            "reason": wanted.reason,
-            "message": wanted.message,
-        }
-        if before is None or before.last_transition_time is None or _turned(before, wanted):
-            now = self._clock.now().astimezone(UTC)
-            condition["lastTransitionTime"] = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        patch = {"metadata": {"uid": ref.uid}, "status": {"conditions": [condition]}}
-        client = self._writer.client
+    async def _write_condition(self, told: Told) -> None:
+        self._written[told.pod.uid] = self._clock.monotonic()
         try:
-            body = await self._writer.once(
-                lambda: client.patch(
-                    PODS, ref.name, patch, ref.namespace, kind=PatchType.STRATEGIC, subresource="status"
-                )
-            )
-            self._writer.keep(Pod, body)
+            await write(self._writer, told)
         except Failure as error:
             # The next report finds that the condition still differs.
-            _log.debug("condition of %s: %s", ref, error)
-
-
-def _turned(before: Condition, wanted: _Wanted) -> bool:
-    """Whether the time of the condition is to be set: it tells since when the status is what it is, and of a
-    pod that was promised room, since when it was (`aliquot.scheduling.reservations`)."""
-    promised = Reason.ROOM_PROMISED.value
-    return before.status != wanted.status or (before.reason == promised) != (wanted.reason == promised)
+            _log.debug("condition of %s: %s", told.pod, error)
 
 
 def _devices(decision: Decision, pod: ObjectRef) -> str:
@@ -238,7 +204,3 @@ def _devices(decision: Decision, pod: ObjectRef) -> str:
         return ""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
     return f" with {', '.join(names[:MOST_NAMES])}{more}"
-
-
-def _placed(pod: Pod) -> Condition | None:
-    return next((found for found in pod.status.conditions if found.type == PLACED), None)
