@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,18 @@ import click
 import msgspec
 import uvloop
 import yaml
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.serving import PageServer, address, listen
+from aliquot.controller.endpoints import Probes, create_endpoints, health_routes, metrics_routes
+from aliquot.controller.health import Pulse
 from aliquot.controller.live import Live
 from aliquot.controller.run import ControllerConfig, run
 from aliquot.kube.client import cancel_and_wait
+from aliquot.kube.clock import SystemClock
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.wording import sentence
 from aliquot.store.database import JournalError
@@ -50,8 +57,26 @@ JOURNAL = "journal.db"
     default=None,
     help="How to decide (YAML): managedDrivers, defaultQueue, strictFifo ...",
 )
+@click.option(
+    "--leader-elect/--no-leader-elect",
+    default=True,
+    show_default=True,
+    help="Decide only while holding the lease. Without it no second controller may run.",
+)
 @click.option("--lease-namespace", default="aliquot-system", show_default=True, help="Where the lease lies.")
 @click.option("--lease-seconds", default=15, show_default=True, type=click.IntRange(2, 3600))
+@click.option(
+    "--metrics-bind-address",
+    default="",
+    metavar="HOST:PORT",
+    help="Serve /metrics there; nowhere if left out.",
+)
+@click.option(
+    "--health-probe-bind-address",
+    default="",
+    metavar="HOST:PORT",
+    help="Serve /healthz and /readyz there; nowhere if left out.",
+)
 @click.option("--web-socket", type=int, default=None, hidden=True, help="An inherited listening socket.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def controller(
@@ -60,8 +85,11 @@ def controller(
     web: str,
     state: Path,
     policy_file: Path | None,
+    leader_elect: bool,
     lease_namespace: str,
     lease_seconds: int,
+    metrics_bind_address: str,
+    health_probe_bind_address: str,
     web_socket: int | None,
     with_parent: bool,
 ) -> None:
@@ -74,12 +102,19 @@ def controller(
     )
     connection = Target(kubeconfig, context).connection()
     policy = read_policy(policy_file) if policy_file is not None else Policy()
-    listener = _listener(web, web_socket)
+    listener = _listener("--web", web, web_socket)
+    metrics_listener = _listener("--metrics-bind-address", metrics_bind_address)
+    probe_listener = (
+        metrics_listener
+        if health_probe_bind_address and health_probe_bind_address == metrics_bind_address
+        else _listener("--health-probe-bind-address", health_probe_bind_address)
+    )
     config = ControllerConfig(
         connection=connection,
         identity=f"{socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}",
         lease_namespace=lease_namespace,
         lease_seconds=lease_seconds,
+        elect=leader_elect,
     )
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -91,38 +126,79 @@ def controller(
     except JournalError as error:
         raise Failure(str(error)) from None
     with journal:
-        uvloop.run(_run(config, policy, journal, listener, with_parent))
+        uvloop.run(
+            _run(config, policy, journal, Sockets(listener, metrics_listener, probe_listener), with_parent)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """Where to listen: for the page, for metrics, for probes; the last two may be one."""
+
+    page: socket.socket | None = None
+    metrics: socket.socket | None = None
+    probes: socket.socket | None = None
 
 
 async def _run(
-    config: ControllerConfig,
-    policy: Policy,
-    journal: Journal,
-    listener: socket.socket | None,
-    with_parent: bool,
+    config: ControllerConfig, policy: Policy, journal: Journal, sockets: Sockets, with_parent: bool
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     live = Live()
+    registry = CollectorRegistry()
+    probes = Probes(live, Pulse(SystemClock()))
     tasks: list[asyncio.Task[Any]] = []
-    server: PageServer | None = None
-    if listener is not None:
-        server = PageServer(create_app(live, journal, policy))
-        tasks.append(asyncio.create_task(server.serve(sockets=[listener]), name="page"))
-        logging.getLogger(__name__).info("the page is at %s", address(listener))
+    servers: list[PageServer] = []
+    for name, app, listener in _served(sockets, live, journal, policy, registry, probes):
+        server = PageServer(app)
+        servers.append(server)
+        tasks.append(asyncio.create_task(server.serve(sockets=[listener]), name=name))
+        logging.getLogger(__name__).info("%s at %s", name, address(listener))
     if with_parent:
         tasks.append(asyncio.create_task(_until_input_ends(stop), name="parent"))
     try:
-        await run(config, policy, journal=journal, stop=stop, live=live, describe=sentence)
+        await run(
+            config,
+            policy,
+            journal=journal,
+            stop=stop,
+            live=live,
+            describe=sentence,
+            registry=registry,
+            probes=probes,
+        )
     finally:
-        if server is not None:
+        for server in servers:
             server.should_exit = True
+        if servers:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(4):
-                    await asyncio.wait(tasks[:1])
+                    await asyncio.wait(tasks[: len(servers)])
         await cancel_and_wait(*tasks)
+
+
+def _served(
+    sockets: Sockets,
+    live: Live,
+    journal: Journal,
+    policy: Policy,
+    registry: CollectorRegistry,
+    probes: Probes,
+) -> Iterator[tuple[str, Starlette, socket.socket]]:
+    """What is served where, with its name."""
+    if sockets.page is not None:
+        yield "the page is", create_app(live, journal, policy), sockets.page
+    metrics, health = metrics_routes(registry), health_routes(probes)
+    if sockets.metrics is not None and sockets.metrics is sockets.probes:
+        yield "metrics and probes are", create_endpoints([*metrics, *health]), sockets.metrics
+        return
+    if sockets.metrics is not None:
+        yield "metrics are", create_endpoints(metrics), sockets.metrics
+    if sockets.probes is not None:
+        yield "probes are", create_endpoints(health), sockets.probes
 
 
 async def _until_input_ends(stop: asyncio.Event) -> None:
@@ -134,7 +210,8 @@ async def _until_input_ends(stop: asyncio.Event) -> None:
     stop.set()
 
 
-def _listener(web: str, inherited: int | None) -> socket.socket | None:
+def _listener(option: str, web: str, inherited: int | None = None) -> socket.socket | None:
+    """A listening socket for the value of an option; `:8080` means every address. None for none."""
     if inherited is not None:
         listener = socket.socket(fileno=inherited)
         listener.setblocking(False)
@@ -144,8 +221,9 @@ def _listener(web: str, inherited: int | None) -> socket.socket | None:
     host, separator, port = web.rpartition(":")
     host = host.strip("[]")
     if not separator or not port.isdigit() or int(port) > 65535:
-        raise Failure(f"--web: {web!r} is not HOST:PORT; write 127.0.0.1:8080")
-    return listen(host or "127.0.0.1", int(port))
+        raise Failure(f"{option}: {web!r} is not HOST:PORT; write 127.0.0.1:8080")
+    everywhere = "127.0.0.1" if option == "--web" else "0.0.0.0"
+    return listen(host or everywhere, int(port))
 
 
 def read_policy(path: Path) -> Policy:

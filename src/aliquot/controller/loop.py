@@ -5,17 +5,21 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from aliquot.controller.enact import Enactor
+from aliquot.controller.health import Pulse
 from aliquot.controller.live import Live
+from aliquot.controller.metrics import Metrics
 from aliquot.controller.outcomes import HeldBackError, Outcome
 from aliquot.kube.backoff import Backoff
 from aliquot.kube.clock import Clock
 from aliquot.kube.mirror import Mirror
-from aliquot.model.core import DRIVERS_CONFIG_MAP
+from aliquot.model.core import DRIVERS_CONFIG_MAP, Pod
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.model.verdicts import Reason
@@ -113,7 +117,11 @@ class Loop:
         live: Live,
         clock: Clock,
         randomness: random.Random,
+        metrics: Metrics | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics(CollectorRegistry())
+        self._pulse = pulse or Pulse(clock)
         self._mirror = mirror
         self._decide = decide
         self._policy = policy
@@ -125,6 +133,7 @@ class Loop:
         self._delays = _Delays(clock, randomness)
         self._again = False
         self._unowned = False
+        self._unrecorded_since: float | None = None
 
     async def run(self) -> None:
         """Until cancelled. Raises NotLeadingError when leadership is lost on the way."""
@@ -139,15 +148,18 @@ class Loop:
 
     async def cycle(self) -> tuple[Outcome, ...]:
         """One round: decide on what is known now, record, enact, report."""
+        self._pulse.beat()
         snapshot = self._mirror.snapshot()
         now = self._clock.now()
         if not self._owns_drivers(snapshot):
             self._live.publish(snapshot, Plan())
+            self._metrics.cycle("unowned")
             return ()
         # In a thread: deciding on a large cluster takes a while, and watches and the lease must go on.
         # Nothing is written meanwhile, so the snapshot misses only what others do, and against that every
         # write is guarded.
         self._again = False
+        began = self._clock.monotonic()
         try:
             plan = await asyncio.to_thread(self._decide, snapshot, self._policy, now)
         except Exception:
@@ -155,7 +167,10 @@ class Loop:
             # not turned into an outage.
             _log.exception("no decision could be made")
             self._again = True
+            self._metrics.cycle("undecided")
             return ()
+        decided = self._clock.monotonic()
+        self._metrics.phase("decide", decided - began)
         self._live.publish(snapshot, plan)
         todo = self._delays.without_delayed(plan)
         try:
@@ -164,7 +179,14 @@ class Loop:
             # What is not recorded is not done: the journal is what people are answered from.
             _log.exception("the decision could not be recorded and is not carried out")
             self._again = True
+            self._unrecorded_since = self._unrecorded_since or decided
+            self._metrics.journal_lag(self._clock.monotonic() - self._unrecorded_since)
+            self._metrics.cycle("unrecorded")
             return ()
+        self._unrecorded_since = None
+        self._metrics.journal_lag(0.0)
+        recorded = self._clock.monotonic()
+        self._metrics.phase("record", recorded - decided)
         unseen = [
             problem
             for problem in self._mirror.problems
@@ -174,9 +196,14 @@ class Loop:
             # What such a claim holds is not known, so nothing can be given out safely.
             _log.error("nothing is carried out: claims cannot be read: %s", unseen[:3])
             self._again = True
+            self._metrics.cycle("unread")
             return ()
         outcomes = await self._enactor.enact(todo, snapshot)
+        self._metrics.phase("enact", self._clock.monotonic() - recorded)
+        self._metrics.cycle("done")
+        written = self._clock.now()
         for outcome in outcomes:
+            self._metrics.outcome(outcome, partial(self._mirror.get, Pod), written)
             self._delays.note(outcome)
             if outcome.problem is not None:
                 _log.info("%s: %s", outcome.decision.workload, outcome.problem)

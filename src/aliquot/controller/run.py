@@ -7,10 +7,15 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from aliquot.controller.deciding import Deciding
 from aliquot.controller.enact import Enactor
+from aliquot.controller.endpoints import Probes
+from aliquot.controller.health import Pulse
 from aliquot.controller.live import Live
 from aliquot.controller.loop import Loop, Recorder
+from aliquot.controller.metrics import Metrics, StateCollector
 from aliquot.controller.outcomes import NotLeadingError
 from aliquot.controller.queue_status import QueueStatuses
 from aliquot.controller.reporting import Describe, Reporter
@@ -18,10 +23,10 @@ from aliquot.controller.writing import WRITES_IN_FLIGHT, Writer
 from aliquot.kube.client import Client, cancel_and_wait
 from aliquot.kube.clock import Clock, SystemClock
 from aliquot.kube.config import Connection
-from aliquot.kube.leases import LeaderElection
+from aliquot.kube.leases import Always, LeaderElection
 from aliquot.kube.mirror import Mirror
 from aliquot.kube.reflector import Failure
-from aliquot.kube.transport import Limits
+from aliquot.kube.transport import Limits, Wire
 from aliquot.model.core import Pod
 from aliquot.model.resource import ResourceClaim
 from aliquot.scheduling.plan import Plan
@@ -37,8 +42,9 @@ Part = Callable[[], Coroutine[Any, Any, None]]
 class ControllerConfig:
     """connection: the cluster. identity: unique to this process, e.g. the pod's name.
 
-    lease_seconds: after a crash another process takes over after this time. writes_in_flight: how many writes
-    may run at a time.
+    lease_seconds: after a crash another process takes over after this time. elect: whether the lease is asked
+    at all; without it this process leads at once, which is safe only where no other runs. writes_in_flight:
+    how many writes may run at a time. wire: what carries requests, connections to the server unless given.
     """
 
     connection: Connection
@@ -46,8 +52,10 @@ class ControllerConfig:
     lease_namespace: str = "aliquot-system"
     lease_name: str = "aliquot-controller"
     lease_seconds: int = 15
+    elect: bool = True
     writes_in_flight: int = WRITES_IN_FLIGHT
     limits: Limits = field(default_factory=Limits)
+    wire: Wire | None = None
 
 
 async def run(
@@ -60,29 +68,34 @@ async def run(
     clock: Clock | None = None,
     randomness: random.Random | None = None,
     describe: Describe = sentence,
+    registry: CollectorRegistry | None = None,
+    probes: Probes | None = None,
 ) -> None:
     """Run the controller until `stop` is set. Only the process that holds the lease decides and writes.
+
+    registry: where its metrics belong. probes: told of the mirror, and that the loop goes round.
 
     An unreachable server is waited for. Raises what is a fault of this program, never what the cluster does.
     """
     clock = clock or SystemClock()
     randomness = randomness or random.Random()
     live = live or Live()
+    registry = registry or CollectorRegistry()
+    metrics = Metrics(registry)
     async with Client(
         config.connection,
         clock=clock,
         randomness=randomness,
         limits=config.limits,
         user_agent=f"aliquot-controller ({config.identity})",
+        observer=metrics,
+        wire=config.wire,
     ) as client:
         mirror = Mirror(client)
-        election = LeaderElection(
-            client,
-            namespace=config.lease_namespace,
-            name=config.lease_name,
-            identity=config.identity,
-            seconds=config.lease_seconds,
-        )
+        pulse = Pulse(clock) if probes is None else probes.pulse
+        if probes is not None:
+            probes.mirror = mirror
+        election = _election(config, client)
         writer = Writer(client, mirror, lambda: election.leading, in_flight=config.writes_in_flight)
         deciding = Deciding()
         loop = Loop(
@@ -99,7 +112,16 @@ async def run(
             live=live,
             clock=clock,
             randomness=randomness,
+            metrics=metrics,
+            pulse=pulse,
         )
+
+        def depths() -> dict[str, int]:
+            conditions, events = reporter.waiting
+            return {"object": writer.waiting, "condition": conditions, "event": events}
+
+        state = StateCollector(live, mirror, clock, depths)
+        registry.register(state)
         queues = QueueStatuses(writer, policy, live, clock, deciding)
         stopped = asyncio.create_task(stop.wait(), name="stop")
         work = [
@@ -114,12 +136,25 @@ async def run(
                 if task.done():
                     task.result()
         finally:
+            registry.unregister(state)
             await cancel_and_wait(stopped, *work)
             await election.release()
 
 
+def _election(config: ControllerConfig, client: Client) -> LeaderElection | Always:
+    if not config.elect:
+        return Always()
+    return LeaderElection(
+        client,
+        namespace=config.lease_namespace,
+        name=config.lease_name,
+        identity=config.identity,
+        seconds=config.lease_seconds,
+    )
+
+
 async def _lead(
-    election: LeaderElection, mirror: Mirror, live: Live, clock: Clock, parts: Sequence[Part]
+    election: LeaderElection | Always, mirror: Mirror, live: Live, clock: Clock, parts: Sequence[Part]
 ) -> None:
     """Lead as often as this process is elected; show the cluster meanwhile."""
     while True:

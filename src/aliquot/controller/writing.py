@@ -25,7 +25,8 @@ REFUSALS = 3
 
 
 class Writer:
-    """leading: asked before each write. in_flight: how many requests may run at a time."""
+    """leading: asked before each write. in_flight: how many requests may run at a time. waiting: how many
+    writes wait for their turn."""
 
     def __init__(
         self,
@@ -39,13 +40,21 @@ class Writer:
         self.mirror = mirror
         self._leading = leading
         self._slots = asyncio.Semaphore(in_flight)
+        self.waiting = 0
 
     async def once(self, send: Callable[[], Awaitable[bytes]]) -> bytes:
         """One write. Raises NotLeadingError, ApiError, TransportError."""
-        async with self._slots:
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+        try:
             if not self._leading():
                 raise NotLeadingError
             return await send()
+        finally:
+            self._slots.release()
 
     async def settled(self, send: Callable[[], Awaitable[bytes]]) -> bytes:
         """One guarded write, repeated until the server has answered it. Raises NotLeadingError, ApiError.

@@ -17,8 +17,9 @@ from aliquot.kube.backoff import Backoff
 from aliquot.kube.clock import Clock, SystemClock
 from aliquot.kube.config import Connection
 from aliquot.kube.errors import ApiError, OversizeError, TransportError
+from aliquot.kube.observer import Observer, Unobserved, verb_and_resource
 from aliquot.kube.resources import PODS, Resource, group_path, served_in
-from aliquot.kube.transport import Limits, Query, Transport
+from aliquot.kube.transport import Limits, Query, Transport, Wire
 from aliquot.kube.watchlines import Lines
 
 _log = logging.getLogger(__name__)
@@ -53,12 +54,16 @@ class Client:
         randomness: random.Random | None = None,
         limits: Limits | None = None,
         user_agent: str = "aliquot",
+        observer: Observer | None = None,
+        wire: Wire | None = None,
     ) -> None:
+        """wire: what carries single requests; connections to `connection.server` unless given."""
         self.connection = connection
         self.clock: Clock = clock or SystemClock()
         self.randomness = randomness or random.Random()
         self.limits = limits or Limits()
-        self._transport = Transport(connection, self.clock, self.limits, user_agent)
+        self.observer: Observer = observer or Unobserved()
+        self._transport: Wire = wire or Transport(connection, self.clock, self.limits, user_agent)
 
     async def __aenter__(self) -> Self:
         return self
@@ -130,14 +135,26 @@ class Client:
         if field_selector:
             query["fieldSelector"] = field_selector
         name = f"WATCH {path}"
+        _, plural = verb_and_resource("GET", path)
         lines = Lines(name, self.limits.object_bytes)
-        async with contextlib.aclosing(self._transport.stream(name, path, query, seconds)) as chunks:
-            async for chunk in chunks:
-                complete = lines.feed(chunk)
-                if complete or not chunk:
-                    yield complete
-        if lines.rest:
-            raise TransportError(name, "the stream broke off within an event", sent=True)
+        started = self.clock.monotonic()
+        code = 0
+        try:
+            async with contextlib.aclosing(self._transport.stream(name, path, query, seconds)) as chunks:
+                async for chunk in chunks:
+                    code = 200
+                    complete = lines.feed(chunk)
+                    if complete or not chunk:
+                        yield complete
+            if lines.rest:
+                raise TransportError(name, "the stream broke off within an event", sent=True)
+        except ApiError as error:
+            code = error.status
+            if asks_for_rest(error):
+                self.observer.throttled("watch", plural)
+            raise
+        finally:
+            self.observer.answered("watch", plural, code, self.clock.monotonic() - started)
 
     async def discover(self, api_version: str) -> Mapping[str, Resource]:
         """The resources that the server serves in this group and version, by kind; none if it serves it
@@ -258,13 +275,21 @@ class Client:
         backoff = Backoff(self.randomness, first=0.1, cap=5.0)
         left = attempts or self.limits.attempts
         renewed = False
+        verb, resource = verb_and_resource(method, path)
         while True:
             left -= 1
+            started = self.clock.monotonic()
+            code = 0
             try:
-                return await self._transport.once(
+                answer = await self._transport.once(
                     name, method, path, query, data, content_type, seconds, limit
                 )
+                code = 200
+                return answer
             except ApiError as error:
+                code = error.status
+                if asks_for_rest(error):
+                    self.observer.throttled(verb, resource)
                 if error.status == 401 and not renewed and self.connection.credentials.reject():
                     renewed = True
                     continue
@@ -279,14 +304,19 @@ class Client:
                     raise
                 wait = backoff.next()
                 _log.debug("%s: %s, again in %.2f s", name, error.problem, wait)
+            finally:
+                self.observer.answered(verb, resource, code, self.clock.monotonic() - started)
             await self.clock.sleep(wait)
 
 
+def asks_for_rest(error: ApiError) -> bool:
+    """The server has refused for load, before anything was done: 429, or 503 that names a time."""
+    return error.status == 429 or (error.status == 503 and error.retry_after is not None)
+
+
 def _transient(error: ApiError, repeatable: bool) -> bool:
-    """Worth another try. 429 and a 503 that names a time were refused before anything was done."""
-    if error.status == 429:
-        return True
-    if error.status == 503 and error.retry_after is not None:
+    """Worth another try."""
+    if asks_for_rest(error):
         return True
     return error.status in (500, 502, 503, 504) and repeatable
 

@@ -216,6 +216,22 @@ class LeaderElection:
         return micro_time(self._clock.now())
 
 
+class Always:
+    """Leads from the start and for ever: for the only process there is."""
+
+    leading = True
+
+    async def acquire(self) -> None:
+        """Return at once."""
+
+    async def hold(self) -> None:
+        """Until cancelled."""
+        await asyncio.Event().wait()
+
+    async def release(self) -> None:
+        """There is nothing to give back."""
+
+
 def micro_time(moment: datetime) -> str:
     """A time as Kubernetes' MicroTime: RFC 3339 in UTC with six digits of a second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

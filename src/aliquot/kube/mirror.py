@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,6 +35,15 @@ class Problem:
     kind: str
     subject: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class KindState:
+    """One kind: how many objects are known, and since how many seconds nothing was heard of it."""
+
+    kind: str
+    objects: int
+    silent_seconds: float
 
 
 class Mirror:
@@ -129,8 +138,10 @@ class Mirror:
 
     def put(self, item: KubernetesObject) -> bool:
         """The server answered a write with this object. False if something newer is known."""
-        changed = self._reflectors[type(item)].collection.put(item)
+        reflector = self._reflectors[type(item)]
+        changed = reflector.collection.put(item)
         if changed:
+            reflector.answered(item.metadata.resource_version)
             self._change()
         return changed
 
@@ -152,6 +163,22 @@ class Mirror:
     async def refresh(self, *kinds: type[KubernetesObject]) -> None:
         """Know everything that was written before this call. Raises the client's errors."""
         await asyncio.gather(*(self._reflectors[kind].refresh() for kind in kinds))
+
+    def states(self) -> Iterator[KindState]:
+        """How each kind fares that the server serves, in a fixed order."""
+        now = self._clock.monotonic()
+        for kind, reflector in self._reflectors.items():
+            if reflector.resource is not None:
+                yield KindState(kind.__name__, len(reflector.collection), now - reflector.heard)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The kinds that decisions wait for."""
+        return tuple(
+            kind.__name__
+            for kind, reflector in self._reflectors.items()
+            if not (reflector.settled if kind in HELPFUL else reflector.complete)
+        )
 
     @property
     def problems(self) -> tuple[Problem, ...]:

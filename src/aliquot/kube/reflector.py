@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Generic, TypedDict, TypeVar
 
@@ -30,6 +31,9 @@ WATCH_SECONDS = (240, 480)
 
 FAILED_WATCHES = 4
 """After so many failures in a row to take a watch up again the objects are listed anew."""
+
+ANSWERS_FOLLOWED = 256
+"""Of so many answers to writes it is measured when the watch brings them."""
 
 Failure = (ApiError, TransportError, UndecodableError, CredentialError, ConfigError)
 
@@ -68,7 +72,8 @@ class Reflector(Generic[T]):
     resource: where the kind is served; None while it is not. complete: listed at least once, or found not to
     be served. settled: complete, or found to be forbidden. problem: why it cannot be read at present, "" if
     it can. undecodable: objects that are left out, by (namespace, name). only: namespace and name of the one
-    object to mirror; None for all of the kind.
+    object to mirror; None for all of the kind. heard: when the server last said anything about the kind, by
+    the monotonic clock.
     """
 
     def __init__(
@@ -97,6 +102,12 @@ class Reflector(Generic[T]):
         self._clock = clock
         self._randomness = randomness
         self._version = ""
+        self._answers: deque[tuple[int, float]] = deque(maxlen=ANSWERS_FOLLOWED)
+        self.heard = float("-inf")
+
+    def answered(self, resource_version: str) -> None:
+        """A write was answered with this version now: when the watch brings it tells how late that is."""
+        self._answers.append((version_number(resource_version), self._clock.monotonic()))
 
     async def run(self) -> None:
         """Mirror until cancelled. Failures are kept in `problem` and tried again, with back-off."""
@@ -145,6 +156,8 @@ class Reflector(Generic[T]):
             version = version or at
             items += found
             undecodable |= {(error.namespace, error.name): error.problem for error in failed}
+        self._hear(version)
+        self._client.observer.listed(self.kind.kind())
         number = version_number(version)
         # A list is taken after everything known before it, unless the server's storage was restored.
         changed = self.collection.replace(items, number, restored=number < before)
@@ -168,6 +181,7 @@ class Reflector(Generic[T]):
                 watch = self._client.watch(resource, self._version, seconds=seconds, **self._scope())
                 async with contextlib.aclosing(watch) as batches:
                     async for lines in batches:
+                        self.heard = self._clock.monotonic()
                         if self.problem:
                             self._settle("")
                         self._apply(lines)
@@ -226,6 +240,14 @@ class Reflector(Generic[T]):
         # A repeated event must not turn the watch back.
         if version and version_number(version) >= version_number(self._version):
             self._version = version
+            self._hear(version)
+
+    def _hear(self, version: str) -> None:
+        number, now = version_number(version), self._clock.monotonic()
+        self.heard = now
+        while self._answers and self._answers[0][0] <= number:
+            _, answered = self._answers.popleft()
+            self._client.observer.lagged(self.kind.kind(), now - answered)
 
     def _absent(self) -> None:
         if len(self.collection):

@@ -4,7 +4,7 @@ import socket
 import ssl
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -33,6 +33,29 @@ class Limits:
     attempts: int = 6
     page_size: int = 500
     connections: int = 64
+
+
+class Wire(Protocol):
+    """Carries single requests, as `Transport` does."""
+
+    async def close(self) -> None:
+        """Give back what is held open."""
+
+    def stream(self, name: str, path: str, query: Query, seconds: float) -> AsyncGenerator[bytes, None]:
+        """The body of an answer as it comes; see `Transport.stream`."""
+
+    async def once(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        query: Query | None,
+        data: bytes | None,
+        content_type: str,
+        seconds: float | None,
+        limit: int | None,
+    ) -> bytes:
+        """One request and its whole answer; see `Transport.once`."""
 
 
 class Transport:
