@@ -2,7 +2,8 @@
 
 These are the types that the gateway, budgets, approvals, agents' guards, the audit record and the token
 ledger share. All are frozen. Times are integers, microseconds since 1970-01-01 UTC. Money is integer
-micro-units of the currency of the configuration, energy integer microjoules.
+nano-units (10**-9) of the currency of the configuration, as one token may cost less than a micro-unit; energy
+is integer microjoules.
 """
 
 from enum import StrEnum
@@ -97,8 +98,8 @@ class TokenUse(msgspec.Struct, frozen=True, kw_only=True):
     upstream in the gateway's configuration; served_by: the address that answered, without user information,
     for joining to the serving pod. input_tokens includes cached_tokens (served from a prefix cache).
     prefill_us: from sending the request to the first output; decode_us: from the first to the last output;
-    None if not known (answers that are not streamed). cost: micro-units of money by the model's price at that
-    time, None if it has no price (then the ledger's own price of the served model counts).
+    None if not known (answers not streamed). cost_nano: nano-units of money by the price of the model
+    at that time, rounded up; None if it has no price (the ledger has its own of models that run here).
     microjoules: by the model's energy figures, None if it has none. decision: what allowed the call, for the
     audit record.
     """
@@ -119,7 +120,7 @@ class TokenUse(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     prefill_us: int | None = None
     decode_us: int | None = None
-    cost: int | None = None
+    cost_nano: int | None = None
     microjoules: int | None = None
     decision: str = ""
 
