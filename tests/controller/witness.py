@@ -56,7 +56,12 @@ class Witness:
             elif isinstance(item, Pod):
                 self._pod_changed(before, item)
 
-        registry.observe(registry.resources.named(plural, group), changed)
+        resource = registry.resources.named(plural, group)
+        present, _, _ = registry.list(resource)
+        for obj in present:
+            item = convert(obj, kind)
+            known[item.key] = item
+        registry.observe(resource, changed)
 
     def _claim_changed(
         self, before: ResourceClaim | None, after: ResourceClaim | None, last: ResourceClaim

@@ -1,0 +1,20 @@
+"""Whatever a schedule of troubles does, no device is given twice, no gang stays half admitted, all is done."""
+
+import os
+
+import pytest
+from tests.faults.trial import tried
+
+SCHEDULES = 1000
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_promises_hold_under_a_schedule_of_troubles(seed: int) -> None:
+    assert tried(seed).wrong == ()
+
+
+@pytest.mark.prove
+def test_promises_hold_under_a_thousand_schedules() -> None:
+    first = int(os.environ.get("ALIQUOT_SEED", "1000"))
+    failed = [result for seed in range(first, first + SCHEDULES) if (result := tried(seed)).wrong]
+    assert failed == []

@@ -1,0 +1,75 @@
+"""An event loop in which waiting takes no time: when nothing is ready, its clock jumps to the next timer."""
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class _Selector(selectors.SelectSelector):
+    """Never waits; what the loop would have waited is added to its clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        found = super().select(0)
+        if not found:
+            if timeout is None:
+                raise RuntimeError("everybody waits for somebody else")
+            # A timer that is due "now" must be due after rounding, too.
+            self.now += max(timeout, 1e-9) if timeout > 0 else 0.0
+        return found
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Deterministic as long as nothing in it reads a socket, a thread or the machine's clock: work that is
+    handed to a thread is done at once."""
+
+    def __init__(self) -> None:
+        self._virtual = _Selector()
+        super().__init__(self._virtual)
+
+    def time(self) -> float:
+        return self._virtual.now
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> "asyncio.Future[T]":
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class LoopClock:
+    """The loop's time as a wall clock. skew: seconds by which this machine's wall clock is wrong."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.skew = 0.0
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self._loop.time() + self.skew)
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def run(make: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
+    """Run to its end what `make` gives for a new loop."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, VirtualLoop)
+        return runner.run(make(loop))
