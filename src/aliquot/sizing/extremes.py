@@ -14,6 +14,7 @@ while of 24 such hours the standard deviation would be 1.3 at most, and the leve
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +56,11 @@ def extremes(series: Series, block_ms: int = HOUR_MS) -> Extremes | None:
 
     Blocks are counted from the first sample; a sample belongs to the block that it ends in.
     """
-    maxima = block_maxima(series, block_ms)
+    return of_maxima(block_maxima(series, block_ms))
+
+
+def of_maxima(maxima: Sequence[int]) -> Extremes | None:
+    """The distribution that these maxima of blocks are taken to be from; None for less than three."""
     if len(maxima) < 3:
         return None
     values = np.array(maxima, dtype=np.float64)

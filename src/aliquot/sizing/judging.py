@@ -167,8 +167,8 @@ def _loss(
     if part.isolation < profile.isolation:
         wanted, given = profile.isolation.word, part.isolation.word
         return Loss.ISOLATION, f"isolation {wanted} is wanted ({profile.isolation_rule}), it gives {given}"
-    need = profile.need(policy)
-    if part.memory < (profile.memory.peak if part.exclusive and _same(profile, part) else need):
+    need = needed(profile, part, policy)
+    if part.memory < need:
         return Loss.MEMORY, f"needs {gib(need)}, has {gib(part.memory)}"
     if profile.hours < policy.least_hours and not part.exclusive:
         return Loss.HISTORY, f"{profile.hours:.1f} h of history, {policy.least_hours} h are wanted"
@@ -188,9 +188,14 @@ def _loss(
     return None, ""
 
 
-def _same(profile: Profile, part: Part) -> bool:
-    """Whether it has such a part already, on which it has shown that the memory is enough."""
-    return profile.had is not None and profile.had.label == part.label
+def needed(profile: Profile, part: Part, policy: SizingPolicy) -> int:
+    """The bytes that this part must have: all of `Profile.need` for a part of a device; of a whole device,
+    beyond which there is nothing to give, the peak and its margin, and of one that it has, the peak."""
+    if not part.exclusive:
+        return profile.need(policy)
+    if profile.had is not None and profile.had.label == part.label:
+        return profile.memory.peak
+    return profile.memory.peak * (100 + policy.margin_percent) // 100
 
 
 def busy_text(profile: Profile) -> str:
