@@ -2,7 +2,8 @@
 
 Every record is chained to the one before it: `chain = SHA-256(chain before + SHA-256(body))`, where the body
 is canonical JSON (fields in the order of `Body`, keys of maps sorted, no blanks, UTF-8), so whatever is
-edited, deleted, inserted or put in another order later is found by `audit.verification`. The first record follows `genesis(log)`.
+edited, deleted, inserted or put in another order later is found by `audit.verification`. The first record
+follows `genesis(log)`.
 
 What may have to be forgotten (names of people, addresses, prompts where a policy keeps them) does not stand
 in the body: the body holds a commitment, `SHA-256(salt + name + NUL + value)`, and salt and value are kept
