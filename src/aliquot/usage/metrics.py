@@ -38,7 +38,8 @@ class Metric(enum.StrEnum):
     DRAM_BUSY = "dram-busy"
     """Share of cycles in which the memory interface was busy (PROF_DRAM_ACTIVE, AMD GPU_UMC_ACTIVITY)."""
     MEMORY_USED = "memory-used"
-    """Device memory in use, in bytes. A server that allocates beforehand (vLLM) keeps it high without load."""
+    """Device memory in use, in bytes. A server that allocates beforehand (vLLM) keeps it high without
+    load."""
     MEMORY_TOTAL = "memory-total"
     """Device memory there is, in bytes."""
     POWER = "power"

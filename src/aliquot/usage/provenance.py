@@ -91,7 +91,8 @@ class Tally(Generic[Number]):
     """A sum that keeps apart what is known how well.
 
     measured, estimated: the sums of the figures known so. unknown: how many figures had no value, or, where
-    the caller weighs them (device-milliseconds without a sample), how much is missing. rule: of the estimates.
+    the caller weighs them (device-milliseconds without a sample), how much is missing. rule: of the
+    estimates.
     """
 
     measured: Number
