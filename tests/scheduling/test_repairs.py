@@ -51,6 +51,22 @@ def test_a_pod_that_holds_on_to_a_claim_being_deleted_is_replaced(gated):
     assert verdict_on(plan, "a").reason is Reason.WAITING_FOR_CLAIMS
 
 
+def test_devices_of_a_claim_being_deleted_are_given_back_where_only_bare_pods_behind_gates_hold_them():
+    waiting = pod("a", claims=["c"])
+    leaving = claim("c", node_name="n1", devices=["gpu-0"], consumers=[waiting], deleting=True)
+    plan = decided(cluster(gpu_node("n1"), waiting, leaving))
+
+    assert [type(action) for action in plan.actions] == [Deallocate]
+    assert verdict_on(plan, "a").facts[0].test == "claimDeleting"
+
+
+def test_a_claim_being_deleted_stays_while_a_pod_that_was_let_go_may_use_it():
+    waiting, going = pod("a", claims=["c"]), pod("b", claims=["c"], gated=False)
+    leaving = claim("c", node_name="n1", devices=["gpu-0"], consumers=[waiting, going], deleting=True)
+
+    assert decided(cluster(gpu_node("n1"), waiting, going, leaving)).actions == ()
+
+
 def test_a_pod_waits_for_a_claim_being_deleted_that_is_not_its_own():
     waiting = pod("a", claims=["c"], owner="web")
     plan = decided(cluster(gpu_node("n1"), waiting, claim("c", deleting=True)))

@@ -179,6 +179,8 @@ class _Deciding:
         )
         conditioned = [claim for _, claim in sorted(cluster.links.conditioned.items())]
         yield from binding.failed(conditioned, users, managed, now, policy.binding_timeout_seconds, patience)
+        leaving = [claim for _, claim in sorted(cluster.links.leaving.items())]
+        yield from repairs.deleted_behind_gates(leaving, users, managed)
         yield from held_twice(index, cluster.resources, managed)
         in_flight = cluster.pods_in(cluster.in_flight, lambda portion: portion.in_flight)
         yield from abandoned(in_flight, now, patience)

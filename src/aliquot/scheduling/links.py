@@ -14,7 +14,8 @@ class ClaimLinks:
     it, or is reserved for it. There may be links to what does not exist.
 
     users: how many live pods name each claim. unreserved: claims that are allocated and reserved for nobody.
-    conditioned: allocated claims with binding conditions. special: allocated claims that the scheduler made,
+    conditioned: allocated claims with binding conditions. leaving: allocated claims that are being deleted.
+    special: allocated claims that the scheduler made,
     by the uid of the pod that each is for.
     """
 
@@ -24,6 +25,7 @@ class ClaimLinks:
         self.users: dict[Key, int] = {}
         self.unreserved: dict[Key, ResourceClaim] = {}
         self.conditioned: dict[Key, ResourceClaim] = {}
+        self.leaving: dict[Key, ResourceClaim] = {}
         self.special: dict[str, ResourceClaim] = {}
         self._unbound: dict[Key, int] = {}
         self._names: dict[Key, tuple[Key, ...]] = {}
@@ -67,6 +69,8 @@ class ClaimLinks:
             return
         if not claim.status.reserved_for:
             self.unreserved[key] = claim
+        if claim.metadata.deletion_timestamp is not None:
+            self.leaving[key] = claim
         if any(result.binding_conditions for result in allocation.devices.results):
             self.conditioned[key] = claim
         if schedulers_own(claim):
@@ -86,6 +90,7 @@ class ClaimLinks:
                 del self._meant[pod]
         self.unreserved.pop(key, None)
         self.conditioned.pop(key, None)
+        self.leaving.pop(key, None)
         for owner in claim.metadata.owner_references:
             if self.special.get(owner.uid) is claim:
                 del self.special[owner.uid]

@@ -85,6 +85,25 @@ def blocked_by_deletion(index: SnapshotIndex, pods: Iterable[Pod], managed: Mana
                 break
 
 
+def deleted_behind_gates(
+    claims: Iterable[ResourceClaim], users: ClaimUsers, managed: Managed
+) -> Iterator[Release]:
+    """Claims that are being deleted and held only by pods behind gates that nobody would make anew: the
+    devices are given back, as those pods keep their place and the claim could never go.
+    """
+    for claim in claims:
+        using = users.of(claim)
+        if (
+            using.gated
+            and not using.bound
+            and not using.let_go
+            and all(pod.metadata.controller is None for pod in using.gated)
+            and managed(claim)
+        ):
+            fact = Fact(test="claimDeleting", subject=claim.name)
+            yield Release(claim, Verdict(reason=Reason.WAITING_FOR_CLAIMS, facts=(fact,)), tuple(using.gated))
+
+
 def stuck(
     index: SnapshotIndex,
     let_go: Iterable[tuple[Pod, str | None]],
