@@ -17,7 +17,7 @@ from aliquot.controller.deciding import Deciding
 from aliquot.controller.live import Live
 from aliquot.controller.outcomes import Outcome, RefusedError
 from aliquot.controller.queue_status import QueueStatuses
-from aliquot.controller.reporting import PLACED, WORDING_SECONDS, Reporter
+from aliquot.controller.reporting import WORDING_SECONDS, Reporter
 from aliquot.controller.writing import Writer
 from aliquot.kube.client import Client, cancel_and_wait
 from aliquot.kube.mirror import Mirror
@@ -25,7 +25,7 @@ from aliquot.kube.resources import EVENTS, PODS, Resource
 from aliquot.model.core import Pod
 from aliquot.model.meta import Condition
 from aliquot.model.queue import Queue
-from aliquot.model.verdicts import Fact, Reason, Verdict
+from aliquot.model.verdicts import PLACED, Fact, Reason, Verdict
 from aliquot.scheduling.plan import Decision, Evict, Plan
 from aliquot.scheduling.policy import Policy
 
