@@ -55,6 +55,7 @@ from aliquot.model.resource import (
 )
 from aliquot.model.snapshot import Snapshot
 from aliquot.model.workloads import (
+    DisruptionMode,
     GangSchedulingPolicy,
     Job,
     JobSpec,
@@ -329,12 +330,14 @@ def job(name: str, parallelism: int, completions: int | None = None, ns: str = T
     )
 
 
-def pod_group(name: str, min_count: int | None, ns: str = TEAM) -> PodGroup:
+def pod_group(
+    name: str, min_count: int | None, ns: str = TEAM, disruption_mode: DisruptionMode = None
+) -> PodGroup:
     gang = GangSchedulingPolicy(min_count=min_count) if min_count is not None else None
     policy = SchedulingPolicy(gang=gang, basic=None if gang is not None else {})
     return PodGroup(
         metadata=ObjectMeta(name=name, namespace=ns, uid=f"uid-pg-{name}", creation_timestamp=at(0)),
-        spec=PodGroupSpec(scheduling_policy=policy),
+        spec=PodGroupSpec(scheduling_policy=policy, disruption_mode=disruption_mode),
     )
 
 

@@ -1,5 +1,6 @@
 """Gangs that have to leave, leave whole."""
 
+import pytest
 from tests.scheduling.builders import cluster, namespace, node, pod, pod_group, queue
 from tests.scheduling.looking import decided, decision_on, evicted
 
@@ -24,3 +25,30 @@ def test_a_gang_is_not_left_in_part_when_others_take_the_room_to_which_one_would
 
     assert sorted(evicted(plan)) == ["old-0", "old-1", "old-2"]
     assert len(decision_on(plan, "new-0").promised) == 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "leave"),
+    [
+        (None, 1),
+        ("Pod", 1),
+        ({"single": {}}, 1),
+        ("PodGroup", 4),
+        ({"all": {}}, 4),
+    ],
+)
+@pytest.mark.parametrize("least", [2, None])
+def test_a_pod_group_says_whether_its_pods_can_be_disrupted_one_by_one(mode, leave, least):
+    snapshot = cluster(
+        namespace(),
+        queue("default"),
+        node("a", **{GPU: 4}),
+        pod_group("old", least, disruption_mode=mode),
+        [pod(f"old-{n}", node_name="a", group="old", **{GPU: 1}) for n in range(4)],
+        pod("new", priority=10, **{GPU: 1}),
+    )
+
+    plan = decided(snapshot)
+
+    assert len(evicted(plan)) == leave
+    assert len(decision_on(plan, "new").promised) == 1

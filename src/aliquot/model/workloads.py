@@ -3,6 +3,8 @@
 Sources: batch/v1; scheduling.k8s.io v1alpha1 (1.35), v1alpha2 (1.36) and v1beta1 (1.37), KEP-4671.
 """
 
+from typing import TypeAlias
+
 from aliquot.model.meta import Condition, KubernetesObject, Record
 
 
@@ -53,6 +55,16 @@ class SchedulingConstraints(Record, frozen=True):
     topology: tuple[TopologyKey, ...] = ()
 
 
+DisruptionMode: TypeAlias = str | dict[str, dict[str, str]] | None
+"""How pods of a group can be disrupted (KEP-5710): in v1alpha2 the word Pod or PodGroup, later an object with
+the one key `single` or `all`."""
+
+
+def all_together(mode: DisruptionMode) -> bool:
+    """Whether the pods of the group are disrupted together or not at all."""
+    return mode == "PodGroup" if isinstance(mode, str) else mode is not None and "all" in mode
+
+
 class PodGroupTemplate(Record, frozen=True):
     """An entry of a Workload; v1alpha1 calls the policy `policy`, later versions `schedulingPolicy`."""
 
@@ -86,6 +98,7 @@ class PodGroupResourceClaim(Record, frozen=True):
 class PodGroupSpec(Record, frozen=True):
     scheduling_policy: SchedulingPolicy | None = None
     scheduling_constraints: SchedulingConstraints | None = None
+    disruption_mode: DisruptionMode = None
     resource_claims: tuple[PodGroupResourceClaim, ...] = ()
     priority: int | None = None
     priority_class_name: str = ""

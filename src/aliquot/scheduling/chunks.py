@@ -24,6 +24,9 @@ def next_members(
 ) -> list[Member]:
     """The members to be placed next; evicted: those that this decision evicted are to be placed again too.
     without: ids of members that are not to be."""
+    if evicted and crew.gang.together:
+        # Some of them in their places again, and the others gone, is what the gang does not allow.
+        return [member for member in crew.members if member.status is Status.EVICTED]
     leaves = _in_order(crew, by_fill)
     lacking = sum(1 for leaf in leaves if leaf.allocated < leaf.minimum)
     found: list[Member] = []
@@ -62,6 +65,8 @@ def next_victims(
 ) -> list[Member]:
     """The members to be taken away next, the last first; gone: ids of members taken away before; given: see
     `may_leave`."""
+    if crew.gang.together:
+        return [member for member in crew.members if may_leave(member, given) and id(member) not in gone]
     counts = {
         name: sum(1 for member in leaf.members if member.status in ALLOCATED and id(member) not in gone)
         for name, leaf in crew.leaves.items()

@@ -277,7 +277,7 @@ class _Defragmenting:
             stay = sum(
                 1 for member in leaf.members if member.status is Status.RUNNING and id(member) not in moving
             )
-            if stay < leaf.minimum:
+            if stay < leaf.minimum or crew.gang.together:
                 return [member for member in crew.members if member.status is Status.RUNNING]
         return list(here)
 

@@ -7,8 +7,8 @@ from aliquot.scheduling.gang_state import Crew, Member, Status
 
 
 def elastic(crew: Crew) -> bool:
-    """Whether it has more members than it needs."""
-    return any(len(leaf.members) > leaf.minimum for leaf in crew.leaves.values())
+    """Whether it has more members than it needs, and gives those up one by one."""
+    return not crew.gang.together and any(len(leaf.members) > leaf.minimum for leaf in crew.leaves.values())
 
 
 def by_crew(members: Iterable[Member]) -> list[tuple[Crew, list[Member]]]:
@@ -32,6 +32,9 @@ def bundles_of(members: Sequence[Member], lost: Collection[Status]) -> list[Char
     if len(members) == 1 and members[0].leaf.minimum:
         only = members[0]
         return [only.hold.charge] if only.hold is not None and only.status in lost else []
+    if members and members[0].crew.gang.together:
+        whole = [item.hold.charge for item in members if item.hold is not None and item.status in lost]
+        return [total(whole)] if whole else []
     by_leaf: dict[int, list[Member]] = {}
     for member in members:
         by_leaf.setdefault(id(member.leaf), []).append(member)

@@ -354,7 +354,8 @@ _FEW = 16
 def _in_part(crew: Crew) -> bool:
     """Whether a gang of which members are gone for good runs on with fewer than it needs."""
     return crew.allocated > 0 and any(
-        leaf.allocated < leaf.minimum and any(member.status is Status.EVICTED for member in leaf.members)
+        (crew.gang.together or leaf.allocated < leaf.minimum)
+        and any(member.status is Status.EVICTED for member in leaf.members)
         for leaf in crew.leaves.values()
     )
 

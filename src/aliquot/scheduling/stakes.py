@@ -143,7 +143,10 @@ def _stake(entry: _Entry, charges: Sequence[Charge]) -> Stake | None:
 
 
 def _elastic(gang: Gang, pods: Sequence[Pod]) -> bool:
-    """Whether some subgroup has more members than it needs, those counted that are leaving."""
+    """Whether some subgroup has more members than it needs, those counted that are leaving, and gives those
+    up one by one."""
+    if gang.together:
+        return False
     members = {pod.key for pod in gang.members}
     members |= {pod.key for pod in pods if pod.metadata.deletion_timestamp and pod.spec.node_name}
     if not gang.root.children:

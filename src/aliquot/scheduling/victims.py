@@ -162,7 +162,7 @@ def groups(members: Sequence[Member], now: datetime) -> list[list[Member]]:
 
 def _keeps_minimum(members: Sequence[Member]) -> bool:
     leaving = {id(member) for member in members}
-    return all(
+    return not members[0].crew.gang.together and all(
         sum(1 for member in leaf.members if member.status in ALLOCATED and id(member) not in leaving)
         >= leaf.minimum
         for leaf in members[0].crew.leaves.values()

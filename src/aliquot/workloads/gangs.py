@@ -15,7 +15,7 @@ from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.owners import TrainingJob
 from aliquot.model.podgroups import KaiPodGroup, VolcanoPodGroup
 from aliquot.model.verdicts import Fact
-from aliquot.model.workloads import PodGroup
+from aliquot.model.workloads import PodGroup, all_together
 from aliquot.queues.tree import QueueTree
 from aliquot.workloads import labels, settings
 from aliquot.workloads.lookup import Chain, Lookup, gather
@@ -55,7 +55,8 @@ class Gang(msgspec.Struct, frozen=True, kw_only=True):
 
     root: its subgroups; a gang without parts is a single leaf "". leaf_of: the leaf of each member, by
     (namespace, name) of the pod. maximum: how many members run at most, None for any number. preemptible:
-    others may take its place. started: when it last came to have its minimum on nodes, None while it has
+    others may take its place. together: its members leave together or not at all, those beyond its minimum
+    too. started: when it last came to have its minimum on nodes, None while it has
     nothing there. stale_since: since when it was seen to run with less than that, None if that was never
     noted. cost: what is lost when it starts again. staleness_grace_seconds, preemption_delay_seconds: its own
     bounds, None where the policy's apply; a negative grace means for ever.
@@ -72,6 +73,7 @@ class Gang(msgspec.Struct, frozen=True, kw_only=True):
     leaf_of: Mapping[Key, str] = {}
     maximum: int | None = None
     preemptible: bool = True
+    together: bool = False
     started: datetime | None = None
     stale_since: datetime | None = None
     cost: RestartCost = NO_COST
@@ -143,6 +145,7 @@ def gang_of(key: GroupKey, members: list[Member], lookup: Lookup, tree: QueueTre
         leaf_of=leaf_of,
         maximum=shape.maximum,
         preemptible=settings.preemptible(said, owners, priority, rules.preemptible_below),
+        together=isinstance(standing, PodGroup) and all_together(standing.spec.disruption_mode),
         started=started,
         stale_since=stale_since,
         cost=settings.restart_cost(said) if said else NO_COST,

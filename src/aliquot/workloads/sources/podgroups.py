@@ -12,7 +12,13 @@ from aliquot.model.podgroups import (
     VolcanoPodGroup,
 )
 from aliquot.model.verdicts import Fact
-from aliquot.model.workloads import PodGroup, SchedulingConstraints, SchedulingPolicy, Workload
+from aliquot.model.workloads import (
+    PodGroup,
+    SchedulingConstraints,
+    SchedulingPolicy,
+    Workload,
+    all_together,
+)
 from aliquot.workloads import labels
 from aliquot.workloads.lookup import Lookup
 from aliquot.workloads.sources.source import (
@@ -33,13 +39,16 @@ DEEPEST = 8
 
 
 def in_pod_group(pod: Pod, lookup: Lookup) -> Membership | None:
-    """spec.schedulingGroup (v1alpha2 and later). The policy `basic` places each pod on its own."""
+    """spec.schedulingGroup (v1alpha2 and later). The policy `basic` places each pod on its own; they are one
+    gang nevertheless where they are disrupted together."""
     group = pod.spec.scheduling_group
     assert group is not None
     namespace = pod.metadata.namespace
     found = lookup.find("PodGroup", namespace, group.pod_group_name)
     if isinstance(found, PodGroup) and not _is_gang(found.spec.scheduling_policy):
-        return None
+        basic = found.spec.scheduling_policy is not None
+        if not basic or not all_together(found.spec.disruption_mode):
+            return None
     return Membership(("PodGroup", namespace, group.pod_group_name))
 
 
@@ -79,6 +88,8 @@ def _pod_group_shape(group: Group) -> Shape:
     found = group.owners[0] if group.owners else None
     policy = found.spec.scheduling_policy if isinstance(found, PodGroup) else None
     constraints = found.spec.scheduling_constraints if isinstance(found, PodGroup) else None
+    if policy is not None and policy.gang is None:
+        return Shape(without(SubGroup("", 1, _closeness(constraints)), group.succeeded()))
     return _gang_shape(group, policy, constraints)
 
 
