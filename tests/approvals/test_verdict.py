@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from aliquot.approvals.model import Access, ApprovedModel, Revocation, State, Weights
+from aliquot.approvals.model import Access, ApprovedModel, Decision, State, Weights
 from aliquot.approvals.verdict import Purpose, Reason, Registry, callable_models, verdict
 from aliquot.approvals.wording import sentence
 
@@ -101,7 +101,7 @@ def test_a_refusal_says_why_and_what_to_use_instead() -> None:
     revoked = model(
         state=State.REVOKED,
         replaced_by="llama-2",
-        revocation=Revocation(by="ann", reason="licence withdrawn", at_us=1),
+        decision=Decision(by="ann", reason="licence withdrawn", at_us=1),
     )
     text = sentence(verdict(Registry([revoked]), "llama", namespace="a"))
 

@@ -106,8 +106,8 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     result: str = ""
 
 
-class Revocation(msgspec.Struct, frozen=True, kw_only=True):
-    """by: who; reason: in words; at_us: when."""
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The last change of state. by: who; reason: in words; at_us: when."""
 
     by: str = ""
     reason: str = ""
@@ -140,7 +140,7 @@ class ApprovedModel(msgspec.Struct, frozen=True, kw_only=True):
     max_context: int | None = None
     max_output: int | None = None
     replaced_by: str = ""
-    revocation: Revocation | None = None
+    decision: Decision | None = None
 
     @property
     def usable(self) -> bool:

@@ -23,7 +23,7 @@ def sentence(verdict: Verdict) -> str:
         case Reason.DEPRECATED:
             return f"model {name} is deprecated{instead}"
         case Reason.REVOKED:
-            why = f": {model.revocation.reason}" if model.revocation and model.revocation.reason else ""
+            why = f": {model.decision.reason}" if model.decision and model.decision.reason else ""
             return f"model {name} is revoked{why}{instead}"
         case Reason.NAMESPACE:
             place = f"namespace {verdict.namespace!r}" if verdict.namespace else "outside of a namespace"
