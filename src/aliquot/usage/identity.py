@@ -17,7 +17,7 @@ _PCI = re.compile(r"^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])$"
 _NUMBER = re.compile(r"^(?:nvidia|gpu|card)?-?([0-9]{1,4})$")
 
 _NODES = ("exported_node", "node", "kubernetes_node", "node_name", "hostname", "exported_hostname", "host")
-_UUIDS = ("uuid", "gpu_uuid", "device_uuid")
+_UUIDS = ("uuid", "gpu_uuid", "device_uuid", "acc_id")
 _INDEXES = ("gpu", "gpu_id", "minor_number", "device", "index")
 _INSTANCES = ("gpu_i_id",)
 _PROFILES = ("gpu_i_profile", "dra_mig_profile")

@@ -40,10 +40,10 @@ class Usage:
     """How devices were used.
 
     devices: of each board, and of each part that is measured by itself, one series for each metric, whoever
-    held it. held: the same divided among the holders: one series for each subject, metric and owner (and,
-    where an owner had it alone for a while and shared it for another, one for each way of knowing). servers:
-    what model servers say of themselves, by pod. unmatched: identities of devices that the cluster does not
-    publish.
+    held it. held: the same divided among the holders: one series for each subject, metric and owner (two
+    where an owner had it alone for a while and shared it for another). servers: what model servers say of
+    themselves and what containers use besides devices, by pod and container. unmatched: identities of devices
+    that the cluster does not publish.
     """
 
     devices: Mapping[Subject, Mapping[Metric, Series]]
@@ -66,7 +66,7 @@ def joined_usage(
     exporters name count as holders, and `owners` says whom they work for.
     """
     groups: dict[tuple[Subject, Metric], dict[str, list[Reading]]] = {}
-    servers: dict[tuple[tuple[str, str], Metric], dict[str, list[Reading]]] = {}
+    servers: dict[tuple[tuple[str, str], str, Metric], dict[str, list[Reading]]] = {}
     unmatched: dict[Identity, None] = {}
     all_readings = tuple(readings)
     matcher = Matcher.of(devices, tenures, (item.identity for item in all_readings))
@@ -75,7 +75,7 @@ def joined_usage(
         identity = item.identity
         if not identity.names_device:
             if identity.pod is not None:
-                key = ((identity.pod.namespace, identity.pod.name), item.metric)
+                key = ((identity.pod.namespace, identity.pod.name), identity.container, item.metric)
                 servers.setdefault(key, {}).setdefault(item.origin, []).append(item)
             continue
         subject = matcher.find(identity)
@@ -121,12 +121,12 @@ def _column(pieces: Sequence[Column]) -> Column:
 
 
 def _servers(
-    servers: Mapping[tuple[tuple[str, str], Metric], Mapping[str, Sequence[Reading]]], owners: Owners
+    servers: Mapping[tuple[tuple[str, str], str, Metric], Mapping[str, Sequence[Reading]]], owners: Owners
 ) -> Iterable[Series]:
-    for (pod, metric), origins in servers.items():
+    for (pod, container, metric), origins in servers.items():
         series = _one(metric, Subject(), origins)
         if series is not None:
-            yield replace(series, owner=owner_of(pod, owners))
+            yield replace(series, owner=replace(owner_of(pod, owners), container=container))
 
 
 def owner_of(pod: tuple[str, str], owners: Owners) -> Owner:

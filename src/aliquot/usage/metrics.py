@@ -18,6 +18,7 @@ class Unit(enum.StrEnum):
     BYTES_PER_SECOND = "B/s"
     MILLIWATTS = "mW"
     MILLIJOULES = "mJ"
+    MILLISECONDS = "ms"
     COUNT = "1"
 
 
@@ -67,6 +68,11 @@ class Metric(enum.StrEnum):
     PREEMPTIONS = "preemptions"
     """Requests that a model server pushed out of its batch: pressure on the KV cache."""
 
+    CPU_TIME = "cpu-time"
+    """CPU time used in the time of the sample, in ms (kubelet container_cpu_usage_seconds_total)."""
+    HOST_MEMORY_USED = "host-memory-used"
+    """Working set in the node's memory, in bytes (kubelet container_memory_working_set_bytes)."""
+
     @property
     def unit(self) -> Unit:
         return _UNITS.get(self, Unit.COUNT)
@@ -87,7 +93,9 @@ BUSY = (Metric.SM_BUSY, Metric.ENGINE_BUSY, Metric.KERNEL_BUSY)
 """The metrics that can say how busy a device is, the most telling first: share of SMs at work, share of time
 with the engine at work, share of time with any kernel."""
 
-_AMOUNTS = frozenset({Metric.ENERGY, Metric.PROMPT_TOKENS, Metric.GENERATION_TOKENS, Metric.PREEMPTIONS})
+_AMOUNTS = frozenset(
+    {Metric.ENERGY, Metric.PROMPT_TOKENS, Metric.GENERATION_TOKENS, Metric.PREEMPTIONS, Metric.CPU_TIME}
+)
 
 _UNITS = {
     **dict.fromkeys(
@@ -102,11 +110,12 @@ _UNITS = {
         ),
         Unit.PPM,
     ),
-    **dict.fromkeys((Metric.MEMORY_USED, Metric.MEMORY_TOTAL), Unit.BYTES),
+    **dict.fromkeys((Metric.MEMORY_USED, Metric.MEMORY_TOTAL, Metric.HOST_MEMORY_USED), Unit.BYTES),
     **dict.fromkeys(
         (Metric.PCIE_RECEIVED, Metric.PCIE_SENT, Metric.NVLINK_RECEIVED, Metric.NVLINK_SENT),
         Unit.BYTES_PER_SECOND,
     ),
     Metric.POWER: Unit.MILLIWATTS,
     Metric.ENERGY: Unit.MILLIJOULES,
+    Metric.CPU_TIME: Unit.MILLISECONDS,
 }
