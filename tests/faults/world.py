@@ -148,6 +148,7 @@ class World:
         self.schedule = schedule
         self.loop = loop
         self._chance = random.Random(f"world {schedule.seed}")
+        self._uids = random.Random(f"uids {schedule.seed}")
         clock = LoopClock(loop)
         self.store = _store()
         self.registry = Registry(self.store, clock.now, self._uid)
@@ -164,7 +165,7 @@ class World:
         self._blows: set[asyncio.Task[None]] = set()
 
     def _uid(self) -> str:
-        return f"{self._chance.getrandbits(128):032x}"
+        return f"{self._uids.getrandbits(128):032x}"
 
     # Life
 
@@ -332,6 +333,7 @@ class World:
             return
         self._drop("nodes", "", name)
         await asyncio.sleep(item.length + 10.0)
+        node.pop("spec", None)
         self._put("nodes", "", {key: value for key, value in node.items() if key != "status"})
         for key in ("resourceVersion", "uid", "creationTimestamp", "generation"):
             node["metadata"].pop(key, None)
