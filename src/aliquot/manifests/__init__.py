@@ -1,9 +1,9 @@
 """What Aliquot installs in a cluster: its resources, its identity, its policies, and what runs.
 
-The YAML files beside this module are the only source: ``kubectl apply -k``, the Helm chart, ``aliquot install``
-and the embedded cluster take the same files. Those of the folder itself make a cluster Aliquot's (custom
-resources, roles, admission policies); ``deployment`` runs the controller; ``monitoring`` needs Prometheus's
-operator and Grafana.
+The YAML files beside this module are the only source: ``kubectl apply -k``, the Helm chart, ``aliquot
+install`` and the embedded cluster take the same files. Those of the folder itself make a cluster Aliquot's
+(custom resources, roles, admission policies); ``deployment`` runs the controller; ``monitoring`` needs
+Prometheus's operator and Grafana.
 """
 
 from __future__ import annotations
