@@ -44,7 +44,6 @@ class Device:
     problem: str = ""
     mode: str = ""
     product: str = ""
-    accelerator: bool = True
 
 
 @dataclass(slots=True)
