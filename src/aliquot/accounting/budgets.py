@@ -97,7 +97,7 @@ def budget_state(budget: Budget, spent_micros: int, now: datetime) -> BudgetStat
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """Spending reached a level of a budget in the period from `start` on. One budget, period and level: once."""
+    """Spending reached a level of a budget in the period from `start` on; told once."""
 
     budget: str
     start: datetime

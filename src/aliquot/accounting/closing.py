@@ -42,7 +42,7 @@ def settle(span: Span, book: PriceBook, use: Use = NO_USE, power: PowerOf = powe
     parts = _parts(occupancy)
     shares = [share for _, _, share, _ in parts]
     activity = [use.activity.get(key) if key else 0 for _, _, _, key in parts]
-    times = apportion(length, shares)
+    times = apportion(span.capacity_ms, shares)
     energies = split_energy(
         length,
         shares,

@@ -61,7 +61,7 @@ def split_energy(
     power: Power | None = None,
     idle_mw: int | None = None,
 ) -> tuple[Share, ...]:
-    """The energy of every part of a device in a span, in the order of `shares`, which add up to 1.
+    """The energy of every part of a device in a span, in the order of `shares`.
 
     activity: of each part in millionths; None where it is not known; 0 for parts that nobody holds. With a
     measurement the parts add up to it exactly. It is divided by activity where that is known of every part,

@@ -131,8 +131,9 @@ class Spare(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Occupancy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Who has which part of a device. The shares of holdings and spare add up to 1.
+    """Who has which part of a device. The shares of holdings and spare add up to its capacity.
 
+    capacity: 1; less for a MIG instance that a device plugin hands out without saying which device it is of.
     index, of: the device's number among the devices that share its node's price, and how many these are.
     """
 
@@ -141,12 +142,13 @@ class Occupancy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     spare: tuple[Spare, ...]
     index: int = 0
     of: int = 1
+    capacity: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
         shares = [item.share for item in self.holdings] + [item.share for item in self.spare]
         total = sum(shares, Fraction(0))
-        if total != 1 or min(shares) <= 0:
-            raise ValueError(f"the parts of {self.device.key} add up to {total}, not to 1")
+        if total != self.capacity or min(shares) <= 0:
+            raise ValueError(f"the parts of {self.device.key} add up to {total}, not to {self.capacity}")
 
     @property
     def whole(self) -> bool:
@@ -164,6 +166,13 @@ class Span(msgspec.Struct, frozen=True, gc=False):
     @property
     def length_ms(self) -> int:
         return self.end_ms - self.start_ms
+
+    @property
+    def capacity_ms(self) -> int:
+        """Device time that there was: length times capacity, by a running total that does not drift."""
+        part = self.occupancy.capacity
+        over, under = part.numerator, part.denominator
+        return self.end_ms * over // under - self.start_ms * over // under
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -8,7 +8,7 @@ from aliquot.accounting.entries import Category, Entry
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums of one device, node, pool or the fleet. capacity_ms: what there was; by category: what it went to."""
+    """Sums of a device, node, pool or fleet. capacity_ms: what there was; the rest: what it went to."""
 
     capacity_ms: int
     device_ms: Mapping[Category, int]

@@ -20,11 +20,13 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Charged(msgspec.Struct, frozen=True, gc=False):
-    """What the ledger has charged so far for a device to an account, over the time of an invoice."""
+    """What the ledger has charged so far for a device to an account, in a part of the time of an invoice."""
 
     device: Device
     account: Account
     category: Category
+    start_ms: int
+    end_ms: int
     device_ms: int
     cost_micros: int
 
@@ -53,8 +55,8 @@ def reconcile(invoice: Invoice, charged: Sequence[Charged]) -> tuple[Entry, ...]
             device=item.device,
             account=item.account,
             category=item.category,
-            start_ms=invoice.start_ms,
-            end_ms=invoice.end_ms,
+            start_ms=item.start_ms,
+            end_ms=item.end_ms,
             kind=Kind.INVOICE,
             cost_micros=part,
         )

@@ -114,7 +114,7 @@ class PriceBook(msgspec.Struct, frozen=True, kw_only=True):
     catalogue: bool = True
 
     def quote(self, place: Place, time_ms: int) -> Quote:
-        """What a device in that place costs at a time: by the book, else the node's label, else the catalogue."""
+        """What a device in that place costs: by the book, else the node's label, else the catalogue."""
         for price in self.prices:
             if price.start_ms <= time_ms < price.end_ms and price.match.fits(place):
                 return Quote(price.name, price.basis, price.rate(time_ms), price.per_device)
@@ -175,7 +175,7 @@ def _basis(capacity_type: str) -> Basis:
 
 
 def micros(text: str) -> int | None:
-    """An amount of money in millionths, such as "98.32"; None if it is none. Half goes to the even neighbour."""
+    """An amount of money such as "98.32" in millionths, half to even; None if it is none."""
     try:
         amount = Decimal(text)
     except InvalidOperation:

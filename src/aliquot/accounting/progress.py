@@ -126,7 +126,7 @@ def _across(old: Occupancy, new: Occupancy, start_ms: int, end_ms: int) -> list[
     found: list[Span] = []
     for first, last in itertools.pairwise(bounds):
         there = tuple(item for item in new.holdings if begins[item.key] <= first)
-        rest = 1 - sum((item.share for item in there), Fraction(0))
+        rest = new.capacity - sum((item.share for item in there), Fraction(0))
         spare = (Spare(category=Category.SYSTEM, share=rest, reason=UNOBSERVED),) if rest else ()
         sure = msgspec.structs.replace(new, holdings=there, spare=spare)
         if not there and not old.holdings and not new.holdings and old.spare == new.spare:
