@@ -77,6 +77,20 @@ def test_rules_compare_with_the_object_before(things: Any) -> None:
         things.patch(THINGS, "t", "merge", {"spec": {"size": 4}})
 
 
+def test_fields_named_as_words_of_cel_are_written_with_underscores_in_rules() -> None:
+    rule = "!has(self.__namespace__) || self.__namespace__ == 'a'"
+    schema = StructuralSchema(
+        {
+            "type": "object",
+            "properties": {"namespace": {"type": "string"}},
+            "x-kubernetes-validations": [{"rule": rule}],
+        }
+    )
+    assert schema.rule_causes({"namespace": "a"}, None) == []
+    assert len(schema.rule_causes({"namespace": "b"}, None)) == 1
+    assert schema.rule_causes({}, None) == []
+
+
 def test_status_is_a_subresource(things: Any) -> None:
     made = things.create(THINGS, thing() | {"status": {"phase": "x"}})
     assert "status" not in made

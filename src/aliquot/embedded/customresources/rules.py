@@ -5,6 +5,7 @@ Source: Kubernetes documentation, "Validation rules" of CustomResourceDefinition
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,12 @@ from aliquot.embedded.status import Cause, quoted
 
 _MISSING: Any = object()
 _KUBERNETES = (1, 36)
+
+#: Fields whose names are words of CEL are written ``__namespace__`` in rules (Kubernetes documentation,
+#: "Validation rules", field name escaping).
+_ESCAPED = re.compile(
+    r"\.__(true|false|null|in|as|break|const|continue|else|for|function|if|import|let|loop|package|namespace|return)__\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,7 @@ def _environment() -> Environment:
 
 def compile_rule(text: str) -> Program:
     """Raises CompileError."""
-    return _environment().compile(text)
+    return _environment().compile(_ESCAPED.sub(r".\1", text))
 
 
 def every(schema: Schema, route: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Schema]]:
