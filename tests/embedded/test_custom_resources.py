@@ -80,11 +80,13 @@ def test_rules_compare_with_the_object_before(things: Any) -> None:
 def test_fields_named_as_words_of_cel_are_written_with_underscores_in_rules() -> None:
     rule = "!has(self.__namespace__) || self.__namespace__ == 'a'"
     schema = StructuralSchema(
+        "X",
+        "v1",
         {
             "type": "object",
             "properties": {"namespace": {"type": "string"}},
             "x-kubernetes-validations": [{"rule": rule}],
-        }
+        },
     )
     assert schema.rule_causes({"namespace": "a"}, None) == []
     assert len(schema.rule_causes({"namespace": "b"}, None)) == 1
