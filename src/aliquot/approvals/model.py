@@ -97,6 +97,19 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     output: int
     cached: int | None = None
 
+    @staticmethod
+    def decimal(amount: int) -> str:
+        """An amount as a decimal of the currency: 250,000 is "0.25"."""
+        whole, rest = divmod(amount, 10**6)
+        return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")
+
+
+class Energy(msgspec.Struct, frozen=True, kw_only=True):
+    """Microjoules of an input token and of an output token."""
+
+    input: int
+    output: int
+
 
 class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     """A reference to the result of an evaluation. uri: where it is; result: what it says, in few words."""
@@ -137,6 +150,7 @@ class ApprovedModel(msgspec.Struct, frozen=True, kw_only=True):
     call: Access = Access()
     needs: Needs = Needs()
     price: Price | None = None
+    energy: Energy | None = None
     max_context: int | None = None
     max_output: int | None = None
     replaced_by: str = ""
