@@ -8,7 +8,8 @@ same transaction: after a crash the same samples can be given again and nothing 
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -161,10 +162,11 @@ class UsageHistory:
             _owner_text(series.owner),
             series.provenance.value,
             series.rule,
+            str(series.share),
         )
         found = self._connection.execute(
             "SELECT id, until FROM series WHERE metric = ? AND node = ? AND driver = ? AND pool = ?"
-            " AND device = ? AND part = ? AND owner = ? AND provenance = ? AND rule = ?",
+            " AND device = ? AND part = ? AND owner = ? AND provenance = ? AND rule = ? AND share = ?",
             key,
         ).fetchone()
         if found is not None:
@@ -175,8 +177,8 @@ class UsageHistory:
                 self.path, f"has {MOST_SERIES} series", "keep it for fewer devices, or start a new one"
             )
         cursor = self._connection.execute(
-            "INSERT INTO series (metric, node, driver, pool, device, part, owner, provenance, rule, until)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO series (metric, node, driver, pool, device, part, owner, provenance, rule, share,"
+            " until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*key, series.start),
         )
         return int(cursor.lastrowid or 0), series.start
@@ -258,22 +260,23 @@ class UsageHistory:
     ) -> Iterable[Series]:
         wanted = {metric.value for metric in metrics}
         for row in self._rows(
-            "SELECT id, metric, node, driver, pool, device, part, owner, provenance, rule FROM series"
+            "SELECT id, metric, node, driver, pool, device, part, owner, provenance, rule, share FROM series"
             " ORDER BY id",
             (),
         ):
-            identity, metric, *place, owner, provenance, rule = row
+            identity, metric, *place, owner, provenance, rule, share = row
             if identity not in pieces or (wanted and metric not in wanted):
                 continue
             if devices is not None and devices != (owner == ""):
                 continue
             known = Metric(metric)
-            yield joined(
+            found = joined(
                 [
                     series_of(buckets, known, Subject(*place), _owner(owner), Provenance(provenance), rule)
                     for buckets in pieces[identity]
                 ]
             )
+            yield replace(found, share=Fraction(share))
 
     def _rows(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:

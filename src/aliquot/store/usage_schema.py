@@ -20,8 +20,9 @@ CREATE TABLE series (
   owner TEXT NOT NULL,       -- JSON, '' for the device itself whoever holds it
   provenance TEXT NOT NULL,
   rule TEXT NOT NULL,
+  share TEXT NOT NULL,       -- of the board, as a fraction
   until INTEGER NOT NULL,    -- ms; what ended before was written
-  UNIQUE (metric, node, driver, pool, device, part, owner, provenance, rule)
+  UNIQUE (metric, node, driver, pool, device, part, owner, provenance, rule, share)
 ) STRICT;
 -- Written at the end and pruned at the start: rows lie in the order of time.
 CREATE TABLE buckets_0 (

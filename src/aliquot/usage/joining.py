@@ -86,11 +86,12 @@ def joined_usage(
         if identity.pod is not None:
             seen.setdefault(subject, []).append(item)
     found: dict[Subject, dict[Metric, Series]] = {}
+    shares = {item.subject: item.share for item in devices}
     for (subject, metric), origins in groups.items():
         made = _one(metric, subject, origins)
         if made is not None:
-            found.setdefault(subject, {})[metric] = made
-    holding = _holding(tenures, seen, owners)
+            found.setdefault(subject, {})[metric] = replace(made, share=shares.get(subject, made.share))
+    holding = _holding(tenures, seen, owners, shares)
     held = tuple(
         part
         for subject, by_metric in found.items()
@@ -138,6 +139,7 @@ def _holding(
     tenures: Sequence[Tenure],
     seen: Mapping[Subject, Sequence[Reading]],
     owners: Owners,
+    shares: Mapping[Subject, Fraction],
 ) -> Mapping[Subject, tuple[Tenure, ...]]:
     """Tenures by subject: those that the cluster knows, and for other time those that exporters saw."""
     by_subject: dict[Subject, list[Tenure]] = {}
@@ -145,12 +147,13 @@ def _holding(
         by_subject.setdefault(tenure.subject, []).append(tenure)
     for subject, items in seen.items():
         known = by_subject.get(subject, [])
-        by_subject[subject] = known + list(_seen_tenures(subject, items, known, owners))
+        share = shares.get(subject, Fraction(1))
+        by_subject[subject] = known + list(_seen_tenures(subject, share, items, known, owners))
     return {subject: tuple(own) for subject, own in by_subject.items()}
 
 
 def _seen_tenures(
-    subject: Subject, items: Sequence[Reading], known: Sequence[Tenure], owners: Owners
+    subject: Subject, share: Fraction, items: Sequence[Reading], known: Sequence[Tenure], owners: Owners
 ) -> Iterable[Tenure]:
     """When exporters saw pods on a device, outside of the time in which the cluster says who held it."""
     pods: dict[tuple[str, str], list[tuple[int, int]]] = {}
@@ -164,7 +167,7 @@ def _seen_tenures(
     taken = [(item.start, item.end) for item in known if not item.admin]
     for pod, stretches_of in pods.items():
         for start, end in _without(_merged(stretches_of), taken):
-            yield Tenure(subject, owner_of(pod, owners), Fraction(1), start, end)
+            yield Tenure(subject, owner_of(pod, owners), share, start, end)
 
 
 def _merged(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -12,6 +12,7 @@ looked. Stretches never overlap; time that no sample stands for is a gap, in whi
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +85,8 @@ class Series:
     over the span, of an amount (`metric.amount`: energy, tokens) what came about in it. maxima: the largest
     value seen within the span; the same as values unless samples were rolled up (None: the same).
 
-    provenance, rule: how all of the values came about, as in `Known`.
+    provenance, rule: how all of the values came about, as in `Known`. share: how much of the board the owner
+    held meanwhile (of a series without owner: how much of the board the subject is).
     """
 
     metric: Metric
@@ -96,6 +98,7 @@ class Series:
     owner: Owner = NOBODY
     provenance: Provenance = Provenance.MEASURED
     rule: str = ""
+    share: Fraction = Fraction(1)
 
     def __post_init__(self) -> None:
         columns = [self.times, self.spans, self.values] + ([] if self.maxima is None else [self.maxima])
@@ -237,8 +240,8 @@ class Series:
         """Whether two series say the same."""
         most = [item.values if item.maxima is None else item.maxima for item in (self, other)]
         return (
-            (self.metric, self.subject, self.owner, self.provenance, self.rule)
-            == (other.metric, other.subject, other.owner, other.provenance, other.rule)
+            (self.metric, self.subject, self.owner, self.provenance, self.rule, self.share)
+            == (other.metric, other.subject, other.owner, other.provenance, other.rule, other.share)
             and np.array_equal(self.times, other.times)
             and np.array_equal(self.spans, other.spans)
             and np.array_equal(self.values, other.values)

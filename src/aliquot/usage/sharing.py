@@ -85,7 +85,7 @@ def attributed(series: Series, tenures: Sequence[Tenure]) -> tuple[Series, ...]:
         | {item.start for item in active if item.start > start}
         | {item.end for item in active if item.end is not None and item.end < end}
     )
-    pieces: dict[tuple[Owner, Provenance, str], list[Series]] = {}
+    pieces: dict[tuple[Owner, Provenance, str, Fraction], list[Series]] = {}
     for low, high in pairwise(bounds):
         piece = series.between(low, high)
         if not len(piece):
@@ -95,7 +95,8 @@ def attributed(series: Series, tenures: Sequence[Tenure]) -> tuple[Series, ...]:
             if item.start <= low and (item.end is None or item.end >= high):
                 shares[item.owner] = shares.get(item.owner, Fraction(0)) + item.share
         for part in _parts(piece, shares):
-            pieces.setdefault((part.owner, part.provenance, part.rule), []).append(part)
+            key = (part.owner, part.provenance, part.rule, part.share)
+            pieces.setdefault(key, []).append(part)
     return tuple(joined(parts) for parts in pieces.values())
 
 
@@ -103,7 +104,7 @@ def _parts(piece: Series, shares: dict[Owner, Fraction]) -> tuple[Series, ...]:
     if not shares:
         return (replace(piece, owner=NOBODY),)
     if len(shares) == 1 or piece.metric in UNDIVIDED:
-        return tuple(replace(piece, owner=owner) for owner in shares)
+        return tuple(replace(piece, owner=owner, share=share) for owner, share in shares.items())
     weights = weights_of(tuple(shares.values()))
     values = divided(piece.values, weights)
     maxima = [None] * len(values) if piece.maxima is None else list(divided(piece.maxima, weights))
@@ -111,10 +112,11 @@ def _parts(piece: Series, shares: dict[Owner, Fraction]) -> tuple[Series, ...]:
         replace(
             piece,
             owner=owner,
+            share=share,
             values=value,
             maxima=most,
             provenance=max(piece.provenance, Provenance.ESTIMATED, key=tuple(Provenance).index),
             rule="; ".join(dict.fromkeys(text for text in (piece.rule, BY_SHARE) if text)),
         )
-        for owner, value, most in zip(shares, values, maxima, strict=True)
+        for (owner, share), value, most in zip(shares.items(), values, maxima, strict=True)
     )
