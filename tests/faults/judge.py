@@ -1,4 +1,4 @@
-"""What must hold whatever happens: no device twice, no gang half admitted for long, nothing left half done."""
+"""What must hold: no device given twice, no gang half admitted for long, nothing left half done."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -51,7 +51,9 @@ class Blow(enum.Enum):
     CLOCK = "one replica's wall clock jumps"
     KILL = "one replica dies and starts anew"
     SLICE_GONE = "a node's slice vanishes and comes back later"
-    SLICE_NEW = "a node's driver is upgraded: another generation, first incomplete, with a device less or more"
+    SLICE_NEW = (
+        "a node's driver is upgraded: another generation, first incomplete, with a device less or more"
+    )
     NODE_LOST = "a node goes away and comes back later"
     CORDON = "a node takes no pods for a while"
     CLAIM_DELETED = "somebody deletes a claim"

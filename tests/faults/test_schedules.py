@@ -1,4 +1,4 @@
-"""Whatever a schedule of troubles does, no device is given twice, no gang stays half admitted, all is done."""
+"""Whatever a schedule of troubles does: no device given twice, no gang half admitted, all is done."""
 
 import os
 

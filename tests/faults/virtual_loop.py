@@ -67,6 +67,18 @@ class LoopClock:
         await asyncio.sleep(seconds)
 
 
+async def ended(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel tasks until they have ended: `asyncio.wait_for` of Python 3.11 loses a cancellation that comes
+    in the same turn of the loop as what it waits for.
+    """
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.01)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def run(make: Callable[[VirtualLoop], Coroutine[Any, Any, T]]) -> T:
     """Run to its end what `make` gives for a new loop."""
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:

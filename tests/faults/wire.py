@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.faults.schedule import Schedule, Trouble, WatchTrouble
+from tests.faults.virtual_loop import ended
 
 from aliquot.embedded.http.app import Application
 from aliquot.kube.errors import TransportError, error_from
@@ -149,8 +150,7 @@ class Line:
                     raise TransportError(name, "the stream broke off", sent=True)
         finally:
             self._streams.discard(task)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended(task)
 
     async def _receive(
         self, path: str, query: dict[str, str], chunks: "asyncio.Queue[tuple[str, Any]]"

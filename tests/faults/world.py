@@ -12,7 +12,7 @@ import msgspec
 from tests.controller.load import CLAIMS, DRIVER, Load
 from tests.faults.judge import Judge
 from tests.faults.schedule import Blow, Happening, Schedule
-from tests.faults.virtual_loop import LoopClock, VirtualLoop
+from tests.faults.virtual_loop import LoopClock, VirtualLoop, ended
 from tests.faults.wire import Line
 
 from aliquot.controller.live import Live
@@ -25,7 +25,6 @@ from aliquot.embedded.registry import Registry
 from aliquot.embedded.standins import StandIns
 from aliquot.embedded.status import StatusError
 from aliquot.embedded.storage import Row, Store
-from aliquot.kube.client import cancel_and_wait
 from aliquot.kube.config import Connection
 from aliquot.kube.credentials import StaticCredential
 from aliquot.kube.transport import Limits
@@ -39,7 +38,11 @@ BOUND = 20
 """For how long a gang may be half admitted, in these worlds."""
 
 POLICY = Policy(
-    bind_patience_seconds=8, staleness_seconds=10, taint_patience_seconds=2, reservation_seconds=20
+    bind_patience_seconds=8,
+    admission_seconds=BOUND,
+    staleness_seconds=10,
+    taint_patience_seconds=2,
+    reservation_seconds=20,
 )
 
 LIMITS = Limits(request_seconds=2.0, list_seconds=5.0, watch_idle_seconds=40.0, attempts=4)
@@ -178,13 +181,13 @@ class World:
         self._standins = asyncio.create_task(StandIns(self.registry, quarantine_seconds=5.0).run())
 
     async def close(self) -> None:
-        await cancel_and_wait(*self._blows)
+        await ended(*self._blows)
         for replica in self.replicas:
             await replica.stop()
         for replica in self.replicas:
             await asyncio.gather(*replica.line.ghosts, return_exceptions=True)
         assert self._standins is not None
-        await cancel_and_wait(self._standins)
+        await ended(self._standins)
         self.registry.close()
         self.store.close()
 
@@ -203,6 +206,23 @@ class World:
         self._blows.clear()
         for replica in self.replicas:
             replica.line.troubled = False
+        self._clean_up()
+
+    def _clean_up(self) -> None:
+        """People delete bare pods whose claim they deleted: told that these wait for ever, and that nobody
+        makes them anew.
+        """
+        resource = self.registry.resources.named("pods", "")
+        pods, _, _ = self.registry.list(resource)
+        for pod in pods:
+            meta = pod["metadata"]
+            if (
+                meta["uid"] in self.load.doomed
+                and not pod["spec"].get("nodeName")
+                and not meta.get("ownerReferences")
+            ):
+                with contextlib.suppress(StatusError):
+                    self.registry.delete(resource, meta["namespace"], meta["name"], SYSTEM)
 
     def _arrive(self) -> None:
         self._chance.choice((self.load.pod, self.load.gang, self.load.gang, self.load.pair))()
@@ -244,7 +264,7 @@ class World:
                 replica.start()
             case Blow.CONTROL_PLANE:
                 assert self._standins is not None
-                await cancel_and_wait(self._standins)
+                await ended(self._standins)
                 await asyncio.sleep(item.length)
                 if self._standins.done():
                     self._go_on()

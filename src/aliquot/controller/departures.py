@@ -14,7 +14,15 @@ from aliquot.scheduling.plan import Decision, Evict, Placement, Plan
 
 MOST_NAMES = 4
 
-_CALLED = frozenset({Reason.RECLAIMED, Reason.PREEMPTED, Reason.CONSOLIDATED, Reason.GANG_BROKEN})
+_CALLED = frozenset(
+    {
+        Reason.RECLAIMED,
+        Reason.PREEMPTED,
+        Reason.CONSOLIDATED,
+        Reason.GANG_BROKEN,
+        Reason.NOT_BOUND_IN_TIME,
+    }
+)
 
 ByNode = Mapping[str, Sequence[Pod]]
 

@@ -26,7 +26,9 @@ from aliquot.scheduling.wording import sentence
 VOLUNTARY = frozenset({Reason.RECLAIMED, Reason.PREEMPTED, Reason.CONSOLIDATED})
 """Reasons of pods that leave for somebody else."""
 
-_AT_ONCE = frozenset({Reason.DEVICE_EVICTED, Reason.DEVICE_HELD_TWICE, Reason.GANG_BROKEN})
+_AT_ONCE = frozenset(
+    {Reason.DEVICE_EVICTED, Reason.DEVICE_HELD_TWICE, Reason.GANG_BROKEN, Reason.NOT_BOUND_IN_TIME}
+)
 """Reasons to go that no disruption budget may delay: the pod is where it must not be, or does no work."""
 
 TOO_MANY_REQUESTS = 429

@@ -1,6 +1,7 @@
 """Letting pods go. A gate cannot be put back, so everything else comes first."""
 
 import asyncio
+from datetime import UTC
 
 from aliquot.controller.outcomes import ConflictError, EnactError, RefusedError
 from aliquot.controller.writing import Writer
@@ -11,8 +12,12 @@ from aliquot.kube.resources import PODS
 from aliquot.model.core import PLACEMENT_GATE, Node, Pod
 from aliquot.model.resource import ResourceClaim
 from aliquot.scheduling.plan import Admit, Placement
+from aliquot.workloads.labels import ADMITTED_AT
 
 HOSTNAME = "kubernetes.io/hostname"
+
+LIFTS = 8
+"""How often the lifting of one gate is tried while others write to the pod."""
 
 
 class Pods:
@@ -30,7 +35,9 @@ class Pods:
         """
         ready = [found for placement in action.placements if (found := self._ready(placement)) is not None]
         stop = asyncio.Event()
-        done = await asyncio.gather(*(self._lift(pod, placement, stop) for pod, placement in ready))
+        since = action.since or self._writer.client.clock.now()
+        admitted = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        done = await asyncio.gather(*(self._lift(pod, placement, admitted, stop) for pod, placement in ready))
         failures = [problem for problem in done if problem is not None]
         if failures:
             raise next((one for one in failures if isinstance(one, RefusedError)), failures[0])
@@ -57,15 +64,44 @@ class Pods:
                 raise ConflictError(ref, f"claim {name} is not reserved for it")
         return pod, placement
 
-    async def _lift(self, pod: Pod, placement: Placement, stop: asyncio.Event) -> EnactError | None:
-        # The uid guards against a new pod of the same name. The resourceVersion would guard against nothing
-        # more, and a condition written meanwhile would leave half a gang behind its gates.
+    async def _lift(
+        self, pod: Pod, placement: Placement, admitted: str, stop: asyncio.Event
+    ) -> EnactError | None:
+        """Guarded by the pod's resourceVersion; where only that has changed, as by a condition that somebody
+        wrote, tried again at once: a gang is not to be left half behind its gates for that.
+        """
+        for _ in range(LIFTS):
+            problem = await self._lift_once(pod, placement, admitted, stop)
+            if not isinstance(problem, ConflictError):
+                break
+            found = self._writer.mirror.get(Pod, pod.namespace, pod.name)
+            if (
+                found is None
+                or found.metadata.uid != pod.metadata.uid
+                or found.metadata.resource_version == pod.metadata.resource_version
+                or found.metadata.deletion_timestamp is not None
+                or found.spec != pod.spec
+            ):
+                break
+            pod = found
+        if problem is not None:
+            stop.set()
+        return problem
+
+    async def _lift_once(
+        self, pod: Pod, placement: Placement, admitted: str, stop: asyncio.Event
+    ) -> EnactError | None:
         spec: dict[str, object] = {"schedulingGates": [{"$patch": "delete", "name": PLACEMENT_GATE}]}
         if placement.pin:
             spec["nodeSelector"] = {HOSTNAME: self._hostname(placement.node)}
-        metadata: dict[str, object] = {"uid": pod.metadata.uid}
+        annotations = {ADMITTED_AT: admitted}
         if placement.groups:
-            metadata["annotations"] = {GROUPS_ANNOTATION: ",".join(placement.groups)}
+            annotations[GROUPS_ANNOTATION] = ",".join(placement.groups)
+        metadata = {
+            "uid": pod.metadata.uid,
+            "resourceVersion": pod.metadata.resource_version,
+            "annotations": annotations,
+        }
         patch = {"metadata": metadata, "spec": spec}
         client = self._writer.client
 
@@ -77,17 +113,18 @@ class Pods:
         try:
             lifted = self._writer.keep(Pod, await self._writer.settled(send))
         except ApiError as error:
-            stop.set()
             # A uid that is not the pod's any more is a conflict to some servers and invalid to others.
             if error.status in (404, 409, 422):
                 stored = await self._writer.look(Pod, PODS, pod.ref)
+                if stored is not None and _let_go(stored, admitted):
+                    # An attempt of which the answer was lost had been carried out.
+                    return None
                 if stored is None or error.conflict:
                     return ConflictError(pod.ref, error.message)
             return RefusedError(pod.ref, error.message or error.reason)
         except EnactError as error:
             return error
         if any(gate.name == PLACEMENT_GATE for gate in lifted.spec.scheduling_gates):
-            stop.set()
             return RefusedError(
                 pod.ref, "still has its gate: the API server took the patch and kept the gate"
             )
@@ -97,6 +134,13 @@ class Pods:
         """What a node selector must say to mean this node; the label may differ from the node's name."""
         node = self._writer.mirror.get(Node, "", node_name)
         return node.metadata.labels.get(HOSTNAME, node_name) if node else node_name
+
+
+def _let_go(pod: Pod, admitted: str) -> bool:
+    """Whether the pod has been let go by this very admission."""
+    return pod.metadata.annotations.get(ADMITTED_AT) == admitted and all(
+        gate.name != PLACEMENT_GATE for gate in pod.spec.scheduling_gates
+    )
 
 
 def claim_names(pod: Pod) -> list[str]:

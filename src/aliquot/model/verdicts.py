@@ -73,6 +73,8 @@ class Reason(enum.StrEnum):
     """The pod is moved, so that work fits that otherwise would not."""
     GANG_BROKEN = "GangBroken"
     """The gang has run for too long with fewer pods than it needs."""
+    NOT_BOUND_IN_TIME = "NotBoundInTime"
+    """Pods of the gang were let go, and too few of them were bound in time: all of it is replaced."""
     DEVICE_HELD_TWICE = "DeviceHeldTwice"
     """The devices that the scheduler chose for the pod are another claim's already."""
 

@@ -46,6 +46,7 @@ from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.topologies import Topologies
 from aliquot.workloads.gangs import Gang
 from aliquot.workloads.grouping import Grouping, difference
+from aliquot.workloads.labels import ADMITTED_AT
 from aliquot.workloads.sources.source import GroupKey
 
 MOST_CHANGES = 2_000_000
@@ -84,9 +85,9 @@ class Cluster:
 
     shares: by gang. todo, let_go, in_flight, troubled: the gangs with pods to be decided, with such pods,
     and with pods of which something is wrong. running: the gangs with pods on nodes, by queue; restless:
-    those that may have too few members. crews: members with their state, of gangs that somebody asked about.
-    leaving: pods that are being deleted on nodes. state: what decisions change, and
-    take back.
+    those that may have too few members. under_way: those with pods that were let go and are not bound yet.
+    crews: members with their state, of gangs that somebody asked about. leaving: pods that are being deleted
+    on nodes. state: what decisions change, and take back.
     """
 
     def __init__(self, index: SnapshotIndex, tree: QueueTree, policy: Policy, memory: Memory) -> None:
@@ -106,6 +107,7 @@ class Cluster:
         self.troubled: set[GroupKey] = set()
         self.running: dict[str, set[GroupKey]] = {}
         self.restless: set[GroupKey] = set()
+        self.under_way: set[GroupKey] = set()
         self.stakes = Stakes()
         self.leaving: dict[Key, Pod] = {}
         self.crews: dict[GroupKey, Crew] = {}
@@ -143,6 +145,10 @@ class Cluster:
         self._enter_all(list(self.gangs.groups()))
         self.placer = self._new_placer()
         self.capacity = self._capacity()
+
+    def gangs_on(self, number: int) -> set[GroupKey]:
+        """The gangs of which a pod is on a node, by its number."""
+        return {self.gangs.keys[key] for key in self._on.get(number, ()) if key in self.gangs.keys}
 
     def follows(self, index: SnapshotIndex, tree: QueueTree, policy: Policy) -> bool:
         """Whether `follow` can bring the cluster to this snapshot; otherwise a new one has to be made."""
@@ -247,7 +253,14 @@ class Cluster:
             self.leaving.pop(pod.key, None)
         for holding in share.holdings:
             self.state.queues.remove(holding.queue, holding.charge, gang.preemptible)
-        for keys in (self.todo, self.let_go, self.in_flight, self.troubled, self.restless):
+        for keys in (
+            self.todo,
+            self.let_go,
+            self.in_flight,
+            self.troubled,
+            self.restless,
+            self.under_way,
+        ):
             keys.discard(key)
         if share.running:
             self.running[gang.queue].discard(key)
@@ -295,6 +308,10 @@ class Cluster:
             self.running.setdefault(gang.queue, set()).add(key)
         if (running or portion.todo) and may_be_short(gang, portion, pods):
             self.restless.add(key)
+        if gang.minimum > 1 and any(
+            ADMITTED_AT in pod.metadata.annotations and not pod.spec.node_name for pod in gang.members
+        ):
+            self.under_way.add(key)
         if portion.todo:
             self.todo.add(key)
         if portion.let_go:

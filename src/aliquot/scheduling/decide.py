@@ -21,6 +21,7 @@ from aliquot.scheduling.claim_labels import claim_of_other_queue
 from aliquot.scheduling.cluster import follow
 from aliquot.scheduling.explaining import Explainer
 from aliquot.scheduling.gang_state import Crew, Member
+from aliquot.scheduling.half_admitted import overdue
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.opening import open_session
@@ -148,6 +149,14 @@ class _Deciding:
         """Decide what is to be put right; gives the waiting pods that leave by that."""
         cluster, released = self._cluster, self._released
         leaving: set[Key] = set()
+        for found in overdue(cluster, self._now, self._policy.admission_seconds):
+            leaving.update(pod.key for pod in found.pods)
+            waiting = [pod for pod in found.gang.members if not pod.spec.node_name]
+            decisions.append(
+                recording.waits(
+                    found.gang.ref, found.gang.queue, waiting, found.verdict, self._now, found.pods
+                )
+            )
         for repair in self._faults():
             if isinstance(repair, repairs.Release):
                 leaving.update(pod.key for pod in repair.pods)

@@ -55,9 +55,13 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=Fa
 
 
 class Admit(Action, frozen=True, kw_only=True, tag="Admit"):
-    """Lift Aliquot's gate of all these pods together, after every Allocate and Reserve of the decision."""
+    """Lift Aliquot's gate of all these pods together, after every Allocate and Reserve of the decision.
+
+    since: when the gang began to be half admitted; None: with this.
+    """
 
     placements: tuple[Placement, ...]
+    since: datetime | None = None
 
 
 class Evict(Action, frozen=True, kw_only=True, tag="Evict"):

@@ -91,7 +91,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     overtaken says so. every_pod: decide pending pods without gate and claims too, which otherwise are the
     scheduler's own. gang_search: how many times the placement of one gang may be taken back to try another
     node for an earlier member. bind_patience_seconds: how long a pod that was let go may be found
-    unschedulable before it is replaced. kubernetes: (major, minor) of the cluster, which says which parts of
+    unschedulable before it is replaced. admission_seconds: how long a gang may be half admitted, from the
+    first gate lifted to the last of the pods bound that it needs; then all of it is replaced. None: for ever.
+    kubernetes: (major, minor) of the cluster, which says which parts of
     Dynamic Resource Allocation it knows. uncounted_drivers: DRA drivers whose devices are no accelerators
     (network cards, channels, CPUs) and do not count as "gpu" in queues. counted_classes: only devices of
     classes with this in their name count as "gpu". labelled_claims: a claim for such devices that was not
@@ -135,7 +137,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     only work of queues that hold more than they are entitled to is asked to leave for another queue; and
     whoever had to leave is placed again after the one for whom.
     reservation_seconds: for how long after room was promised to a gang nobody else may have it, but for
-    work that is gone in time; 0: not at all. staleness_seconds: how long a gang may run with fewer
+    work that is gone in time; 0: not at all. hold_after_seconds, hold_seconds: when a gang that is first in
+    line has waited for so long (0: never), nodes are held for it for so long at most, then after as long
+    again. hold_share: no more than this part of all accelerators is held, but for one gang that needs more.
+    staleness_seconds: how long a gang may run with fewer
     members than its minimum; None: for ever. min_runtimes: queues' minimum run times are honoured.
     smallest_device_mib: memory of the smallest device, by which a waiting request for memory is counted;
     0: that of the smallest in the cluster.
@@ -152,6 +157,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     every_pod: bool = False
     gang_search: int = 200
     bind_patience_seconds: int = 60
+    admission_seconds: int | None = 120
     taint_patience_seconds: int | None = 10
     binding_timeout_seconds: int = 600
     settle_seconds: int = 5
@@ -189,6 +195,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     victim_order: str = "cheapest"
     spare_victims: bool = True
     reservation_seconds: int = 300
+    hold_after_seconds: int = 3600
+    hold_seconds: int = 7200
+    hold_share: float = 0.1
     stepwise: bool = False
     staleness_seconds: int | None = 60
     eviction_patience_seconds: int | None = 300
@@ -225,6 +234,7 @@ KAI = Policy(
     victim_order="youngest",
     spare_victims=False,
     reservation_seconds=0,
+    hold_after_seconds=0,
     stepwise=True,
     strict_topology=True,
 )

@@ -83,7 +83,7 @@ def placed(gang: Gang, members: Sequence[Member], now: datetime, kept: Sequence[
         spot for item, spot in zip(members, spots, strict=True) if item.facts is not None and item.facts.gated
     )
     if gated:
-        actions.append(Admit(decision=name, placements=gated))
+        actions.append(Admit(decision=name, placements=gated, since=gang.stale_since))
     return Decision(
         id=name,
         workload=gang.ref,

@@ -17,6 +17,9 @@ from aliquot.scheduling.affinity import matches_node, named_node, node_fall
 from aliquot.scheduling.claims import claim_keys, owned_by, reserved_for, schedulers_own
 from aliquot.scheduling.users import ClaimUsers, Users
 
+MOST_MESSAGE = 300
+"""So much of what the scheduler says is kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class Repair:
@@ -132,7 +135,12 @@ def stuck(
                 continue
         since = _unschedulable_since(index, pod)
         if since is not None and (now - since).total_seconds() > patience:
-            fact = Fact(test="unschedulable", subject=node_name or "", wanted=f"{patience}s")
+            fact = Fact(
+                test="unschedulable",
+                subject=node_name or "",
+                wanted=f"{patience}s",
+                available=scheduler_says(pod)[:MOST_MESSAGE],
+            )
             yield _repair(pod, Reason.NODE_UNFIT, fact)
 
 
@@ -173,6 +181,14 @@ def may_be_unused(claim: ResourceClaim) -> bool:
     that is allocated but was never reserved is left to nobody else.
     """
     return not schedulers_own(claim) and claim.metadata.deletion_timestamp is None
+
+
+def scheduler_says(pod: Pod) -> str:
+    """What the scheduler last said of a pod that it found unschedulable; "" if it has not."""
+    for condition in pod.status.conditions:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return condition.message if condition.reason == "Unschedulable" else ""
+    return ""
 
 
 def _owns_allocated(index: SnapshotIndex, pod: Pod, managed: Managed) -> bool:

@@ -268,6 +268,22 @@ def _broken(facts: Sequence[Fact]) -> str:
     return f"{text}, for longer than {grace.wanted}" if grace is not None else text
 
 
+def _not_bound_in_time(facts: Sequence[Fact]) -> str:
+    limit, why = _fact(facts, "admission"), _fact(facts, "unbound")
+    short = [fact for fact in facts if fact.test == "members"]
+    parts = [
+        f"{fact.available} of {count(fact.wanted, 'pod')}"
+        + (f" of subgroup {fact.subject}" if fact.subject else "")
+        for fact in short
+    ]
+    text = f"only {listed(parts)} were bound"
+    if limit is not None:
+        text += f" within {limit.wanted} of the first being let go"
+    if why is not None and why.available:
+        text += f"; of {why.subject} the scheduler says: {why.available}"
+    return text
+
+
 def _claim_in_use(facts: Sequence[Fact]) -> str:
     for fact in facts:
         if fact.test == "consumers":
@@ -311,6 +327,13 @@ def _settling(facts: Sequence[Fact]) -> str:
     return f"the devices of node {facts[0].subject} are being allocated for another pod"
 
 
+def _behind(facts: Sequence[Fact]) -> str:
+    first = facts[0]
+    if first.test == "roomHeld":
+        return f"could only start on nodes that are held for {first.subject}, which has waited long"
+    return f"waits behind {first.subject}, which is first in the queue"
+
+
 def _held_twice(facts: Sequence[Fact]) -> str:
     fact = facts[0]
     return f"the scheduler chose device {fact.subject}, which claim {fact.available} has already"
@@ -330,7 +353,8 @@ def _unfit(facts: Sequence[Fact]) -> str:
         if fact.test == "nodeGone":
             return f"node {fact.subject}, where the pod's devices are, is gone"
         if fact.test == "unschedulable":
-            return f"the scheduler found no way to bind the pod for more than {fact.wanted}"
+            text = f"the scheduler found no way to bind the pod for more than {fact.wanted}"
+            return f"{text}: {fact.available}" if fact.available else text
     return "no node takes the pod"
 
 
@@ -364,6 +388,7 @@ _DIRECT: dict[Reason, Callable[[Sequence[Fact]], str]] = {
     Reason.PREEMPTED: _preempted,
     Reason.CONSOLIDATED: lambda facts: f"is moved so that {_for_whom(facts)} fits; it has another place",
     Reason.GANG_BROKEN: _broken,
+    Reason.NOT_BOUND_IN_TIME: _not_bound_in_time,
     Reason.CLAIM_IN_USE: _claim_in_use,
     Reason.CLAIM_ELSEWHERE: _elsewhere,
     Reason.CLAIM_UNUSED: lambda facts: "the claim holds devices that no pod uses",
@@ -373,7 +398,7 @@ _DIRECT: dict[Reason, Callable[[Sequence[Fact]], str]] = {
     Reason.DEVICE_HELD_TWICE: _held_twice,
     Reason.GATED_BY_OTHERS: _gates,
     Reason.INVALID_CLAIM: _invalid,
-    Reason.BEHIND_IN_QUEUE: lambda facts: f"waits behind {facts[0].subject}, which is first in the queue",
+    Reason.BEHIND_IN_QUEUE: _behind,
 }
 
 

@@ -58,6 +58,10 @@ EXPECTED_SECONDS = "aliquot.dev/expected-seconds"
 STALE_SINCE = "aliquot.dev/stale-since"
 """Since when the gang runs with fewer members than its minimum, in RFC 3339; written by the controller."""
 
+ADMITTED_AT = "aliquot.dev/admitted-at"
+"""When the first gate was lifted of the gang as it was admitted this time, in RFC 3339; written by the
+controller with the lifting of the pod's own gate."""
+
 STALENESS_GRACE = "aliquot.dev/staleness-grace"
 """How long this gang may, as a duration; negative: for ever."""
 
