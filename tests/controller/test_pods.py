@@ -1,0 +1,77 @@
+"""Lifting gates under guard: others who write to a pod meanwhile hold nothing up."""
+
+from tests.controller.objects import add_claim, add_node, add_pod, admit, allocate, decide, read_pod, seen
+from tests.kube.faults import Fault, FaultyProxy
+
+from aliquot.controller.enact import Enactor
+from aliquot.controller.writing import Writer
+from aliquot.kube.client import Client, PatchType
+from aliquot.kube.mirror import Mirror
+from aliquot.kube.resources import PODS
+from aliquot.scheduling.plan import Plan
+from aliquot.workloads.labels import ADMITTED_AT
+
+
+async def a_plan(client: Client, mirror: Mirror) -> Plan:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    return Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+
+
+async def changed_behind_the_mirror(client: Client, proxy: FaultyProxy, patch: dict[str, object]) -> None:
+    """A change that the watch does not tell of."""
+    proxy.plan = lambda method, path, query: Fault(status=503) if "watch" in query else None
+    proxy.break_watches()
+    sub = "status" if "status" in patch else ""
+    await client.patch(PODS, "p", patch, "default", kind=PatchType.STRATEGIC, subresource=sub)
+
+
+async def test_a_condition_that_somebody_wrote_meanwhile_does_not_keep_the_gate(
+    client: Client, mirror: Mirror, proxy: FaultyProxy, writer: Writer
+) -> None:
+    plan = await a_plan(client, mirror)
+    condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
+    await changed_behind_the_mirror(client, proxy, {"status": {"conditions": [condition]}})
+
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+
+    assert outcome.problem is None
+    stored = await read_pod(client, "p")
+    assert not stored.gated
+    assert ADMITTED_AT in stored.metadata.annotations
+    assert [item.type for item in stored.status.conditions] == ["PodScheduled"]
+
+
+async def test_a_pod_whose_demands_changed_meanwhile_stays_behind_its_gate(
+    client: Client, mirror: Mirror, proxy: FaultyProxy, writer: Writer
+) -> None:
+    plan = await a_plan(client, mirror)
+    await changed_behind_the_mirror(client, proxy, {"spec": {"nodeSelector": {"zone": "b"}}})
+
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+
+    assert outcome.problem is not None
+    assert (await read_pod(client, "p")).gated
+
+
+async def test_a_lift_of_which_the_answer_was_lost_counts_as_done(
+    client: Client, mirror: Mirror, proxy: FaultyProxy, writer: Writer
+) -> None:
+    plan = await a_plan(client, mirror)
+    lost = 0
+
+    def lose_once(method: str, path: str, query: dict[str, str]) -> Fault | None:
+        nonlocal lost
+        if method == "PATCH" and path.endswith("/pods/p") and not lost:
+            lost += 1
+            return Fault(lose_answer=True)
+        return None
+
+    proxy.plan = lose_once
+
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+
+    assert (outcome.problem, lost) == (None, 1)
+    assert not (await read_pod(client, "p")).gated
