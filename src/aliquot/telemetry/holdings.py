@@ -90,6 +90,7 @@ def _devices(state: DeviceState, report: Report) -> Iterable[Device]:
             pci=first.pci,
             index=_index(board.name),
             profile=first.profile if anonymous else "",
+            share=first.share if anonymous else Fraction(1),
             memory=memory,
             anonymous=anonymous,
             problem=state.problem or (first.problem if all(item.problem for item in parts) else ""),

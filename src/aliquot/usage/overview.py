@@ -49,9 +49,9 @@ class Overview:
     fleet: Group
 
     @property
-    def capacity(self) -> int:
+    def capacity(self) -> Fraction:
         """Device-milliseconds that there were."""
-        return len(self.boards) * (self.end - self.start)
+        return self.fleet.devices * (self.end - self.start)
 
     @property
     def utilisation(self) -> Fraction:
@@ -180,14 +180,15 @@ def _node(
         rule=share.rule,
         devices=len(boards),
     )
-    return Group(name, share, by_state(boards), Fraction(len(boards)))
+    size = sum((item.board.share for item in boards), Fraction(0))
+    return Group(name, share, by_state(boards), size)
 
 
 def _busy_of(item: BoardUse, usage: Usage) -> list[tuple[Series, Fraction]]:
     """The busy series of a board: its own, or those of its parts with their sizes."""
     own = usage.of(item.board.subject, *BUSY)
     if own is not None:
-        return [(own, Fraction(1))]
+        return [(own, item.board.share)]
     found = []
     for unit in item.parts:
         series = usage.of(unit.subject, *BUSY)

@@ -19,7 +19,6 @@ from aliquot.usage.sharing import Tenure
 
 WEIGHTED = "the busy shares of its parts weighted by their size"
 KERNELS = "time with any kernel running; how many SMs were at work is not measured"
-BELOW = "no busy metric, only memory"
 
 
 class Waste(enum.StrEnum):
@@ -242,10 +241,8 @@ def _of_parts(board: UnitUse, parts: Sequence[UnitUse], unplaced: bool) -> UnitU
     busy = board.busy
     if not busy.known:
         missing = [part for part in used if not part.busy.known]
-        if not used:
-            busy = Known.estimated(0, WEIGHTED)
-        elif missing or unplaced:
-            busy = Known.unknown("not every part is measured")
+        if not used or missing or unplaced:
+            busy = Known.unknown("not every part is measured" if used else "no samples")
         else:
             total = sum((part.busy.value or 0) * part.share for part in used)
             busy = Known.estimated(round(total), WEIGHTED)
@@ -293,7 +290,7 @@ def by_state(boards: Iterable[BoardUse]) -> Mapping[Waste, Fraction]:
     """
     found = {state: Fraction(0) for state in Waste}
     for item in boards:
-        left = Fraction(1)
+        left = item.board.share
         for unit in item.units:
             if unit.state is Waste.BROKEN:
                 found[Waste.BROKEN] += unit.share

@@ -1,0 +1,388 @@
+"""The tables of `aliquot top`, and what they are for programs."""
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from aliquot.cli.output import Column, Row, Table
+from aliquot.cli.tables import TOTAL, joined, reference
+from aliquot.inventory import amounts
+from aliquot.inventory.amounts import NONE
+from aliquot.inventory.owners import workload_name
+from aliquot.usage.metrics import WHOLE_PPM
+from aliquot.usage.overview import Group, Overview
+from aliquot.usage.provenance import Known, Provenance
+from aliquot.usage.series import Owner
+from aliquot.usage.utilisation import DEFINITION, HELD_DEFINITION
+from aliquot.usage.waste import BoardUse, UnitUse, Waste
+
+UNKNOWN = "?"
+ESTIMATED = "~"
+LEGEND = "~ estimated, ? not measured; SM/TC/BW: SMs, tensor cores, memory bandwidth at work, in %"
+
+Keep = Callable[[BoardUse], bool]
+
+
+def ppm(value: Known[int]) -> str:
+    """A share of time in whole percent, with its mark: 83, ~83, ?."""
+    if value.value is None:
+        return UNKNOWN
+    shown = amounts.percent(value.value, WHOLE_PPM).removesuffix("%")
+    return (ESTIMATED if value.provenance is Provenance.ESTIMATED else "") + shown
+
+
+def triple(unit: UnitUse) -> str:
+    """SMs, tensor cores and memory bandwidth at work: 83/41/60."""
+    return "/".join(ppm(value) for value in (unit.busy, unit.tensor, unit.dram))
+
+
+def peak(value: Known[int], of: int | None) -> str:
+    """The memory peak, of the memory there is: `71Gi/80Gi`, or as much as is known."""
+    if value.value is None:
+        return UNKNOWN
+    mark = ESTIMATED if value.provenance is Provenance.ESTIMATED else ""
+    return mark + size(value.value) + (f"/{size(of)}" if of else "")
+
+
+def size(value: int) -> str:
+    """Bytes in GiB where there is at least one, else in MiB."""
+    gib = value / (1 << 30)
+    if gib >= 10:
+        return f"{gib:.0f}Gi"
+    return f"{gib:.1f}".removesuffix(".0") + "Gi" if gib >= 1 else f"{round(value / (1 << 20))}Mi"
+
+
+def idle(unit: UnitUse, end: int) -> str:
+    """For how long there has been no work; `>` where it may be longer."""
+    if unit.state is Waste.UNKNOWN:
+        return UNKNOWN
+    if unit.idle_since is None or unit.state is Waste.UNOCCUPIED:
+        return NONE
+    seconds = max(0, end - unit.idle_since) // 1000
+    if seconds < 60:
+        return NONE
+    return (">" if unit.idle_longer else "") + amounts.duration(seconds)
+
+
+_DEVICES = (
+    Column(title="DEVICE", key="device"),
+    Column(title="STATE", key="state"),
+    Column(title="HELD", key="held", right=True),
+    Column(title="SM/TC/BW", key="busy", right=True),
+    Column(title="MEM PEAK", key="memoryPeak", right=True),
+    Column(title="IDLE", key="idle", right=True),
+    Column(title="QUEUE", key="queue"),
+    Column(title="WORKLOAD", key="workload", wide=True),
+    Column(title="MODE", key="mode", wide=True),
+    Column(title="PRODUCT", key="product", wide=True),
+    Column(title="POWER", key="power", wide=True, right=True),
+    Column(title="WHY", key="why", wide=True),
+)
+
+
+def devices(seen: Overview, keep: Keep = lambda board: True) -> Table:
+    """A row for each device, below it one for each part used by itself; then the fleet."""
+    rows: list[Row] = []
+    for item in seen.boards:
+        if not keep(item):
+            continue
+        place = item.board.subject
+        name = f"{place.node or '<several>'}/{place.device}"
+        rows.append(_device_row(item.board, name, seen, _device_item(item, seen.end)))
+        rows.extend(_device_row(part, f"  {_part_name(part)}", seen, {}, total=True) for part in item.parts)
+    if seen.boards:
+        rows.append(_total_row(seen.fleet, _DEVICES))
+    return Table(kind="DeviceUsageTable", columns=_DEVICES, rows=tuple(rows), summary=summary(seen))
+
+
+def _part_name(part: UnitUse) -> str:
+    return part.subject.part.removeprefix(f"{part.subject.device}-")
+
+
+def _device_row(
+    unit: UnitUse, name: str, seen: Overview, item: Mapping[str, Any], *, total: bool = False
+) -> Row:
+    queues = joined(dict.fromkeys(owner.queue for owner in unit.owners if owner.queue), 1)
+    workloads = joined(dict.fromkeys(_workload(owner) for owner in unit.owners), 2)
+    state = unit.state.value
+    if unit.stranded and unit.state is Waste.UNOCCUPIED:
+        state = "stranded"
+    cells = (
+        name,
+        state,
+        amounts.fraction(unit.held),
+        triple(unit),
+        peak(unit.memory_peak, unit.memory),
+        idle(unit, seen.end),
+        queues,
+        workloads,
+        unit.mode,
+        unit.product,
+        f"{unit.power.value / 1000:.0f}W" if unit.power.value is not None else UNKNOWN,
+        unit.stranded or unit.why,
+    )
+    place = unit.subject
+    return Row(cells=cells, item=item, name=f"device/{place.pool}/{place.part or place.device}", total=total)
+
+
+def _workload(owner: Owner) -> str:
+    ref = owner.workload or owner.pod or owner.claim
+    return f"{ref.namespace}/{workload_name(ref)}" if ref is not None else NONE
+
+
+_GROUP = (
+    Column(title="NAME", key="name"),
+    Column(title="DEVICES", key="devices", right=True),
+    Column(title="UTIL", key="utilisation", right=True),
+    Column(title="IDLE", key="idle", right=True),
+    Column(title="INEFF", key="inefficient", right=True),
+    Column(title="MEM PEAK", key="memoryPeak", right=True),
+    Column(title="LAST WORK", key="lastWork", right=True),
+    Column(title="UNKNOWN", key="unknown", right=True, wide=True),
+    Column(title="MEASURED", key="measured", right=True, wide=True),
+    Column(title="RULE", key="rule", wide=True),
+)
+
+_WORKLOADS = (
+    Column(title="NAMESPACE", key="namespace"),
+    *_GROUP[:1],
+    Column(title="QUEUE", key="queue"),
+    *_GROUP[1:],
+)
+
+_NODES = (
+    Column(title="NODE", key="node"),
+    Column(title="DEVICES", key="devices", right=True),
+    Column(title="HELD", key="held", right=True),
+    Column(title="UTIL", key="utilisation", right=True),
+    Column(title="BROKEN", key="broken", right=True),
+    Column(title="FREE", key="unoccupied", right=True),
+    Column(title="IDLE", key="idle", right=True),
+    Column(title="INEFF", key="inefficient", right=True),
+    Column(title="WORK", key="productive", right=True),
+    Column(title="UNKNOWN", key="unknown", right=True),
+    Column(title="MEM PEAK", key="memoryPeak", right=True, wide=True),
+    Column(title="MEASURED", key="measured", right=True, wide=True),
+)
+
+
+def groups(kind: str, seen: Overview, keep: Callable[[Group], bool] = lambda group: True) -> Table:
+    """A row for each queue, team, workload or node: what it has, and how much of that is wasted."""
+    found = {"queues": seen.queues, "teams": seen.teams, "workloads": seen.workloads, "nodes": seen.nodes}[
+        kind
+    ]
+    columns = {"workloads": _WORKLOADS, "nodes": _NODES}.get(kind, _GROUP)
+    kept = [group for group in found if keep(group)]
+    if kind != "nodes":
+        kept.sort(key=lambda group: (-group.wasted, -group.devices, group.name))
+    rows = [
+        Row(
+            cells=_group_cells(kind, group, seen.end),
+            item=_group_item(kind, group),
+            name=f"{kind.removesuffix('s')}/{group.name}",
+        )
+        for group in kept
+    ]
+    if kind == "nodes" and kept:
+        cells = list(_group_cells(kind, seen.fleet, seen.end))
+        cells[0] = TOTAL
+        rows.append(Row(cells=tuple(cells), item={}, name=TOTAL, total=True))
+    title = {"queues": "Queue", "teams": "Team", "workloads": "Workload", "nodes": "Node"}[kind]
+    return Table(kind=f"{title}UsageTable", columns=columns, rows=tuple(rows), summary=summary(seen))
+
+
+def ratio(value: Fraction | None, provenance: Provenance) -> str:
+    """A ratio in percent with its mark."""
+    if value is None:
+        return UNKNOWN
+    return (ESTIMATED if provenance is Provenance.ESTIMATED else "") + amounts.percent(value, 1)
+
+
+def _group_cells(kind: str, group: Group, end: int) -> tuple[str, ...]:
+    share = group.share
+
+    def count(state: Waste) -> str:
+        return amounts.fraction(group.states.get(state, Fraction(0)))
+
+    util = ratio(share.utilisation, share.provenance)
+    most = size(share.memory_peak) if share.memory_peak is not None else UNKNOWN
+    known = share.measured + share.unmeasured
+    measured = amounts.percent(share.measured, known) if known else "0%"
+    if kind == "nodes":
+        return (
+            group.name or "<several>",
+            amounts.fraction(group.devices),
+            amounts.fraction(share.allocated),
+            util,
+            *(count(state) for state in Waste),
+            most,
+            measured,
+        )
+    last = NONE if share.last_work is None else _ago(end - share.last_work)
+    if share.utilisation is None:
+        last = UNKNOWN
+    cells = (
+        group.name or NONE,
+        amounts.fraction(group.devices),
+        util,
+        count(Waste.IDLE),
+        count(Waste.INEFFICIENT),
+        most,
+        last,
+        count(Waste.UNKNOWN),
+        measured,
+        share.rule or NONE,
+    )
+    if kind == "workloads":
+        namespace = group.workload.namespace if group.workload is not None else ""
+        return (namespace, cells[0], group.queue or NONE, *cells[1:])
+    return cells
+
+
+def _ago(ms: int) -> str:
+    return "now" if ms < 120_000 else amounts.duration(ms // 1000)
+
+
+def _total_row(fleet: Group, columns: tuple[Column, ...]) -> Row:
+    cells = [TOTAL] + [""] * (len(columns) - 1)
+    cells[1] = amounts.fraction(fleet.devices)
+    cells[2] = amounts.fraction(fleet.share.allocated)
+    return Row(cells=tuple(cells), item={}, name=TOTAL, total=True)
+
+
+def headline(seen: Overview) -> tuple[str, ...]:
+    """The fleet in a few lines, with the definitions of its figures."""
+    fleet = seen.fleet
+    states = ", ".join(
+        f"{amounts.fraction(fleet.states[state])} {state}" for state in Waste if fleet.states.get(state)
+    )
+    time = amounts.duration((seen.end - seen.start) // 1000)
+    parts = [f"{amounts.percent(seen.utilisation, 1)} of all device-time"]
+    of_held = _of_held(seen)
+    if of_held is not None:
+        parts.append(f"{ratio(of_held, fleet.share.provenance)} of what is held")
+    parts.append(f"{amounts.percent(seen.coverage, 1)} of it measured")
+    return (
+        f"{amounts.fraction(fleet.devices)} devices: {states or 'none'}",
+        f"utilisation over {time}: {', '.join(parts)}",
+    )
+
+
+def _of_held(seen: Overview) -> Fraction | None:
+    measured = sum((group.share.measured for group in seen.workloads), Fraction(0))
+    used = sum((group.share.used for group in seen.workloads), Fraction(0))
+    return min(used / measured, Fraction(1)) if measured else None
+
+
+def summary(seen: Overview) -> dict[str, Any]:
+    """The fleet for programs; ratios as exact fractions beside their definitions."""
+    fleet = seen.fleet
+    of_held = _of_held(seen)
+    return {
+        "start": seen.start,
+        "end": seen.end,
+        "devices": str(fleet.devices),
+        "held": str(fleet.share.allocated),
+        "states": {state.value: str(fleet.states.get(state, Fraction(0))) for state in Waste},
+        "utilisation": round(float(seen.utilisation), 6),
+        "utilisationDefinition": DEFINITION,
+        "utilisationOfHeld": round(float(of_held), 6) if of_held is not None else None,
+        "utilisationOfHeldDefinition": HELD_DEFINITION,
+        "measured": round(float(seen.coverage), 6),
+        "provenance": fleet.share.provenance.value,
+        "rule": fleet.share.rule,
+    }
+
+
+def known_item(value: Known[int], unit: str) -> dict[str, Any]:
+    """A figure for programs: value, unit, provenance and rule."""
+    found: dict[str, Any] = {"value": value.value, "unit": unit, "provenance": value.provenance.value}
+    return {**found, "rule": value.rule} if value.rule else found
+
+
+def _device_item(item: BoardUse, end: int) -> dict[str, Any]:
+    found = unit_item(item.board, end)
+    found["parts"] = [{**unit_item(part, end), "part": part.subject.part} for part in item.parts]
+    return found
+
+
+def unit_item(unit: UnitUse, end: int) -> dict[str, Any]:
+    """A device or part for programs."""
+    place = unit.subject
+    return {
+        "node": place.node,
+        "driver": place.driver,
+        "pool": place.pool,
+        "device": place.device,
+        "product": unit.product,
+        "mode": unit.mode,
+        "share": str(unit.share),
+        "held": str(unit.held),
+        "state": unit.state.value,
+        "why": unit.why,
+        "stranded": unit.stranded,
+        "busy": known_item(unit.busy, "ppm"),
+        "busyMetric": unit.busy_metric.value if unit.busy_metric is not None else None,
+        "tensor": known_item(unit.tensor, "ppm"),
+        "memoryBandwidth": known_item(unit.dram, "ppm"),
+        "memoryPeak": known_item(unit.memory_peak, "B"),
+        "memory": unit.memory,
+        "power": known_item(unit.power, "mW"),
+        "idleSince": unit.idle_since,
+        "idleLonger": unit.idle_longer,
+        "owners": [owner_item(owner) for owner in unit.owners],
+    }
+
+
+def owner_item(owner: Owner) -> dict[str, Any]:
+    """Who holds something, for programs."""
+    return {
+        "queue": owner.queue,
+        "workload": reference(owner.workload),
+        "pod": reference(owner.pod),
+        "claim": reference(owner.claim),
+    }
+
+
+def _group_item(kind: str, group: Group) -> dict[str, Any]:
+    share = group.share
+    found: dict[str, Any] = {"name": group.name}
+    if kind == "workloads":
+        found["workload"] = reference(group.workload)
+        found["queue"] = group.queue
+    util = share.utilisation
+    return {
+        **found,
+        "devices": str(group.devices),
+        "held": str(share.allocated),
+        "states": {state.value: str(group.states.get(state, Fraction(0))) for state in Waste},
+        "utilisation": round(float(util), 6) if util is not None else None,
+        "provenance": share.provenance.value,
+        "rule": share.rule,
+        "deviceSecondsHeld": float(share.held / 1000),
+        "deviceSecondsMeasured": float(share.measured / 1000),
+        "deviceSecondsUsed": float(share.used / 1000),
+        "memoryPeak": share.memory_peak,
+        "lastWork": share.last_work,
+    }
+
+
+def fits(table: Table, width: int) -> Table:
+    """The table with the cells of its last shown column cut so that lines are no wider than `width`."""
+    shown = [number for number, column in enumerate(table.columns) if not column.wide]
+    last = shown[-1]
+    used = sum(
+        max([len(table.columns[number].title), *(len(row.cells[number]) for row in table.rows)]) + 3
+        for number in shown[:-1]
+    )
+    room = max(width - used, 8)
+    rows = tuple(_cut(row, last, room) for row in table.rows)
+    return Table(kind=table.kind, columns=table.columns, rows=rows, summary=table.summary)
+
+
+def _cut(row: Row, place: int, room: int) -> Row:
+    if len(row.cells[place]) <= room:
+        return row
+    cells = list(row.cells)
+    cells[place] = cells[place][: room - 1] + "…"
+    return Row(cells=tuple(cells), item=row.item, name=row.name, total=row.total)
