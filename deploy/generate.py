@@ -1,4 +1,4 @@
-"""Writes what follows from the manifests of the package: kustomizations that list them, and the chart's copies.
+"""Writes what follows from the manifests of the package: lists for kustomize, and the chart's copies.
 
     python deploy/generate.py          write
     python deploy/generate.py --check  only say what is out of date (exit status 1)
@@ -68,12 +68,12 @@ def main() -> int:
     old = {path.relative_to(ROOT) for path in (ROOT / CHART / "manifests").rglob("*") if path.is_file()}
     stale = sorted(old - set(files))
     for path in stale:
-        print(f"{path} is not wanted any more")
+        sys.stdout.write(f"{path} is not wanted any more\n")
         if not check:
             (ROOT / path).unlink()
     different = [path for path, text in files.items() if not _same(ROOT / path, text)]
     for path in different:
-        print(f"{path} is {'out of date' if check else 'written'}")
+        sys.stdout.write(f"{path} is {'out of date' if check else 'written'}\n")
         if not check:
             (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / path).write_text(files[path], encoding="utf-8")

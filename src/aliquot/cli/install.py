@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,10 +22,8 @@ _ADMISSION = "admissionregistration.k8s.io"
 
 _COLUMNS = (
     Column(title="ACTION", key="action"),
-    Column(title="KIND", key="kind"),
-    Column(title="NAMESPACE", key="namespace"),
-    Column(title="NAME", key="name"),
-    Column(title="CHANGES", key="changes"),
+    Column(title="OBJECT", key="object"),
+    Column(title="CHANGES", key="changes", wide=True),
 )
 
 
@@ -61,7 +59,7 @@ _COLUMNS = (
     "--output",
     "-o",
     "form",
-    type=click.Choice(("table", "yaml", "json")),
+    type=click.Choice(("table", "wide", "yaml", "json")),
     default=None,
     help="Form of the output.",
 )
@@ -187,7 +185,7 @@ async def _install(
             if planning:
                 _show(steps, planning)
                 return 1 if todo else 0
-            for line in lines(_table(steps), wide=False, headers=True, colour=False):
+            for line in _lines(steps):
                 note(line)
             if not todo:
                 note("Nothing to do.")
@@ -227,12 +225,27 @@ def _tell(step: Step) -> None:
 
 
 def _show(steps: Sequence[Step], form: str) -> None:
-    table = _table(steps)
     if form == "table":
-        for line in lines(table, wide=False, headers=True, colour=False):
+        for line in _lines(steps):
+            click.echo(line)
+    elif form == "wide":
+        for line in lines(_table(steps), wide=True, headers=True, colour=False):
             click.echo(line)
     else:
-        write_document(document(table), form)
+        write_document(document(_table(steps)), form)
+
+
+def _lines(steps: Sequence[Step]) -> Iterator[str]:
+    """What is to be done, with what changes below it; what stays is only counted."""
+    for step in steps:
+        if step.action is Action.KEEP:
+            continue
+        yield f"{step.action.value:<8}{step.subject}" + (f" ({step.why})" if step.why else "")
+        for one in step.changes:
+            yield f"          {one.path}: {one.before or '-'} -> {one.after or '-'}"
+    kept = sum(1 for step in steps if step.action is Action.KEEP)
+    if kept:
+        yield f"keep    {kept} objects as they are"
 
 
 def _table(steps: Sequence[Step]) -> Table:
@@ -246,13 +259,9 @@ def _table(steps: Sequence[Step]) -> Table:
 
 def _row(step: Step) -> Row:
     metadata, kind = step.document["metadata"], step.document["kind"]
-    shown = step.why or "; ".join(
-        f"{one.path}: {one.before or '-'} -> {one.after or '-'}" for one in step.changes[:3]
-    )
-    if len(step.changes) > 3:
-        shown += f"; and {len(step.changes) - 3} more"
+    changes = [f"{one.path}: {one.before or '-'} -> {one.after or '-'}" for one in step.changes]
     return Row(
-        cells=(step.action.value, kind, metadata.get("namespace", ""), metadata["name"], shown),
+        cells=(step.action.value, step.subject, step.why or "; ".join(changes)),
         item={
             "action": step.action.value,
             "apiVersion": step.document["apiVersion"],

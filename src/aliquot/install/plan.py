@@ -63,7 +63,7 @@ async def documents(cluster: Cluster, options: Options) -> tuple[Json, ...]:
             document["metadata"]["name"] != manifests.DRIVERS or options.drivers is None
         )
         stored = await cluster.stored(document) if keeps else None
-        if stored is not None:
+        if stored is not None and (stored.get("data") or document.get("data")):
             document = {**document, "data": stored.get("data") or {}}
         found.append(document)
     return tuple(found)

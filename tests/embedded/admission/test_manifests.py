@@ -71,14 +71,14 @@ def test_the_controller_may_do_what_the_design_needs_and_no_more() -> None:
         for resource in rule["resources"]:
             writes.setdefault(resource, set()).update(set(rule["verbs"]) - {"get", "list", "watch"})
     assert {resource: verbs for resource, verbs in writes.items() if verbs} == {
-        "resourceclaims": {"update", "patch"},
-        "resourceclaims/status": {"update", "patch"},
-        "resourceclaims/binding": {"update", "patch"},
-        "pods": {"update", "patch", "delete"},
-        "pods/status": {"update", "patch"},
+        "resourceclaims": {"patch"},
+        "resourceclaims/status": {"patch"},
+        "resourceclaims/binding": {"patch"},
+        "pods": {"patch", "delete"},
+        "pods/status": {"patch"},
         "pods/eviction": {"create"},
-        "events": {"create", "update", "patch"},
-        "queues/status": {"update", "patch"},
+        "events": {"create"},
+        "queues/status": {"patch"},
     }
 
 
