@@ -4,6 +4,7 @@ Saving is told against whole devices, and against the optimum with hindsight: th
 held what the second half took.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,7 @@ from aliquot.sizing.parts import Isolation, Mode, Part, consumable, exclusive, p
 from aliquot.sizing.policy import SizingPolicy
 from aliquot.sizing.pooling import Candidate, Grid, Window, candidate, pools
 from aliquot.sizing.profiles import Profile, Use, profile_of
+from aliquot.sizing.repartition import devices_needed
 from aliquot.sizing.replay import over_memory, replay_use
 
 
@@ -68,7 +70,8 @@ class Pooled:
 class Backtest:
     """outcomes: of containers with enough of a first half, and with a second. short: containers without.
     unserved: for which nothing in the fleet will do. devices: taken by parts, in fractions of devices;
-    whole: one device each; hindsight: the parts that would just have held."""
+    whole: one device each; hindsight: the parts that would just have held. packed, hindsight_packed: how many
+    devices these parts fill when they are put together (`device_count`)."""
 
     outcomes: tuple[Outcome, ...]
     short: int
@@ -76,6 +79,8 @@ class Backtest:
     devices: Fraction
     whole: int
     hindsight: Fraction
+    packed: int = 0
+    hindsight_packed: int = 0
     pooled: tuple[Pooled, ...] = ()
 
     @property
@@ -154,8 +159,33 @@ def backtest(
         devices=sum((item.part.share for item in served if item.part is not None), Fraction(0)),
         whole=len(served),
         hindsight=sum((part.share for part in hindsight), Fraction(0)),
+        packed=device_count([item.part for item in served if item.part is not None]),
+        hindsight_packed=device_count(hindsight),
         pooled=pooled,
     )
+
+
+def device_count(parts: Iterable[Part]) -> int:
+    """How many devices these parts fill: MIG instances in the layouts that there are, shares of one mode by
+    first fit of the largest first. Modes and models do not mix on a device."""
+    shares: dict[tuple[str, Mode], list[Fraction]] = {}
+    instances: dict[str, Counter[str]] = {}
+    for part in parts:
+        if part.mode is Mode.MIG:
+            instances.setdefault(part.accelerator.mig, Counter())[part.name] += 1
+        else:
+            shares.setdefault((part.accelerator.id, part.mode), []).append(part.share)
+    found = sum(devices_needed(board, counts)[0] for board, counts in instances.items())
+    for group in shares.values():
+        room: list[Fraction] = []
+        for share in sorted(group, reverse=True):
+            place = next((at for at, left in enumerate(room) if left >= share), None)
+            if place is None:
+                room.append(1 - share)
+            else:
+                room[place] -= share
+        found += len(room)
+    return found
 
 
 def _halves(use: Use, middle: int) -> tuple[Use, Use]:

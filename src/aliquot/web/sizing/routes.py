@@ -1,0 +1,29 @@
+"""The page of sizes on a server."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from aliquot.web.sizing.page import Sized, render, style
+
+Source = Callable[[], Awaitable[Sized | None]]
+"""What to show: the recommendations of now; None when there is no history of use yet."""
+
+
+def routes(source: Source) -> list[BaseRoute]:
+    """`/sizing` and its style sheet."""
+
+    async def page(request: Request) -> Response:
+        sized = await source()
+        if sized is None or not sized.first:
+            return PlainTextResponse(
+                "There is no history of use yet; `aliquot recommend` tells how to give one.\n", 503
+            )
+        return HTMLResponse(render(sized, linked=True))
+
+    async def sheet(request: Request) -> Response:
+        return Response(style(), media_type="text/css; charset=utf-8")
+
+    return [Route("/sizing", page), Route("/sizing/sizing.css", sheet)]
