@@ -28,7 +28,8 @@ from aliquot.store.ledger import Ledger, StaleWriterError
 from aliquot.store.ledger_audit import problems
 from aliquot.store.ledger_database import Database, LedgerError, Row, SqliteDatabase
 from aliquot.store.ledger_postgres import PostgresDatabase
-from aliquot.store.ledger_reports import Query, charged, dimension_of, entries, pod_sums, sums
+from aliquot.store.ledger_reading import charged, entries, pod_sums
+from aliquot.store.ledger_reports import Query, dimension_of, sums
 
 BOOK = PriceBook()
 ALL = (0, BEGIN_MS + 400 * DAY_MS)
@@ -164,7 +165,7 @@ def test_many_histories_with_crashes_and_repetitions_give_the_ledger_of_those_wi
 
 
 def survives(fresh: Callable[[], Open], history: History) -> None:
-    """Each look is written by a process that may end at any statement; the next goes on from what is there."""
+    """Each look is written by a process that may end at any statement; the next one goes on from there."""
     opening = fresh()
     Ledger(opening()).close()
     expected: list[Entry] = []

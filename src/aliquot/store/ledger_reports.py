@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
-import msgspec
-
-from aliquot.accounting.amounts import DAY_MS, HOUR_MS, apportion
-from aliquot.accounting.entries import AMOUNTS, Account, Category, Device, Entry, Kind, Place
-from aliquot.accounting.invoices import Charged, Invoice
-from aliquot.accounting.price_files import moment
+from aliquot.accounting.amounts import DAY_MS, HOUR_MS
+from aliquot.accounting.budgets import Alert, Budget, BudgetState, budget_state
+from aliquot.accounting.entries import AMOUNTS, Category, Entry
+from aliquot.accounting.price_files import milliseconds, moment
 from aliquot.accounting.reports import Line, Tally
 from aliquot.store.ledger import Ledger
 from aliquot.store.ledger_database import Row
@@ -221,122 +220,32 @@ def time_text(dimension: str, time_ms: int) -> str:
     return moment(time_ms).strftime(form)
 
 
-@dataclass(frozen=True, slots=True)
-class PodSums:
-    """What one pod had in a time: its part of what its claims had, where several pods share a claim."""
-
-    namespace: str
-    name: str
-    uid: str
-    amounts: Tally
-
-
-def pod_sums(
-    ledger: Ledger, since_ms: int, until_ms: int, *, namespace: str = "", extra: Iterable[Entry] = ()
-) -> tuple[PodSums, ...]:
-    """What each pod had from since_ms to before until_ms; of entries that reach out of it, by time.
-
-    What pods have together is divided evenly, without rest. For joining with tokens served. extra: entries
-    that are not in the ledger (yet).
-    """
-    found: dict[tuple[str, str, str], list[int]] = {}
-    for entry in (*entries(ledger, since_ms, until_ms, namespace=namespace), *extra):
-        pods = entry.account.pods
-        if not pods or namespace not in ("", entry.account.namespace):
-            continue
-        length = entry.end_ms - entry.start_ms
-        inside = min(entry.end_ms, until_ms) - max(entry.start_ms, since_ms)
-        if inside <= 0:
-            continue
-        for place, name in enumerate(AMOUNTS):
-            amount = apportion(getattr(entry, name), (inside, length - inside))[0]
-            for pod, part in zip(pods, apportion(amount, [1] * len(pods))):
-                key = (entry.account.namespace, pod.name, pod.uid)
-                found.setdefault(key, [0] * len(AMOUNTS))[place] += part
-    return tuple(PodSums(*key, Tally(*amounts)) for key, amounts in sorted(found.items()))
+def budget_states(ledger: Ledger, budgets: Iterable[Budget], now: datetime) -> tuple[BudgetState, ...]:
+    """How budgets stand, by what is settled; hours that are not over yet are not in it."""
+    found = []
+    for budget in budgets:
+        start, _ = budget.period.bounds(now)
+        query = Query(milliseconds(start), milliseconds(now), where=budget.selects)
+        spent = sum(line.amounts.cost_micros for line in sums(ledger, query))
+        found.append(budget_state(budget, spent, now))
+    return tuple(found)
 
 
-def entries(
-    ledger: Ledger, since_ms: int, until_ms: int, *, namespace: str = "", limit: int = 5_000_000
-) -> tuple[Entry, ...]:
-    """The entries that reach into a time, in the order in which they were written."""
-    condition, values = "", []
-    if namespace:
-        condition, values = " AND a.namespace = ?", [namespace]
-    with ledger.database.reading():
-        rows = ledger.database.execute(
-            f"SELECT e.device, e.account, e.category, e.kind, e.start_ms, e.end_ms,"
-            f" {', '.join(f'e.{name}' for name in AMOUNTS)}"
-            " FROM ledger_batches b JOIN ledger_entries e ON e.id BETWEEN b.first_id AND b.last_id"
-            f"{' JOIN ledger_accounts a ON a.id = e.account' if namespace else ''}"
-            f" WHERE b.end_ms > {since_ms} AND b.start_ms < {until_ms}"
-            f" AND e.end_ms > {since_ms} AND e.start_ms < {until_ms}{condition} ORDER BY e.id LIMIT {limit}",
-            values,
-        )
-        devices = _devices(ledger, {row[0] for row in rows})
-        accounts = _accounts(ledger, {row[1] for row in rows})
-    return tuple(
-        Entry(
-            device=devices[row[0]],
-            account=accounts[row[1]],
-            category=Category(row[2]),
-            kind=Kind(row[3]),
-            start_ms=row[4],
-            end_ms=row[5],
-            **dict(zip(AMOUNTS, row[6:])),
-        )
-        for row in rows
+def told_before(ledger: Ledger, alert: Alert) -> bool:
+    """Whether an alert was told already."""
+    key = (alert.budget, milliseconds(alert.start), alert.level)
+    found = ledger.database.execute(
+        "SELECT 1 FROM ledger_alerts WHERE budget = ? AND start_ms = ? AND level = ?", key
     )
+    return bool(found)
 
 
-def _devices(ledger: Ledger, numbers: set[int]) -> dict[int, Device]:
-    places: dict[str, Place] = {}
-    found = {}
-    for number, name, body in _by_number(
-        ledger,
-        "SELECT d.id, d.name, p.body FROM ledger_devices d JOIN ledger_places p ON p.id = d.place",
-        "d.id",
-        numbers,
-    ):
-        if body not in places:
-            places[body] = msgspec.json.decode(body, type=Place)
-        found[number] = Device(place=places[body], name=name)
-    return found
-
-
-def _accounts(ledger: Ledger, numbers: set[int]) -> dict[int, Account]:
-    rows = _by_number(ledger, "SELECT id, body FROM ledger_accounts", "id", numbers)
-    return {number: msgspec.json.decode(body, type=Account) for number, body in rows}
-
-
-def _by_number(ledger: Ledger, statement: str, column: str, numbers: set[int]) -> list[Row]:
-    """The rows of these numbers; all of them in several statements, since one has a largest length."""
-    found: list[Row] = []
-    ordered = sorted(numbers)
-    for start in range(0, len(ordered), 10_000):
-        chosen = ", ".join(str(number) for number in ordered[start : start + 10_000])
-        found += ledger.database.execute(f"{statement} WHERE {column} IN ({chosen})")
-    return found
-
-
-def charged(ledger: Ledger, invoice: Invoice) -> tuple[Charged, ...]:
-    """What was charged so far for the devices and the time of an invoice: by day, device and account."""
-    found: dict[tuple[int, Device, Account, Category], list[int]] = {}
-    for entry in entries(ledger, invoice.start_ms, invoice.end_ms):
-        if invoice.match.fits(entry.device.place) and entry.start_ms >= invoice.start_ms:
-            key = (entry.start_ms // DAY_MS * DAY_MS, entry.device, entry.account, entry.category)
-            held = found.setdefault(key, [0, 0])
-            held[0] += entry.device_ms
-            held[1] += entry.cost_micros
-    return tuple(
-        Charged(
-            device=device,
-            account=account,
-            category=category,
-            start_ms=max(day, invoice.start_ms),
-            end_ms=min(day + DAY_MS, invoice.end_ms),
-            device_ms=amounts[0],
-            cost_micros=amounts[1],
+def note_told(ledger: Ledger, alert: Alert, now: datetime) -> None:
+    """Note that an alert was told, so that nobody tells it again."""
+    row = (alert.budget, milliseconds(alert.start), alert.level, milliseconds(now))
+    with ledger.database.writing():
+        ledger.database.executemany(
+            "INSERT INTO ledger_alerts (budget, start_ms, level, told_ms) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (budget, start_ms, level) DO NOTHING",
+            [row],
         )
-        for (day, device, account, category), amounts in found.items()
-    )
