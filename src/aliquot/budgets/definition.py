@@ -145,7 +145,8 @@ class ModelTerms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     calls that name no bound. input_price, output_price, cached_input_price: money per million tokens, as
     decimals; a model without prices cannot be called under a limit on money. input_microjoules,
     output_microjoules: energy per token; likewise. image_tokens: input tokens of one image, audio or file
-    part at most; 0: such parts are refused.
+    part at most; 0: such parts are refused. hidden_output: the model generates tokens that its stream does
+    not show (reasoning), so a call that is aborted counts as its worst case.
     """
 
     name: str
@@ -157,6 +158,7 @@ class ModelTerms(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     input_microjoules: int | None = None
     output_microjoules: int | None = None
     image_tokens: int = 0
+    hidden_output: bool = False
 
 
 def limit_amount(limit: Limit, place: str) -> int:

@@ -1,0 +1,85 @@
+"""What has to hold of a call besides its budget: its credential's scope, approved models, agents' guards."""
+
+import msgspec
+
+from aliquot.agents.guards import AgentCall, Guards
+from aliquot.approvals.verdict import Registry, verdict
+from aliquot.approvals.wording import sentence
+from aliquot.budgets.charging import Rates
+from aliquot.budgets.spending import Call, TokenUse
+from aliquot.gateway.answers import failure, stopped
+from aliquot.gateway.callers import Known
+from aliquot.store.budgets import Clock
+
+NANO_PER_MICRO = 1000
+
+
+class Policies:
+    """The checks of one gateway. registry: approved models; None: calls need no approval."""
+
+    def __init__(self, clock: Clock, registry: Registry | None = None, guards: Guards | None = None) -> None:
+        self.registry = registry
+        self.guards = guards
+        self._clock = clock
+
+    def permit(self, known: Known, call: Call, model: str) -> None:
+        """Whether the caller may call the model. Raises CallError."""
+        if known.models and model not in known.models:
+            raise failure(
+                403, f"this key is not for model {model}", param="model", code="model_not_permitted"
+            )
+        if known.endpoints and call.endpoint not in known.endpoints:
+            raise failure(403, f"this key is not for {call.endpoint.value}", code="endpoint_not_permitted")
+        if self.registry is not None:
+            caller = known.caller
+            found = verdict(
+                self.registry,
+                model,
+                namespace=caller.namespace,
+                queues=(caller.queue,) if caller.queue else (),
+            )
+            if not found.allowed:
+                raise failure(403, sentence(found), param="model", code=found.reason.value)
+
+    def guard(self, known: Known, call: Call, rates: Rates, most: int, *, tool_results: bool) -> None:
+        """Count the call of an agent; it has to be settled then. Raises CallError if a guard refuses it."""
+        if self.guards is None or not known.caller.agent:
+            return
+        cost = rates.cost_nano(call.prompt_bound, 0, most) or 0
+        now = self._clock()
+        stop = self.guards.ask(
+            AgentCall(
+                request=call.request,
+                agent=known.caller.agent,
+                task=known.caller.session,
+                identical=call.identical,
+                tool_results=tool_results,
+                worst_cost=-(-cost // NANO_PER_MICRO),
+                worst_tokens=call.prompt_bound + most,
+            ),
+            now,
+        )
+        if stop is not None:
+            raise stopped(stop, now)
+
+    def settle(self, agent: str, request: str, use: TokenUse | None) -> None:
+        """Tell the guards what a call came to; nothing if it was not made after all."""
+        if self.guards is None or not agent:
+            return
+        cost = -(-(use.cost_nano or 0) // NANO_PER_MICRO) if use else 0
+        tokens = use.total_tokens if use else 0
+        self.guards.settle(agent, request, cost=cost, tokens=tokens, now_us=self._clock())
+
+
+class ModelEntry(msgspec.Struct, frozen=True):
+    """A model in the answer to `GET /v1/models`."""
+
+    id: str
+    object: str = "model"
+    created: int = 0
+    owned_by: str = "aliquot"
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    data: list[ModelEntry]
+    object: str = "list"
