@@ -2,7 +2,8 @@
 
 `decide` measures whole decisions, `allocator` the allocator alone, `cycle` the inputs that KAI-Scheduler was
 measured with, `large` a large cluster, decided in full and after changes, `day` a simulated day, `placement`
-the openb benchmark's placements; all if none is named.
+the openb benchmark's placements, `scale` the whole controller against a server that only answers; all if none
+is named.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
-from benchmarks import allocator, cycle, day, large, placement
+from benchmarks import allocator, cycle, day, large, placement, scale
 from benchmarks.fleets import FOUR_GPUS_ON_ONE_SOCKET, ONE_GPU, nodes, snapshot, waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -129,6 +130,12 @@ def placements(sizes: Sequence[int], runs: int) -> None:
         print(line, flush=True)
 
 
+def at_scale(sizes: Sequence[int], runs: int) -> None:
+    """runs: has no meaning here, pods arrive for half a minute."""
+    for line in scale.table(tuple(sizes)):
+        print(line, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parts = {
@@ -138,6 +145,7 @@ def main() -> None:
         "large": (large_clusters, large.SIZES),
         "day": (days, day.SIZES),
         "placement": (placements, ()),
+        "scale": (at_scale, scale.NODES),
     }
     parser.add_argument("part", nargs="*", default=list(parts), metavar="|".join(parts))
     parser.add_argument("--runs", type=int, default=3)
