@@ -25,17 +25,33 @@ spec: {{containers: [{{name: main, image: x, resources: {{limits: {{nvidia.com/g
 
 MANIFESTS = (
     QUEUES
-    + claim("busy", "red", "deviceClassName: gpu.nvidia.com, selectors: [{cel: {expression: "
-    "\"device.attributes['gpu.nvidia.com'].productName.contains('H100')\"}}]")
+    + claim(
+        "busy",
+        "red",
+        "deviceClassName: gpu.nvidia.com, selectors: [{cel: {expression: "
+        "\"device.attributes['gpu.nvidia.com'].productName.contains('H100')\"}}]",
+    )
     + pod("busy", "red", "busy")
-    + claim("lazy", "blue", "deviceClassName: gpu.nvidia.com, selectors: [{cel: {expression: "
-    "\"device.attributes['gpu.nvidia.com'].productName.contains('H100')\"}}]")
+    + claim(
+        "lazy",
+        "blue",
+        "deviceClassName: gpu.nvidia.com, selectors: [{cel: {expression: "
+        "\"device.attributes['gpu.nvidia.com'].productName.contains('H100')\"}}]",
+    )
     + pod("lazy", "blue", "lazy")
-    + claim("slice", "red", "deviceClassName: mig.nvidia.com, selectors: [{cel: {expression: "
-    "\"device.attributes['gpu.nvidia.com'].profile == '3g.20gb'\"}}]")
+    + claim(
+        "slice",
+        "red",
+        "deviceClassName: mig.nvidia.com, selectors: [{cel: {expression: "
+        "\"device.attributes['gpu.nvidia.com'].profile == '3g.20gb'\"}}]",
+    )
     + pod("slice", "red", "slice")
-    + claim("piece", "blue", "deviceClassName: mig.nvidia.com, selectors: [{cel: {expression: "
-    "\"device.attributes['gpu.nvidia.com'].profile == '1g.5gb'\"}}]")
+    + claim(
+        "piece",
+        "blue",
+        "deviceClassName: mig.nvidia.com, selectors: [{cel: {expression: "
+        "\"device.attributes['gpu.nvidia.com'].profile == '1g.5gb'\"}}]",
+    )
     + pod("piece", "blue", "piece")
 )
 

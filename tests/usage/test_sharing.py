@@ -4,6 +4,7 @@ from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.usage.test_series import AMOUNT, LEVEL, PLACE, by_millisecond, series
 
 from aliquot.model.meta import ObjectRef
 from aliquot.usage.metrics import Metric
@@ -11,7 +12,6 @@ from aliquot.usage.provenance import Provenance
 from aliquot.usage.rollup import bucketed, coarser, series_of
 from aliquot.usage.series import NOBODY, Owner, Series, Subject, column
 from aliquot.usage.sharing import BY_SHARE, Tenure, attributed, divided, weights_of
-from tests.usage.test_series import AMOUNT, LEVEL, PLACE, by_millisecond, series
 
 OWNERS = tuple(Owner(queue=f"team-{name}", pod=ObjectRef("Pod", "ns", name)) for name in "abc")
 

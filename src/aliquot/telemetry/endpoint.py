@@ -1,6 +1,7 @@
 """HTTP to sources of telemetry: addresses, credentials from files, TLS, bounds of size and time, retries."""
 
 import asyncio
+import base64
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ class Endpoint:
             raise SourceError(self.url[:200], "is not an address", "write http://host:port")
         if self.bearer_file and self.user:
             raise SourceError(self.name, "has a token and a user", "leave one out")
+        if ":" in self.user:
+            raise SourceError(self.name, "has a user with a colon in it", "RFC 7617 does not allow that")
         return self
 
     @property
@@ -88,7 +91,8 @@ class Endpoint:
             found["Authorization"] = f"Bearer {self._secret(self.bearer_file)}"
         elif self.user:
             password = self._secret(self.password_file) if self.password_file else ""
-            found["Authorization"] = aiohttp.BasicAuth(self.user, password, "utf-8").encode()
+            both = base64.b64encode(f"{self.user}:{password}".encode()).decode()
+            found["Authorization"] = f"Basic {both}"
         if self.tenant:
             found["X-Scope-OrgID"] = self.tenant
         return found

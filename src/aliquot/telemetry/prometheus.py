@@ -140,7 +140,8 @@ class Prometheus:
                     high = min(low + step * points, start + (end - start) // step * step)
                     if high <= low:
                         break
-                    query = f"{function}({self._selector([name])}[{step}ms])"
+                    # Prometheus 2 counts a sample on both bounds of a range, 3 only on the upper one.
+                    query = f"{function}({self._selector([name])}[{step - 1}ms])"
                     form = {
                         "query": query,
                         "start": _seconds(low + step),

@@ -9,10 +9,13 @@ import numpy as np
 from aliquot.model.meta import ObjectRef
 from aliquot.usage.identity import Identity
 from aliquot.usage.matching import Device, Matcher
-from aliquot.usage.metrics import Metric
+from aliquot.usage.metrics import BUSY, Metric
 from aliquot.usage.sampling import overlaid, sampled
 from aliquot.usage.series import Column, Owner, Series, Subject
 from aliquot.usage.sharing import Tenure, attributed
+
+OF_DEVICES = frozenset({*BUSY, Metric.TENSOR_BUSY, Metric.DRAM_BUSY, Metric.MEMORY_USED, Metric.MEMORY_TOTAL})
+"""What is said of a pod's devices by exporters that name no device."""
 
 Owners = Mapping[tuple[str, str], Owner]
 """Who a pod, by (namespace, name), works for."""
@@ -74,7 +77,10 @@ def joined_usage(
     for item in all_readings:
         identity = item.identity
         if not identity.names_device:
-            if identity.pod is not None:
+            alone = matcher.alone(identity) if item.metric in OF_DEVICES else None
+            if alone is not None:
+                groups.setdefault((alone, item.metric), {}).setdefault(item.origin, []).append(item)
+            elif identity.pod is not None:
                 key = ((identity.pod.namespace, identity.pod.name), identity.container, item.metric)
                 servers.setdefault(key, {}).setdefault(item.origin, []).append(item)
             continue

@@ -58,6 +58,7 @@ class Matcher:
     _by_pci: dict[tuple[str, str], Device] = field(default_factory=dict)
     _by_index: dict[tuple[str, str], Device] = field(default_factory=dict)
     _anonymous: dict[tuple[str, ...], Subject] = field(default_factory=dict)
+    _held_by: dict[tuple[str, str], list[Subject]] = field(default_factory=dict)
 
     @staticmethod
     def of(devices: Iterable[Device], tenures: Iterable[Tenure], seen: Iterable[Identity]) -> "Matcher":
@@ -80,6 +81,9 @@ class Matcher:
         return made
 
     def _index(self) -> None:
+        for subject, pods in self.holders.items():
+            for pod in pods:
+                self._held_by.setdefault(pod, []).append(subject)
         for own in self.boards.values():
             for device in own:
                 place = device.subject
@@ -110,6 +114,14 @@ class Matcher:
         if identity.partition:
             return self._partition(board, identity)
         return board.subject
+
+    def alone(self, identity: Identity) -> Subject | None:
+        """The one device or part that the identity's pod holds, where nobody else holds it, too."""
+        if identity.pod is None:
+            return None
+        pod = (identity.pod.namespace, identity.pod.name)
+        own = self._held_by.get(pod, ())
+        return own[0] if len(own) == 1 and self.holders[own[0]] == {pod} else None
 
     def _board(self, identity: Identity) -> Device | None:
         if identity.uuid in self._by_uuid:
