@@ -8,6 +8,8 @@ Prometheus's operator and Grafana.
 
 from __future__ import annotations
 
+import functools
+import json
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -25,6 +27,7 @@ DRIVERS = "aliquot-drivers"
 DEPLOYMENT = "deployment"
 MONITORING = "monitoring"
 
+_LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ADMISSION = "admissionregistration.k8s.io"
 _KUSTOMIZATION = "kustomization.yaml"
 
@@ -49,13 +52,18 @@ def load(minor: int = 36, part: str = "") -> list[dict[str, Any]]:
     Before 1.36 MutatingAdmissionPolicy is served as v1beta1 only (KEP-3962), so those documents name that
     version.
     """
-    documents: list[dict[str, Any]] = []
-    for name in names(part):
-        for document in yaml.safe_load_all(text(name, part)):
-            if minor < 36 and document["kind"].startswith("MutatingAdmissionPolicy"):
-                document["apiVersion"] = f"{_ADMISSION}/v1beta1"
-            documents.append(document)
+    documents: list[dict[str, Any]] = json.loads(_parsed(part))
+    for document in documents:
+        if minor < 36 and document["kind"].startswith("MutatingAdmissionPolicy"):
+            document["apiVersion"] = f"{_ADMISSION}/v1beta1"
     return documents
+
+
+@functools.cache
+def _parsed(part: str) -> str:
+    """All documents of one part as JSON, which is read much faster than YAML."""
+    texts = [text(name, part) for name in names(part)]
+    return json.dumps([document for one in texts for document in yaml.load_all(one, Loader=_LOADER)])
 
 
 def _folder(part: str) -> Traversable:

@@ -1,0 +1,255 @@
+"""What people and components may not do once Aliquot is installed, tried with one user after the other."""
+
+from typing import Any
+
+import pytest
+from tests.embedded.admission.cluster import (
+    ALIQUOT,
+    CLAIM_CONTROLLER,
+    CLAIMS,
+    PEOPLE,
+    SCHEDULER,
+    Cluster,
+    allocation,
+    asking,
+)
+
+from aliquot.embedded.hooks import Object, User
+from aliquot.embedded.status import StatusError
+
+KUBELET = User("system:node:n1", ("system:nodes", "system:authenticated"))
+REPLICAS = User("system:serviceaccount:kube-system:replicaset-controller")
+IMPOSTOR = User("system:serviceaccount:team:aliquot-controller")
+EVERYBODY_ELSE = [SCHEDULER, CLAIM_CONTROLLER, PEOPLE, KUBELET, REPLICAS, IMPOSTOR]
+GATE = {"name": "aliquot.dev/placement"}
+FINALIZER = "resource.kubernetes.io/delete-protection"
+
+
+@pytest.fixture
+def installed() -> Cluster:
+    made = Cluster()
+    made.install()
+    made.namespace("team", {"aliquot.dev/managed": "true"})
+    return made
+
+
+def by_name(user: User) -> str:
+    return user.name
+
+
+def set_status(cluster: Cluster, claim: Object, user: User, status: Object) -> Object:
+    return cluster.update(CLAIMS, claim | {"status": status}, user, subresource="status")
+
+
+def pod_of(annotations: dict[str, str] | None = None, **spec: Any) -> Object:
+    metadata: Object = {"name": "p", "namespace": "team"}
+    if annotations:
+        metadata["annotations"] = annotations
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"containers": asking("nvidia.com/gpu")} | spec,
+    }
+
+
+class TestGate:
+    @pytest.mark.parametrize("user", EVERYBODY_ELSE, ids=by_name)
+    def test_nobody_but_aliquot_lifts_it(self, installed: Cluster, user: User) -> None:
+        pod = installed.create(pod_of())
+        pod["spec"]["schedulingGates"] = []
+        with pytest.raises(StatusError, match="only Aliquot lifts the scheduling gate") as refused:
+            installed.update("pods", pod, user, namespace="team")
+        assert (refused.value.code, refused.value.reason) == (403, "Forbidden")
+        assert not installed.update("pods", pod, ALIQUOT, namespace="team")["spec"].get("schedulingGates")
+
+    def test_nobody_exchanges_it_for_another_or_renames_it(self, installed: Cluster) -> None:
+        pod = installed.create(pod_of())
+        pod["spec"]["schedulingGates"] = [{"name": "aliquot.dev/placement2"}]
+        with pytest.raises(StatusError):
+            installed.update("pods", pod, PEOPLE, namespace="team")
+
+    def test_other_gates_are_lifted_by_whoever_put_them_on(self, installed: Cluster) -> None:
+        pod = installed.create(pod_of(schedulingGates=[{"name": "kueue.x-k8s.io/admission"}]))
+        assert pod["spec"]["schedulingGates"] == [{"name": "kueue.x-k8s.io/admission"}, GATE]
+        pod["spec"]["schedulingGates"] = [GATE]
+        stored = installed.update("pods", pod, PEOPLE, namespace="team")
+        assert stored["spec"]["schedulingGates"] == [GATE]
+
+    def test_it_holds_in_namespaces_that_are_not_managed(self, installed: Cluster) -> None:
+        installed.namespace("free")
+        document = pod_of(schedulingGates=[GATE])
+        document["metadata"]["namespace"] = "free"
+        pod = installed.create(document)
+        pod["spec"]["schedulingGates"] = []
+        with pytest.raises(StatusError, match="only Aliquot lifts"):
+            installed.update("pods", pod, PEOPLE, namespace="free")
+
+    def test_gated_pods_can_be_labelled_and_deleted_by_people(self, installed: Cluster) -> None:
+        pod = installed.create(pod_of())
+        pod["metadata"]["labels"] = {"a": "b"}
+        assert installed.update("pods", pod, PEOPLE, namespace="team")["metadata"]["labels"] == {"a": "b"}
+        installed.delete("pods", "p", PEOPLE, "team")
+
+    @pytest.mark.parametrize(
+        "annotation", ["gpu-fraction", "gpu-memory", "aliquot.dev/gpu-fraction", "aliquot.dev/gpu-memory"]
+    )
+    def test_pods_that_ask_for_parts_of_devices_are_gated(self, installed: Cluster, annotation: str) -> None:
+        containers = [{"name": "a", "image": "x"}]
+        pod = installed.create(pod_of({annotation: "0.5"}, containers=containers))
+        assert pod["spec"]["schedulingGates"] == [GATE]
+
+    def test_pods_that_ask_for_nothing_are_not_gated(self, installed: Cluster) -> None:
+        pod = installed.create(pod_of({"note": "0.5"}, containers=[{"name": "a", "image": "x"}]))
+        assert not pod["spec"].get("schedulingGates")
+
+    def test_a_static_pod_is_taken_with_its_class(self, installed: Cluster) -> None:
+        """A kubelet's mirror pod has its node, and a class that would preempt."""
+        installed.create(
+            {
+                "apiVersion": "scheduling.k8s.io/v1",
+                "kind": "PriorityClass",
+                "metadata": {"name": "node-critical"},
+                "value": 7,
+            }
+        )
+        pod = installed.create(pod_of(nodeName="n1", priorityClassName="node-critical"), KUBELET)
+        assert pod["spec"]["preemptionPolicy"] == "PreemptLowerPriority"
+        assert not pod["spec"].get("schedulingGates")
+
+
+MARKS = ["aliquot.dev/gpu-groups", "aliquot.dev/stale-since"]
+
+
+class TestMarks:
+    @pytest.mark.parametrize("mark", MARKS)
+    @pytest.mark.parametrize("user", [PEOPLE, REPLICAS, SCHEDULER, KUBELET, IMPOSTOR], ids=by_name)
+    def test_nobody_makes_a_pod_with_one(self, installed: Cluster, user: User, mark: str) -> None:
+        with pytest.raises(StatusError, match=f"only Aliquot sets the annotation {mark}"):
+            installed.create(pod_of({mark: "gpu-0"}), user)
+
+    @pytest.mark.parametrize("subresource", [None, "status"])
+    @pytest.mark.parametrize("mark", MARKS)
+    def test_nobody_adds_alters_or_removes_one(
+        self, installed: Cluster, mark: str, subresource: str | None
+    ) -> None:
+        pod = installed.create(pod_of())
+        forged = {**pod, "metadata": {**pod["metadata"], "annotations": {mark: "gpu-1"}}}
+        with pytest.raises(StatusError, match="only Aliquot sets"):
+            installed.update("pods", forged, PEOPLE, namespace="team", subresource=subresource)
+        marked = installed.update("pods", forged, ALIQUOT, namespace="team")
+        for annotations in ({mark: "gpu-2"}, {}):
+            altered = {**marked, "metadata": {**marked["metadata"], "annotations": annotations}}
+            with pytest.raises(StatusError, match="only Aliquot sets"):
+                installed.update("pods", altered, KUBELET, namespace="team", subresource=subresource)
+
+    def test_a_marked_pod_goes_on_being_reported_on(self, installed: Cluster) -> None:
+        pod = installed.create(pod_of())
+        pod["metadata"]["annotations"] = {MARKS[0]: "gpu-1"}
+        pod = installed.update("pods", pod, ALIQUOT, namespace="team")
+        pod["metadata"]["annotations"]["other"] = "x"
+        pod["status"] = {"phase": "Running"}
+        stored = installed.update("pods", pod, KUBELET, namespace="team", subresource="status")
+        assert stored["status"]["phase"] == "Running"
+
+
+class TestClaims:
+    @pytest.mark.parametrize("user", [PEOPLE, SCHEDULER, KUBELET, IMPOSTOR], ids=by_name)
+    def test_the_finalizer_of_an_allocated_claim_stays(self, installed: Cluster, user: User) -> None:
+        claim = installed.claim()
+        claim["metadata"]["finalizers"] = [FINALIZER]
+        claim = installed.update(CLAIMS, claim, ALIQUOT)
+        claim = set_status(installed, claim, ALIQUOT, {"allocation": allocation()})
+        claim["metadata"]["finalizers"] = []
+        with pytest.raises(StatusError, match=r"holds devices of driver gpu\.nvidia\.com"):
+            installed.update(CLAIMS, claim, user)
+        assert not installed.update(CLAIMS, claim, CLAIM_CONTROLLER)["metadata"].get("finalizers")
+
+    def test_it_goes_where_nothing_is_allocated_or_the_driver_is_not_managed(
+        self, installed: Cluster
+    ) -> None:
+        for status in ({}, {"allocation": allocation("nic.example.com")}):
+            claim = installed.claim(f"c{len(status)}")
+            claim["metadata"]["finalizers"] = [FINALIZER]
+            claim = installed.update(CLAIMS, claim, ALIQUOT)
+            claim = set_status(installed, claim, SCHEDULER, status)
+            claim["metadata"]["finalizers"] = []
+            assert not installed.update(CLAIMS, claim, PEOPLE)["metadata"].get("finalizers")
+
+    def test_without_the_list_claims_are_still_cleaned_up(self, installed: Cluster) -> None:
+        claim = installed.claim()
+        claim["metadata"]["finalizers"] = [FINALIZER]
+        claim = installed.update(CLAIMS, claim, ALIQUOT)
+        claim = set_status(installed, claim, ALIQUOT, {"allocation": allocation()})
+        installed.delete("configmaps", "aliquot-drivers", namespace="aliquot-system")
+        claim["metadata"]["finalizers"] = []
+        assert installed.update(CLAIMS, claim, PEOPLE)
+
+    RESERVED = ({"resource": "pods", "name": "p", "uid": "1"},)
+
+    @pytest.mark.parametrize("user", [PEOPLE, KUBELET, IMPOSTOR], ids=by_name)
+    @pytest.mark.parametrize("reserved", [[], [{"resource": "pods", "name": "q", "uid": "2"}]])
+    def test_others_neither_reserve_nor_release(
+        self, installed: Cluster, user: User, reserved: list[Object]
+    ) -> None:
+        """Whoever empties the reservations has the claim controller take the device from a running pod."""
+        status = {"allocation": allocation(), "reservedFor": list(self.RESERVED)}
+        claim = set_status(installed, installed.claim(), ALIQUOT, status)
+        with pytest.raises(StatusError, match="reserve devices of driver") as refused:
+            set_status(installed, claim, user, status | {"reservedFor": reserved})
+        assert refused.value.code == 403
+
+    @pytest.mark.parametrize("user", [ALIQUOT, SCHEDULER, CLAIM_CONTROLLER], ids=by_name)
+    def test_those_whose_business_it_is_reserve_and_release(self, installed: Cluster, user: User) -> None:
+        status = {"allocation": allocation(), "reservedFor": list(self.RESERVED)}
+        claim = set_status(installed, installed.claim(), ALIQUOT, status)
+        claim = set_status(installed, claim, user, status | {"reservedFor": []})
+        assert not claim["status"].get("reservedFor")
+
+    def test_drivers_say_how_devices_fare(self, installed: Cluster) -> None:
+        status = {"allocation": allocation(), "reservedFor": list(self.RESERVED)}
+        claim = set_status(installed, installed.claim(), ALIQUOT, status)
+        device = {"driver": "gpu.nvidia.com", "pool": "n1", "device": "gpu-0"}
+        stored = set_status(installed, claim, KUBELET, status | {"devices": [device]})
+        assert stored["status"]["devices"] == [device]
+
+    @pytest.mark.parametrize("user", EVERYBODY_ELSE, ids=by_name)
+    def test_nobody_moves_an_allocation(self, installed: Cluster, user: User) -> None:
+        claim = set_status(installed, installed.claim(), ALIQUOT, {"allocation": allocation()})
+        with pytest.raises(StatusError, match="only Aliquot allocates"):
+            set_status(installed, claim, user, {"allocation": allocation(device="gpu-1")})
+
+    @pytest.mark.parametrize("user", [PEOPLE, KUBELET, IMPOSTOR], ids=by_name)
+    def test_the_schedulers_mark_is_not_forged_in_any_way(self, installed: Cluster, user: User) -> None:
+        """With it, the policy would let the scheduler allocate."""
+        mark = {"resource.kubernetes.io/extended-resource-claim": "true"}
+        with pytest.raises(StatusError, match="only kube-scheduler sets"):
+            installed.claim("forged", mark, user)
+        claim = installed.claim()
+        claim["metadata"]["annotations"] = mark
+        with pytest.raises(StatusError, match="only kube-scheduler sets"):
+            installed.update(CLAIMS, claim, user)
+        # By its status a claim's annotations cannot be changed at all.
+        stored = installed.update(CLAIMS, claim, user, subresource="status")
+        assert not stored["metadata"].get("annotations")
+
+    def test_a_status_given_on_creation_counts_for_nothing(self, installed: Cluster) -> None:
+        request = {"name": "gpu", "exactly": {"deviceClassName": "gpu.nvidia.com"}}
+        made = installed.create(
+            {
+                "apiVersion": "resource.k8s.io/v1",
+                "kind": "ResourceClaim",
+                "metadata": {"name": "c", "namespace": "default"},
+                "spec": {"devices": {"requests": [request]}},
+                "status": {"allocation": allocation()},
+            },
+            PEOPLE,
+        )
+        assert not (made.get("status") or {}).get("allocation")
+
+    def test_an_admin_allocates_no_managed_device_by_admin_access(self, installed: Cluster) -> None:
+        """Devices handed out for monitoring are Aliquot's to hand out, too."""
+        given = allocation()
+        given["devices"]["results"][0]["adminAccess"] = True
+        with pytest.raises(StatusError, match="only Aliquot allocates"):
+            set_status(installed, installed.claim(), SCHEDULER, {"allocation": given})
