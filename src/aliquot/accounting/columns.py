@@ -82,25 +82,19 @@ NUMBERS = tuple(field.name for field in fields(Columns))[2:]
 """The columns of numbers, in order; the last ones are AMOUNTS."""
 
 
-@dataclass(frozen=True, slots=True)
-class DaySums:
-    """Sums of entries by the day in which they start, place, account and category.
+def sums_by(columns: Columns, keys: Sequence[Integers]) -> Integers:
+    """The sums of entries that agree in all keys: a row each, first the keys, then columns as in AMOUNTS."""
+    table = np.stack(keys, axis=1)
+    if not len(table):
+        return np.empty((0, len(keys) + len(AMOUNTS)), np.int64)
+    order = np.lexsort(tuple(reversed(keys)))
+    table = table[order]
+    first = np.flatnonzero(np.concatenate(([True], np.any(table[1:] != table[:-1], axis=1))))
+    amounts = [np.add.reduceat(getattr(columns, name)[order], first) for name in AMOUNTS]
+    return np.concatenate((table[first], np.stack(amounts, axis=1)), axis=1)
 
-    keys: one row each: day_ms, place, account, category; amounts: one row each, columns as in AMOUNTS.
-    """
 
-    keys: Integers
-    amounts: Integers
-
-
-def day_sums(columns: Columns, places: Integers, accounts: Integers) -> DaySums:
-    """places, accounts: the numbers under which each entry's place and account are stored."""
-    count = len(columns)
-    if not count:
-        return DaySums(np.empty((0, 4), np.int64), np.empty((0, len(AMOUNTS)), np.int64))
-    days = columns.start_ms - columns.start_ms % DAY_MS
-    order = np.lexsort((columns.category, accounts, places, days))
-    keys = np.stack((days, places, accounts, columns.category), axis=1)[order]
-    first = np.flatnonzero(np.concatenate(([True], np.any(keys[1:] != keys[:-1], axis=1))))
-    sums = np.stack([np.add.reduceat(getattr(columns, name)[order], first) for name in AMOUNTS], axis=1)
-    return DaySums(keys[first], sums)
+def days_of(columns: Columns) -> Integers:
+    """The UTC day in which each entry starts."""
+    found: Integers = columns.start_ms - columns.start_ms % DAY_MS
+    return found

@@ -16,19 +16,29 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from aliquot.accounting.columns import NUMBERS, Columns, day_sums
+from aliquot.accounting.columns import NUMBERS, Columns, days_of, sums_by
 from aliquot.accounting.entries import AMOUNTS, Occupancy
 from aliquot.accounting.progress import Key, Open, Progress
 from aliquot.store.ledger_database import Database, LedgerError, SqliteDatabase, migrations
 from aliquot.store.ledger_names import Names
 from aliquot.store.ledger_postgres import PostgresDatabase
 
-_DAY_COLUMNS = ("day_ms", "place", "account", "category", *AMOUNTS)
-_ADD_TO_DAY = (
-    f"INSERT INTO ledger_days ({', '.join(_DAY_COLUMNS)}) VALUES ({', '.join('?' * len(_DAY_COLUMNS))})"
-    " ON CONFLICT (day_ms, place, account, category) DO UPDATE SET "
-    + ", ".join(f"{name} = ledger_days.{name} + excluded.{name}" for name in AMOUNTS)
-)
+DAY_TABLES = {
+    "ledger_days": ("day_ms", "place", "account", "category"),
+    "ledger_account_days": ("day_ms", "kind", "account", "category"),
+    "ledger_place_days": ("day_ms", "place", "category"),
+}
+"""The tables of sums by day, with what they are by."""
+
+
+def _add(table: str, keys: Sequence[str]) -> str:
+    """The statement that adds a row to sums."""
+    columns = (*keys, *AMOUNTS)
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        f" ON CONFLICT ({', '.join(keys)}) DO UPDATE SET "
+        + ", ".join(f"{name} = {table}.{name} + excluded.{name}" for name in AMOUNTS)
+    )
 
 
 class StaleWriterError(Exception):
@@ -189,9 +199,17 @@ class Ledger:
             zip(range(first, first + count), *(column.tolist() for column in numbers)),
         )
         if count:
-            sums = day_sums(columns, places[columns.device], account)
-            rows = np.concatenate((sums.keys, sums.amounts), axis=1).tolist()
-            self.database.executemany(_ADD_TO_DAY, rows)
+            kinds = np.array(self._names.kinds(columns.devices), np.int64)
+            by = {
+                "day_ms": days_of(columns),
+                "place": places[columns.device],
+                "kind": kinds[columns.device],
+                "account": account,
+                "category": columns.category,
+            }
+            for table, keys in DAY_TABLES.items():
+                rows = sums_by(columns, [by[key] for key in keys]).tolist()
+                self.database.executemany(_add(table, keys), rows)
         chain = chained(chain, digest)
         bounds = (int(columns.start_ms.min()), int(columns.end_ms.max())) if count else (seen_ms, seen_ms)
         self.database.insert(

@@ -5,7 +5,7 @@ import numpy as np
 from aliquot.accounting.columns import NUMBERS
 from aliquot.accounting.entries import AMOUNTS, Kind
 from aliquot.accounting.price_files import moment
-from aliquot.store.ledger import Ledger, batch_digest, chained
+from aliquot.store.ledger import DAY_TABLES, Ledger, batch_digest, chained
 
 MOST_PROBLEMS = 20
 
@@ -57,20 +57,29 @@ def _batches(ledger: Ledger) -> list[str]:
 
 
 def _days(ledger: Ledger) -> list[str]:
-    sums = ", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in AMOUNTS)
+    sums = ", ".join(f"CAST(sum(e.{name}) AS BIGINT) AS {name}" for name in AMOUNTS)
     signed = ", ".join(f"-{name}" for name in AMOUNTS)
     differs = " OR ".join(f"sum({name}) <> 0" for name in AMOUNTS)
-    rows = ledger.database.execute(
-        "SELECT day_ms FROM ("
-        f"SELECT day_ms, place, account, category, {', '.join(AMOUNTS)} FROM ledger_days UNION ALL "
-        f"SELECT day_ms, place, account, category, {signed} FROM ("
-        "SELECT e.start_ms - e.start_ms % 86400000 AS day_ms, d.place AS place, e.account AS account,"
-        f" e.category AS category, {sums} FROM ledger_entries e"
-        " JOIN ledger_devices d ON d.id = e.device GROUP BY 1, 2, 3, 4) s"
-        f") x GROUP BY day_ms, place, account, category HAVING {differs}"
-    )
-    days = sorted({row[0] for row in rows})
-    return [f"the sums of day {moment(day):%Y-%m-%d} are not those of its entries" for day in days]
+    source = {
+        "day_ms": "e.start_ms - e.start_ms % 86400000",
+        "place": "d.place",
+        "kind": "p.kind",
+        "account": "e.account",
+        "category": "e.category",
+    }
+    days: set[int] = set()
+    for table, keys in DAY_TABLES.items():
+        names = ", ".join(keys)
+        rows = ledger.database.execute(
+            f"SELECT day_ms FROM (SELECT {names}, {', '.join(AMOUNTS)} FROM {table} UNION ALL"
+            f" SELECT {names}, {signed} FROM ("
+            f"SELECT {', '.join(f'{source[key]} AS {key}' for key in keys)}, {sums} FROM ledger_entries e"
+            " JOIN ledger_devices d ON d.id = e.device JOIN ledger_places p ON p.id = d.place"
+            f" GROUP BY {', '.join(str(place + 1) for place in range(len(keys)))}) s"
+            f") x GROUP BY {names} HAVING {differs}"
+        )
+        days |= {row[0] for row in rows}
+    return [f"the sums of day {moment(day):%Y-%m-%d} are not those of its entries" for day in sorted(days)]
 
 
 def _overlaps(ledger: Ledger) -> list[str]:

@@ -40,6 +40,7 @@ class Names:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._places: dict[Place, int] = {}
+        self._kinds: dict[tuple[str, str, str], int] = {}
         self._devices: dict[Device, int] = {}
         self._accounts: dict[Account, int] = {}
 
@@ -49,6 +50,22 @@ class Names:
             if device.place not in self._places:
                 self._places[device.place] = self._place(device.place)
         return [self._places[device.place] for device in devices]
+
+    def kinds(self, devices: Sequence[Device]) -> list[int]:
+        """The number of each device's kind: driver, model and region."""
+        return [self._kind(device.place) for device in devices]
+
+    def _kind(self, place: Place) -> int:
+        key = (place.driver, place.model, place.region)
+        if key not in self._kinds:
+            found = self._database.execute(
+                "SELECT id FROM ledger_kinds WHERE driver = ? AND model = ? AND region = ?", key
+            )
+            number = int(found[0][0]) if found else self._next("ledger_kinds")
+            if not found:
+                self._database.insert("ledger_kinds", ("id", "driver", "model", "region"), [(number, *key)])
+            self._kinds[key] = number
+        return self._kinds[key]
 
     def devices(self, devices: Sequence[Device]) -> list[int]:
         """The number of each device."""
@@ -100,9 +117,8 @@ class Names:
         if found:
             return int(found[0][0])
         number = self._next("ledger_places")
-        columns = ("id", "digest", "node", "pool", "driver", "model", "region", "body")
-        body = encoded(place).decode()
-        row = (number, digest, place.node, place.pool, place.driver, place.model, place.region, body)
+        columns = ("id", "digest", "node", "pool", "kind", "body")
+        row = (number, digest, place.node, place.pool, self._kind(place), encoded(place).decode())
         self._database.insert("ledger_places", columns, [row])
         return number
 

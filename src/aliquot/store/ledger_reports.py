@@ -24,7 +24,8 @@ _ACCOUNT = (
     "decision",
     "reason",
 )
-_PLACE = {"node": "node", "pool": "pool", "driver": "driver", "device-model": "model", "region": "region"}
+_KIND = {"driver": "driver", "device-model": "model", "region": "region"}
+_PLACE = {"node": "node", "pool": "pool", **_KIND}
 _TIME = ("day", "month", "hour")
 
 DIMENSIONS = (*_ACCOUNT, *_PLACE, "device", *_TIME, "category", "label:NAME")
@@ -116,6 +117,8 @@ class _Statement:
         self._values: list[str] = []
         names = {*query.by, *(name for name, _ in query.where)}
         self._device = "device" in names
+        self._by_place = bool(names & {"node", "pool", "device"})
+        self._by_account = bool(names - {*_PLACE, *_TIME, "device", "category"})
         self._step = HOUR_MS if "hour" in names else DAY_MS if names & {"day", "month"} else 0
 
     def rows(self) -> list[Row]:
@@ -146,16 +149,23 @@ class _Statement:
         return str(value)
 
     def _inner(self) -> str:
-        """Sums by the numbers of places, accounts, categories and times: of whole days from the sums by day,
-        of the rest from the entries themselves."""
+        """Rows of time, place or kind, account, category and amounts: of whole days from the sums by day, of
+        the rest from the entries themselves."""
         since, until = self._query.since_ms, self._query.until_ms
         first, last = -(-since // DAY_MS) * DAY_MS, until // DAY_MS * DAY_MS
+        newest = self._ledger.database.execute("SELECT coalesce(max(end_ms), 0) FROM ledger_batches")[0][0]
+        if until >= newest:
+            # The sums of the day that is not over hold just what is wanted of it.
+            last = until = -(-until // DAY_MS) * DAY_MS
         if self._device or self._step == HOUR_MS or first >= last:
             return self._of_entries(since, until)
-        time = "day_ms" if self._step else "0"
+        place, account, table = "kind", "account", "ledger_account_days"
+        if self._by_place:
+            place, table = "place", "ledger_days" if self._by_account else "ledger_place_days"
+            account = "account" if self._by_account else "0"
         parts = [
-            f"SELECT {time} AS time, place, account, category, {_SUMS} FROM ledger_days"
-            f" WHERE day_ms >= {first} AND day_ms < {last} GROUP BY 1, 2, 3, 4"
+            f"SELECT {'day_ms' if self._step else '0'} AS time, {place} AS place, {account} AS account,"
+            f" category, {', '.join(AMOUNTS)} FROM {table} WHERE day_ms >= {first} AND day_ms < {last}"
         ]
         parts += [self._of_entries(since, first)] if since < first else []
         parts += [self._of_entries(last, until)] if last < until else []
@@ -170,9 +180,12 @@ class _Statement:
             (start, end),
         )
         low, high = found[0] if found and found[0][0] is not None else (0, -1)
+        place, joins = "v.place", "JOIN ledger_devices v ON v.id = e.device"
+        if not self._by_place:
+            place, joins = "q.kind", f"{joins} JOIN ledger_places q ON q.id = v.place"
         return (
-            f"SELECT {time} AS time, v.place AS place, e.account AS account, e.category AS category,"
-            f" {_SUMS}{device} FROM ledger_entries e JOIN ledger_devices v ON v.id = e.device"
+            f"SELECT {time} AS time, {place} AS place, e.account AS account, e.category AS category,"
+            f" {_SUMS}{device} FROM ledger_entries e {joins}"
             f" WHERE e.id BETWEEN {int(low)} AND {int(high)} AND e.start_ms >= {start} AND e.start_ms < {end}"
             f" GROUP BY 1, 2, 3, 4{', e.device' if device else ''}"
         )
@@ -187,9 +200,16 @@ class _Statement:
             self._join(f"LEFT JOIN ledger_labels {alias} ON {alias}.account = s.account AND {alias}.name = ?")
             self._labels.append(name[6:])
             return f"coalesce({alias}.value, '')"
+        if name in _KIND:
+            number = "s.place"
+            if self._by_place:
+                self._join("JOIN ledger_places p ON p.id = s.place")
+                number = "p.kind"
+            self._join(f"JOIN ledger_kinds k ON k.id = {number}")
+            return f"k.{_KIND[name]}"
         if name in _PLACE:
             self._join("JOIN ledger_places p ON p.id = s.place")
-            return f"p.{_PLACE[name]}"
+            return f"p.{name}"
         if name in _TIME:
             return "s.time"
         if name == "category":

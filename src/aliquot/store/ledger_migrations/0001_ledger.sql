@@ -11,14 +11,20 @@ CREATE TABLE ledger_state (
 );
 
 -- Names that entries refer to by number. digest: of the content, so that each is stored once.
+CREATE TABLE ledger_kinds (
+    id      BIGINT PRIMARY KEY,
+    driver  TEXT NOT NULL,
+    model   TEXT NOT NULL,
+    region  TEXT NOT NULL,
+    UNIQUE (driver, model, region)
+);
+
 CREATE TABLE ledger_places (
     id      BIGINT PRIMARY KEY,
     digest  TEXT NOT NULL UNIQUE,
     node    TEXT NOT NULL,
     pool    TEXT NOT NULL,
-    driver  TEXT NOT NULL,
-    model   TEXT NOT NULL,
-    region  TEXT NOT NULL,
+    kind    BIGINT NOT NULL REFERENCES ledger_kinds (id),
     body    TEXT NOT NULL             -- JSON
 );
 
@@ -99,7 +105,8 @@ CREATE TABLE ledger_entries (
     carbon_ug       BIGINT NOT NULL
 );
 
--- Sums of entries by the UTC day in which they start, kept in the same transaction as the entries.
+-- Sums of entries by the UTC day in which they start, kept in the same transaction as the entries: by place and
+-- account, and, for reports that do not need both, by either alone.
 CREATE TABLE ledger_days (
     day_ms          BIGINT NOT NULL,
     place           BIGINT NOT NULL,
@@ -115,6 +122,39 @@ CREATE TABLE ledger_days (
     cost_micros     BIGINT NOT NULL,
     carbon_ug       BIGINT NOT NULL,
     PRIMARY KEY (day_ms, place, account, category)
+);
+
+CREATE TABLE ledger_account_days (
+    day_ms          BIGINT NOT NULL,
+    kind            BIGINT NOT NULL,
+    account         BIGINT NOT NULL,
+    category        SMALLINT NOT NULL,
+    device_ms       BIGINT NOT NULL,
+    used_ms         BIGINT NOT NULL,
+    known_ms        BIGINT NOT NULL,
+    use_measured_ms BIGINT NOT NULL,
+    energy_mj       BIGINT NOT NULL,
+    metered_ms      BIGINT NOT NULL,
+    measured_mj     BIGINT NOT NULL,
+    cost_micros     BIGINT NOT NULL,
+    carbon_ug       BIGINT NOT NULL,
+    PRIMARY KEY (day_ms, kind, account, category)
+);
+
+CREATE TABLE ledger_place_days (
+    day_ms          BIGINT NOT NULL,
+    place           BIGINT NOT NULL,
+    category        SMALLINT NOT NULL,
+    device_ms       BIGINT NOT NULL,
+    used_ms         BIGINT NOT NULL,
+    known_ms        BIGINT NOT NULL,
+    use_measured_ms BIGINT NOT NULL,
+    energy_mj       BIGINT NOT NULL,
+    metered_ms      BIGINT NOT NULL,
+    measured_mj     BIGINT NOT NULL,
+    cost_micros     BIGINT NOT NULL,
+    carbon_ug       BIGINT NOT NULL,
+    PRIMARY KEY (day_ms, place, category)
 );
 
 -- Devices as last seen: their time is settled up to since_ms.
