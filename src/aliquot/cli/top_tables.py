@@ -5,7 +5,7 @@ from fractions import Fraction
 from typing import Any
 
 from aliquot.cli.output import Column, Row, Table
-from aliquot.cli.tables import TOTAL, joined, reference
+from aliquot.cli.tables import TOTAL, joined
 from aliquot.inventory import amounts
 from aliquot.inventory.amounts import NONE
 from aliquot.inventory.owners import workload_name
@@ -13,8 +13,8 @@ from aliquot.usage.metrics import WHOLE_PPM
 from aliquot.usage.overview import Group, Overview
 from aliquot.usage.provenance import Known, Provenance
 from aliquot.usage.series import Owner
-from aliquot.usage.utilisation import DEFINITION, HELD_DEFINITION
 from aliquot.usage.waste import BoardUse, UnitUse, Waste
+from aliquot.web.usage.items import board_item, group_item, state_name, summary
 
 UNKNOWN = "?"
 ESTIMATED = "~"
@@ -88,7 +88,7 @@ def devices(seen: Overview, keep: Keep = lambda board: True) -> Table:
             continue
         place = item.board.subject
         name = f"{place.node or '<several>'}/{place.device}"
-        rows.append(_device_row(item.board, name, seen, _device_item(item, seen.end)))
+        rows.append(_device_row(item.board, name, seen, board_item(item)))
         rows.extend(_device_row(part, f"  {_part_name(part)}", seen, {}, total=True) for part in item.parts)
     if seen.boards:
         rows.append(_total_row(seen.fleet, _DEVICES))
@@ -104,12 +104,9 @@ def _device_row(
 ) -> Row:
     queues = joined(dict.fromkeys(owner.queue for owner in unit.owners if owner.queue), 1)
     workloads = joined(dict.fromkeys(_workload(owner) for owner in unit.owners), 2)
-    state = unit.state.value
-    if unit.stranded and unit.state is Waste.UNOCCUPIED:
-        state = "stranded"
     cells = (
         name,
-        state,
+        state_name(unit),
         amounts.fraction(unit.held),
         triple(unit),
         peak(unit.memory_peak, unit.memory),
@@ -178,7 +175,7 @@ def groups(kind: str, seen: Overview, keep: Callable[[Group], bool] = lambda gro
     rows = [
         Row(
             cells=_group_cells(kind, group, seen.end),
-            item=_group_item(kind, group),
+            item=group_item(group),
             name=f"{kind.removesuffix('s')}/{group.name}",
         )
         for group in kept
@@ -256,9 +253,11 @@ def headline(seen: Overview) -> tuple[str, ...]:
     states = ", ".join(
         f"{amounts.fraction(fleet.states[state])} {state}" for state in Waste if fleet.states.get(state)
     )
+    if seen.stranded:
+        states += f" ({amounts.fraction(seen.stranded)} of them stranded)"
     time = amounts.duration((seen.end - seen.start) // 1000)
     parts = [f"{amounts.percent(seen.utilisation, 1)} of all device-time"]
-    of_held = _of_held(seen)
+    of_held = seen.utilisation_of_held
     if of_held is not None:
         parts.append(f"{ratio(of_held, fleet.share.provenance)} of what is held")
     parts.append(f"{amounts.percent(seen.coverage, 1)} of it measured")
@@ -266,105 +265,6 @@ def headline(seen: Overview) -> tuple[str, ...]:
         f"{amounts.fraction(fleet.devices)} devices: {states or 'none'}",
         f"utilisation over {time}: {', '.join(parts)}",
     )
-
-
-def _of_held(seen: Overview) -> Fraction | None:
-    measured = sum((group.share.measured for group in seen.workloads), Fraction(0))
-    used = sum((group.share.used for group in seen.workloads), Fraction(0))
-    return min(used / measured, Fraction(1)) if measured else None
-
-
-def summary(seen: Overview) -> dict[str, Any]:
-    """The fleet for programs; ratios as exact fractions beside their definitions."""
-    fleet = seen.fleet
-    of_held = _of_held(seen)
-    return {
-        "start": seen.start,
-        "end": seen.end,
-        "devices": str(fleet.devices),
-        "held": str(fleet.share.allocated),
-        "states": {state.value: str(fleet.states.get(state, Fraction(0))) for state in Waste},
-        "utilisation": round(float(seen.utilisation), 6),
-        "utilisationDefinition": DEFINITION,
-        "utilisationOfHeld": round(float(of_held), 6) if of_held is not None else None,
-        "utilisationOfHeldDefinition": HELD_DEFINITION,
-        "measured": round(float(seen.coverage), 6),
-        "provenance": fleet.share.provenance.value,
-        "rule": fleet.share.rule,
-    }
-
-
-def known_item(value: Known[int], unit: str) -> dict[str, Any]:
-    """A figure for programs: value, unit, provenance and rule."""
-    found: dict[str, Any] = {"value": value.value, "unit": unit, "provenance": value.provenance.value}
-    return {**found, "rule": value.rule} if value.rule else found
-
-
-def _device_item(item: BoardUse, end: int) -> dict[str, Any]:
-    found = unit_item(item.board, end)
-    found["parts"] = [{**unit_item(part, end), "part": part.subject.part} for part in item.parts]
-    return found
-
-
-def unit_item(unit: UnitUse, end: int) -> dict[str, Any]:
-    """A device or part for programs."""
-    place = unit.subject
-    return {
-        "node": place.node,
-        "driver": place.driver,
-        "pool": place.pool,
-        "device": place.device,
-        "product": unit.product,
-        "mode": unit.mode,
-        "share": str(unit.share),
-        "held": str(unit.held),
-        "state": unit.state.value,
-        "why": unit.why,
-        "stranded": unit.stranded,
-        "busy": known_item(unit.busy, "ppm"),
-        "busyMetric": unit.busy_metric.value if unit.busy_metric is not None else None,
-        "tensor": known_item(unit.tensor, "ppm"),
-        "memoryBandwidth": known_item(unit.dram, "ppm"),
-        "memoryPeak": known_item(unit.memory_peak, "B"),
-        "memory": unit.memory,
-        "power": known_item(unit.power, "mW"),
-        "idleSince": unit.idle_since,
-        "idleLonger": unit.idle_longer,
-        "owners": [owner_item(owner) for owner in unit.owners],
-    }
-
-
-def owner_item(owner: Owner) -> dict[str, Any]:
-    """Who holds something, for programs."""
-    return {
-        "queue": owner.queue,
-        "workload": reference(owner.workload),
-        "pod": reference(owner.pod),
-        "claim": reference(owner.claim),
-    }
-
-
-def _group_item(kind: str, group: Group) -> dict[str, Any]:
-    share = group.share
-    found: dict[str, Any] = {"name": group.name}
-    if kind == "workloads":
-        found["workload"] = reference(group.workload)
-        found["queue"] = group.queue
-    util = share.utilisation
-    return {
-        **found,
-        "devices": str(group.devices),
-        "held": str(share.allocated),
-        "states": {state.value: str(group.states.get(state, Fraction(0))) for state in Waste},
-        "utilisation": round(float(util), 6) if util is not None else None,
-        "provenance": share.provenance.value,
-        "rule": share.rule,
-        "deviceSecondsHeld": float(share.held / 1000),
-        "deviceSecondsMeasured": float(share.measured / 1000),
-        "deviceSecondsUsed": float(share.used / 1000),
-        "memoryPeak": share.memory_peak,
-        "lastWork": share.last_work,
-    }
 
 
 def fits(table: Table, width: int) -> Table:

@@ -59,6 +59,18 @@ class Overview:
         return min(self.fleet.share.used / self.capacity, Fraction(1)) if self.capacity else Fraction(0)
 
     @property
+    def utilisation_of_held(self) -> Fraction | None:
+        """Device-time at work of the device-time that is held and measured; None where nothing is."""
+        measured = sum((group.share.measured for group in self.workloads), Fraction(0))
+        used = sum((group.share.used for group in self.workloads), Fraction(0))
+        return min(used / measured, Fraction(1)) if measured else None
+
+    @property
+    def stranded(self) -> Fraction:
+        """How many devices are free and could be given to nobody, parts as fractions."""
+        return sum((item.board.free for item in self.boards if item.board.stranded), Fraction(0))
+
+    @property
     def coverage(self) -> Fraction:
         """The part of all device-time for which there are samples."""
         return min(self.fleet.share.measured / self.capacity, Fraction(1)) if self.capacity else Fraction(0)
