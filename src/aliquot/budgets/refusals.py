@@ -45,9 +45,9 @@ class BudgetRefusal(msgspec.Struct, frozen=True, kw_only=True):
         per = "" if self.window is Window.NOW else f" per {self.window.value}"
         unit = currency if self.measure is Measure.MONEY else UNITS[self.measure]
         text = (
-            f"Budget {self.budget} allows {_amount(self.limit, self.measure)} {unit}{per} for model "
-            f"{self.model}; {_amount(max(self.left, 0), self.measure)} are left and this call may need "
-            f"{_amount(self.needed, self.measure)}."
+            f"Budget {self.budget} allows {amount_text(self.limit, self.measure)} {unit}{per} for model "
+            f"{self.model}; {amount_text(max(self.left, 0), self.measure)} are left and this call may need "
+            f"{amount_text(self.needed, self.measure)}."
         )
         if self.never:
             return f"{text} It never fits: ask for fewer output tokens, send less, or have the budget raised."
@@ -73,7 +73,8 @@ def refusal(
     )
 
 
-def _amount(value: int, measure: Measure) -> str:
+def amount_text(value: int, measure: Measure) -> str:
+    """An amount of a counter in the units that people use: money and joules as exact decimals."""
     scale = measure.scale
     if scale == 1:
         return str(value)

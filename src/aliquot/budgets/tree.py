@@ -132,3 +132,8 @@ def counter_key(
     if each is not Each.ALL:
         parts += [each.value, member]
     return "|".join(part.replace("%", "%25").replace("|", "%7C") for part in parts)
+
+
+def counter_parts(key: str) -> tuple[str, ...]:
+    """What `counter_key` made a name of: budget, measure, window, models, and for members `each`, member."""
+    return tuple(part.replace("%7C", "|").replace("%25", "%") for part in key.split("|"))

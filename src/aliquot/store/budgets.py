@@ -41,8 +41,8 @@ class BudgetStore(Protocol):
         """The holds that have expired and are not settled yet."""
         ...
 
-    async def gauges(self, counters: Iterable[tuple[str, Window]]) -> Mapping[str, Gauge]:
-        """What counters say now."""
+    async def gauges(self, counters: Iterable[tuple[str, Window]] | None = None) -> Mapping[str, Gauge]:
+        """What these counters say now; None: all that were ever used."""
         ...
 
     async def uses(self, after: int = 0, limit: int = 1000) -> list[tuple[int, TokenUse]]:

@@ -312,18 +312,19 @@ class PostgresBudgets:
             )
         return found
 
-    async def gauges(self, counters: Iterable[tuple[str, Window]]) -> Mapping[str, Gauge]:
-        wanted = dict(counters)
+    async def gauges(self, counters: Iterable[tuple[str, Window]] | None = None) -> Mapping[str, Gauge]:
+        wanted = None if counters is None else dict(counters)
         now = await self._now()
         rows = await self._query(
             "SELECT c.key, coalesce((SELECT sum(b.amount) FROM aliquot_buckets b "
             "WHERE b.key = c.key AND b.bucket >= %s / c.width - c.count), 0)::bigint, c.held "
-            "FROM aliquot_counters c WHERE c.key = ANY (%s)",
+            "FROM aliquot_counters c WHERE %s::text[] IS NULL OR c.key = ANY (%s)",
             now,
-            list(wanted),
+            None if wanted is None else list(wanted),
+            None if wanted is None else list(wanted),
         )
         found = {key: Gauge(int(spent), int(held)) for key, spent, held in rows}
-        return {key: found.get(key, Gauge(0, 0)) for key in wanted}
+        return {key: found.get(key, Gauge(0, 0)) for key in (found if wanted is None else wanted)}
 
     async def uses(self, after: int = 0, limit: int = 1000) -> list[tuple[int, TokenUse]]:
         rows = await self._query(

@@ -182,9 +182,10 @@ class SqliteBudgets:
     async def lapsed(self) -> list[OpenHold]:
         return self._accounts.lapsed(self._clock())
 
-    async def gauges(self, counters: Iterable[tuple[str, Window]]) -> Mapping[str, Gauge]:
+    async def gauges(self, counters: Iterable[tuple[str, Window]] | None = None) -> Mapping[str, Gauge]:
         now = self._clock()
-        return {key: self._accounts.gauge(key, now) for key, _ in counters}
+        wanted = list(self._accounts.counters) if counters is None else [key for key, _ in counters]
+        return {key: self._accounts.gauge(key, now) for key in wanted}
 
     async def uses(self, after: int = 0, limit: int = 1000) -> list[tuple[int, TokenUse]]:
         rows = self._connection.execute(
@@ -223,6 +224,16 @@ class SqliteBudgets:
         self._thread.shutdown()
         self._connection.close()
         self._lock_file.close()
+
+
+def read_gauges(path: Path, now: int) -> Mapping[str, Gauge]:
+    """What all counters of a file say, while its gateway runs or not. Raises BudgetStoreError."""
+    with contextlib.closing(connect(path, read_only=True)) as connection:
+        try:
+            accounts, _ = load(connection)
+        except sqlite3.Error as error:
+            raise BudgetStoreError(str(path), str(error), "check the file") from error
+    return {key: accounts.gauge(key, now) for key in list(accounts.counters)}
 
 
 def read_keys(connection: sqlite3.Connection) -> list[KeyRecord]:
