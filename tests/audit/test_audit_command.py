@@ -55,7 +55,9 @@ def test_a_sound_log_is_said_to_be_sound(path: Path, capsys: Capsys) -> None:
 
 
 def test_a_changed_record_is_named(path: Path, capsys: Capsys) -> None:
-    edited(path, "UPDATE records SET body = replace(body, '\"cost\":4', '\"cost\":1') WHERE seq = 5")
+    edited(
+        path, "UPDATE records SET body = replace(body, '\"cost_nano\":4', '\"cost_nano\":1') WHERE seq = 5"
+    )
 
     result = audit(capsys, path, "verify")
 

@@ -35,7 +35,7 @@ def event(number: int, **changes: object) -> Event:
         "kind": Kind.CALL,
         "outcome": Outcome.COMPLETED,
         "model": "llama",
-        "cost": number,
+        "cost_nano": number,
         "private": {"user": f"user {number % 3}"},
     }
     return Event(**{**fields, **changes})
@@ -95,7 +95,7 @@ def test_any_change_of_a_record_is_found(data: st.DataObject) -> None:
         lie = msgspec.structs.replace(victim.private["user"], value="somebody else")
         records[place] = msgspec.structs.replace(victim, private={"user": lie})
     else:
-        body = canonical(msgspec.structs.replace(read(victim.body), cost=10**9))
+        body = canonical(msgspec.structs.replace(read(victim.body), cost_nano=10**9))
         records[place] = msgspec.structs.replace(victim, body=body)
 
     assert problems(records) != []
@@ -115,7 +115,7 @@ def test_losing_the_newest_records_is_found_if_an_anchor_saw_one_of_them(cut: in
 @given(first=st.integers(1, 12), seen=st.integers(1, 12))
 def test_a_log_written_anew_from_some_record_on_is_found_by_a_later_anchor(first: int, seen: int) -> None:
     records = sound()
-    events = [event(number, cost=0 if number >= first else number) for number in range(1, 13)]
+    events = [event(number, cost_nano=0 if number >= first else number) for number in range(1, 13)]
 
     found = problems(log_of(events), anchored(records, seen))
 

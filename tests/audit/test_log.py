@@ -31,7 +31,7 @@ def event(number: int, **changes: object) -> Event:
         "request": f"r{number}",
         "agent": f"bot-{number % 3}",
         "namespace": "team-a",
-        "cost": number,
+        "cost_nano": number,
         "private": {"user": f"user-{number % 2}@example.com"},
     }
     return Event(**{**fields, **changes})
@@ -127,7 +127,10 @@ def edited(path: Path, *statements: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "finding"),
     [
-        ("UPDATE records SET body = replace(body, '\"cost\":4', '\"cost\":1') WHERE seq = 5", Finding.EDITED),
+        (
+            "UPDATE records SET body = replace(body, '\"cost_nano\":4', '\"cost_nano\":1') WHERE seq = 5",
+            Finding.EDITED,
+        ),
         ("UPDATE records SET body = '{}' WHERE seq = 20", Finding.EDITED),
         ("DELETE FROM records WHERE seq = 5", Finding.MISSING),
         ("DELETE FROM records WHERE seq <= 5", Finding.MISSING),
@@ -165,14 +168,14 @@ def test_retention_drops_the_oldest_keeps_their_totals_and_stays_verifiable(path
         early = log.anchor(T0)
         totals = log.retain(policy, T0 + 19 * DAY_US)
         log.record([event(100)])
-        assert (totals.records, totals.cost) == (9, sum(range(9)))
+        assert (totals.records, totals.cost_nano) == (9, sum(range(9)))
         assert log.retain(policy, T0 + 19 * DAY_US).records == 0
         kept = [read(record.body) for record in log.records()]
 
     assert findings(path, early) == []
     assert kept[0].seq == 10
     told = next(body for body in kept if body.kind is Kind.RETENTION)
-    assert (told.details["upto"], told.details["cost"]) == (9, sum(range(9)))
+    assert (told.details["upto"], told.details["cost_nano"]) == (9, sum(range(9)))
 
 
 def test_a_whole_log_may_be_dropped(path: Path) -> None:

@@ -42,7 +42,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over records; what is dropped leaves its totals behind, so that sums over all time stay right."""
 
     records: int = 0
-    cost: int = 0
+    cost_nano: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     microjoules: int = 0
@@ -50,7 +50,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     def plus(self, body: Body) -> "Totals":
         return Totals(
             records=self.records + 1,
-            cost=self.cost + body.cost,
+            cost_nano=self.cost_nano + body.cost_nano,
             input_tokens=self.input_tokens + body.input_tokens,
             output_tokens=self.output_tokens + body.output_tokens,
             microjoules=self.microjoules + body.microjoules,

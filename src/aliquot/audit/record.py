@@ -10,7 +10,7 @@ in the body: the body holds a commitment, `SHA-256(salt + name + NUL + value)`, 
 beside it. Both are deleted to redact; the chain stays whole, and whoever still has the value can show that it
 was the one. With its salt gone a commitment says nothing, not even of values that could be guessed.
 
-Times are microseconds since 1970-01-01 UTC, money integer micro-units, energy integer microjoules.
+Times are microseconds since 1970-01-01 UTC, money integer nano-units, energy integer microjoules.
 """
 
 import hashlib
@@ -97,7 +97,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
-    cost: int = 0
+    cost_nano: int = 0
     currency: str = ""
     microjoules: int = 0
     details: dict[str, str | int | bool] = {}
@@ -129,7 +129,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
-    cost: int = 0
+    cost_nano: int = 0
     currency: str = ""
     microjoules: int = 0
     details: dict[str, str | int | bool] = {}

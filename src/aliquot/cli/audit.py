@@ -276,7 +276,7 @@ def _row(record: Record, private: bool) -> Row:
     item = _document(record)
     if private:
         item["private"] = disclosed(body, record.private)
-    cost = f"{body.cost / 1_000_000:.6f} {body.currency}".strip() if called else ""
+    cost = f"{body.cost_nano / 1_000_000_000:.6f} {body.currency}".strip() if called else ""
     return Row(
         name=f"record/{body.seq}",
         cells=(
