@@ -227,7 +227,9 @@ def culling(
             continue
         if step in (Step.SUSPEND, Step.RECLAIM):
             counts[id(rule)] = counts.get(id(rule), 0) + 1
-        remembered[holder.key] = Taken(workload=holder.workload, step=step, at_ms=now_ms, idle_since_ms=since)
+        remembered[holder.key] = Taken(
+            workload=holder.workload, step=step, at_ms=now_ms, idle_since_ms=since, dry_run=rule.dry_run
+        )
         culls.append(
             Cull(
                 workload=holder.workload,

@@ -43,8 +43,11 @@ class Packer:
         names: tuple[str, ...],
         weights: Prices,
         demand: Counts,
+        optional: Counts,
         effort: Effort,
     ) -> None:
+        """demand: instances wanted; optional: as many of each may be left out, at their weight."""
+        self._optional = optional
         self._slots = slots
         self._names = names
         self._weights = weights
@@ -81,7 +84,7 @@ class Packer:
     def _from(self, at: int, left: Counts, least: int) -> tuple[int, int, tuple[int, ...]]:
         """The best from GPU `at` on: what is missing, GPUs used, and the patterns chosen."""
         if not any(left) or at == len(self._slots):
-            return worth(self._weights, left), self._standing[at], ()
+            return self._missing(left), self._standing[at], ()
         key = (at, left, least)
         known = self._known.get(key)
         if known is not None:
@@ -134,6 +137,11 @@ class Packer:
     def _rank(self, taken: Counts) -> tuple[int, int]:
         """The dearest pattern first: a good plan is found early."""
         return (-worth(self._price, taken), -worth(self._weights, taken))
+
+    def _missing(self, left: Counts) -> int:
+        """What it costs to leave this out: no sum of what may be left out outweighs what may not."""
+        beyond = sum(max(0, count - most) for count, most in zip(left, self._optional, strict=True))
+        return worth(self._weights, left) + beyond * (1 + worth(self._weights, self._demand))
 
     def _floor(self, at: int, left: Counts) -> int:
         """No less than this can be missing in the end."""

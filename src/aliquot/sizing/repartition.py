@@ -1,9 +1,9 @@
 """Which MIG instances the GPUs of a node or fleet should be cut into for the demand there is, and who has to
 leave for it.
 
-Solved exactly as long as the effort allowed suffices, in this order: as much of the demand as possible is
-served (counted in slices), as few pods as possible have to leave, as few GPUs as possible are used, as few
-instances as possible are made or removed. First the demand is packed as if everybody left, which tells what
+Solved exactly as long as the effort allowed suffices, in this order: whoever has an instance has one like it
+afterwards, as much of the demand as possible is served (counted in slices), as few pods as possible have to
+leave, as few GPUs as possible are used. First the demand is packed as if everybody left, which tells what
 can be served at all; then sets of instances to empty are tried in the order of how many pods are on them,
 until one allows as much. Whoever leaves is part of the demand again.
 
@@ -203,17 +203,20 @@ def _with_pods(pods: Sequence[int], total: int, first: int) -> Iterator[frozense
                 yield rest | {at}
 
 
-def _weights(gpus: Sequence[Gpu], names: Sequence[str]) -> Prices:
-    """The part of a GPU that an instance of each profile is, as whole numbers in proportion."""
-    shares = [max((_share(gpu.board, name) for gpu in gpus), default=Fraction(0)) for name in names]
-    unit = math.lcm(*(share.denominator for share in shares))
-    return tuple(int(share * unit) for share in shares)
-
-
 def _share(board: str, name: str) -> Fraction:
     geometry = mig_boards()[board]
     profile = geometry.profile(name)
     return mig_share(geometry, profile) if profile is not None else Fraction(0)
+
+
+def _weights(gpus: Sequence[Gpu], names: Sequence[str]) -> Prices:
+    """The part of a GPU that an instance of each profile is, in units that are the same for all names."""
+    boards = [mig_boards()[board] for board in sorted({gpu.board for gpu in gpus})]
+    slices = [count for board in boards for count in (board.compute_slices, board.memory_slices or 1)]
+    unit = math.lcm(*slices)
+    return tuple(
+        int(max((_share(board.id, name) for board in boards), default=Fraction(0)) * unit) for name in names
+    )
 
 
 def _pack(gpus: Sequence[Gpu], leaving: frozenset[int], wanted: Counter[str], effort: Effort) -> _Packed:
@@ -244,7 +247,10 @@ def _pack(gpus: Sequence[Gpu], leaving: frozenset[int], wanted: Counter[str], ef
         key=lambda place: (not stays[place], gpus[place].board, stays[place], place),
     )
     slots = [(gpus[place].board, stays[place]) for place in order]
-    packer = Packer(slots, names, _weights(gpus, names), tuple(demand[name] for name in names), effort)
+    optional = tuple(wanted[name] for name in names)
+    packer = Packer(
+        slots, names, _weights(gpus, names), tuple(demand[name] for name in names), optional, effort
+    )
     missing, used, chosen, left = packer.best()
     placed: list[tuple[Instance, ...]] = [() for _ in gpus]
     for place, instances in zip(order, chosen, strict=True):
