@@ -106,6 +106,8 @@ def day(fleet: Fleet, number: int) -> Iterator[tuple[Samples, Rates]]:
     accounts = (*NOBODY, *jobs)
     category_of = np.full(len(accounts), HELD, np.int8)
     category_of[:3] = (int(Category.IDLE), int(Category.STRANDED), int(Category.SYSTEM))
+    # A job holds either whole devices or parts; those of parts are the last fifth.
+    bounds = (3, len(accounts) - len(jobs) // SPLIT, len(accounts))
     for first in range(0, count, CHUNK):
         last = min(first + CHUNK, count)
         split = (first // CHUNK) % SPLIT == SPLIT - 1
@@ -120,7 +122,7 @@ def day(fleet: Fleet, number: int) -> Iterator[tuple[Samples, Rates]]:
                     continue
                 cuts = np.sort(randomness.integers(1, MINUTES, randomness.integers(1, 6)))
                 pieces = np.diff(np.concatenate(([0], cuts, [MINUTES])))
-                chosen = randomness.integers(3, len(accounts), len(pieces))
+                chosen = randomness.integers(*(bounds[1:] if split else bounds[:2]), len(pieces))
                 free = randomness.random(len(pieces))
                 chosen = np.where(free < 0.2, (free * 15).astype(np.int64), chosen)
                 holder[device, part] = np.repeat(chosen, pieces)

@@ -49,7 +49,7 @@ def followed(history: History) -> tuple[list[Span], Progress, dict[Key, list[tup
 
 
 @given(histories())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_spans_cover_the_time_of_each_device_without_gap_or_overlap(history: History) -> None:
     spans, _, there = followed(history)
 
@@ -68,7 +68,7 @@ def test_spans_cover_the_time_of_each_device_without_gap_or_overlap(history: His
 
 
 @given(histories())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_everybody_had_adds_up_to_what_there_was_by_device_node_and_fleet(history: History) -> None:
     spans, _, there = followed(history)
     book = PriceBook()

@@ -93,6 +93,7 @@ class SqliteDatabase:
                 # A batch that was reported as written must not be lost with the machine's power.
                 self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA cache_size = -65536")
+            self._connection.execute("PRAGMA temp_store = MEMORY")
             self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.Error as error:
             raise self._failure(error) from error

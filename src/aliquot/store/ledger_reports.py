@@ -117,8 +117,9 @@ class _Statement:
         self._values: list[str] = []
         names = {*query.by, *(name for name, _ in query.where)}
         self._device = "device" in names
-        self._by_place = bool(names & {"node", "pool", "device"})
         self._by_account = bool(names - {*_PLACE, *_TIME, "device", "category"})
+        # Without accounts the sums by place are the fewest.
+        self._by_place = bool(names & {"node", "pool", "device"}) or not self._by_account
         self._step = HOUR_MS if "hour" in names else DAY_MS if names & {"day", "month"} else 0
 
     def rows(self) -> list[Row]:
@@ -159,10 +160,10 @@ class _Statement:
             last = until = -(-until // DAY_MS) * DAY_MS
         if self._device or self._step == HOUR_MS or first >= last:
             return self._of_entries(since, until)
-        place, account, table = "kind", "account", "ledger_account_days"
-        if self._by_place:
-            place, table = "place", "ledger_days" if self._by_account else "ledger_place_days"
-            account = "account" if self._by_account else "0"
+        place, account = "place" if self._by_place else "kind", "account" if self._by_account else "0"
+        table = "ledger_days" if self._by_place else "ledger_account_days"
+        if not self._by_account:
+            table = "ledger_place_days"
         parts = [
             f"SELECT {'day_ms' if self._step else '0'} AS time, {place} AS place, {account} AS account,"
             f" category, {', '.join(AMOUNTS)} FROM {table} WHERE day_ms >= {first} AND day_ms < {last}"
