@@ -53,18 +53,23 @@ class Step:
         return subject(self.document)
 
 
+OWN_BUSINESS = (manifests.DRIVERS, "aliquot-policy")
+"""ConfigMaps that a cluster fills in itself: an installation makes them and leaves their contents alone."""
+
+
 async def documents(cluster: Cluster, options: Options) -> tuple[Json, ...]:
-    """What to apply. The drivers that a cluster's list names already stay its own business: where there is a
-    list and none was asked for, it is left as it is, and so is the policy file.
+    """What to apply. The list of drivers and the policy file stay as a cluster has them, where it has them;
+    the list changes only if drivers were asked for.
     """
     found = []
     for document in wanted(options):
-        keeps = document["kind"] == "ConfigMap" and (
-            document["metadata"]["name"] != manifests.DRIVERS or options.drivers is None
-        )
-        stored = await cluster.stored(document) if keeps else None
-        if stored is not None and (stored.get("data") or document.get("data")):
-            document = {**document, "data": stored.get("data") or {}}
+        name = document["metadata"]["name"]
+        keeps = document["kind"] == "ConfigMap" and name in OWN_BUSINESS
+        if keeps and (name != manifests.DRIVERS or options.drivers is None):
+            stored = await cluster.stored(document)
+            if stored is not None:
+                # Left out, server-side apply would take the fields away that an installation wrote before.
+                document = {**document, "data": stored.get("data") or {}}
         found.append(document)
     return tuple(found)
 

@@ -51,7 +51,7 @@ async def check(cluster: Cluster) -> AsyncIterator[Finding]:
 
 
 def _placed_by_hand(pod: Json) -> bool:
-    """A pod whose node no scheduler chose: kubelets' mirror pods, and those that were written with a nodeName.
+    """A pod whose node no scheduler chose: a kubelet's mirror pod, or one that was written with a nodeName.
 
     Binding goes through a subresource, and nobody owns the field afterwards; who writes it owns it.
     """
