@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 import yaml
 
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import note
-from aliquot.model.kinds import API_VERSIONS, encode
+from aliquot.model.kinds import encode
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.snapshot import FIELDS, Snapshot
 from aliquot.sizing.choosing import Advice, Recommendation
@@ -92,9 +93,7 @@ def _objects(snapshot: Snapshot) -> Iterable[dict[str, Any]]:
     for kind in kinds:
         if kind.kind() in (*_CLAIMS, "Pod", "Job", "Deployment", "StatefulSet", "ReplicaSet"):
             for item in getattr(snapshot, FIELDS[kind]):
-                encoded = encode(item)
-                encoded.setdefault("apiVersion", API_VERSIONS[kind])
-                yield encoded
+                yield msgspec.json.decode(msgspec.json.encode(encode(item)))
 
 
 def _plan(

@@ -1,0 +1,130 @@
+"""Recommendations for a cluster: what is in force, what would come of a change, which layouts it takes."""
+
+from fractions import Fraction
+
+import pytest
+from tests.sizing.clusters import FLEET, NOW, cluster, used
+
+from aliquot.model.snapshot import Snapshot
+from aliquot.sizing.choosing import Advice, Recommendation, recommend
+from aliquot.sizing.cluster import Fleet, accelerator_of, fleet_of, fleet_report, profiles_of
+from aliquot.sizing.demand import repartition_of
+from aliquot.sizing.effect import effect
+from aliquot.sizing.kinds import Kind, Shape, kind_of
+from aliquot.sizing.parts import Mode
+from aliquot.sizing.policy import SizingPolicy
+
+
+def advised(
+    snapshot: Snapshot, gib: float, percent: float, policy: SizingPolicy
+) -> tuple[Fleet, list[Recommendation]]:
+    report = fleet_report(snapshot)
+    fleet = fleet_of(report)
+    profiles = profiles_of(snapshot, fleet, report, used(snapshot, gib, percent), policy)
+    return fleet, [recommend(item, fleet.offers, policy) for item in profiles]
+
+
+MIG_ONLY = SizingPolicy(modes=(Mode.EXCLUSIVE, Mode.MIG))
+
+
+def test_the_mode_in_force_and_the_part_held_are_those_of_the_node() -> None:
+    snapshot = cluster(3)
+    fleet, found = advised(snapshot, 8.0, 5.0, MIG_ONLY)
+    assert [(offer.accelerator.id, offer.devices) for offer in fleet.offers] == [("H100-SXM5-80GB", 8)]
+    assert {force.mode for force in fleet.in_force.values()} == {"exclusive"}
+    assert [item.advice for item in found] == [Advice.CHANGE] * 3
+    assert {item.part.name for item in found if item.part is not None} == {"1g.10gb"}
+    assert {item.saving for item in found} == {Fraction(6, 7)}
+
+
+def test_the_simulator_places_everybody_on_the_parts_and_shows_what_becomes_free() -> None:
+    snapshot = cluster(6)
+    _, found = advised(snapshot, 8.0, 5.0, MIG_ONLY)
+    seen = effect(snapshot, found, NOW)
+    assert seen.works
+    assert (seen.changed, seen.idle_before) == (6, 2)
+    assert seen.allocated_before == 6
+    # The device table counts an instance by its memory slices: six of eight.
+    assert seen.allocated == Fraction(6, 8)
+    assert seen.idle == 7
+
+
+def test_two_of_half_a_device_each_share_one() -> None:
+    snapshot = cluster(8)
+    _, found = advised(snapshot, 30.0, 20.0, MIG_ONLY)
+    assert {item.part.name for item in found if item.part is not None} == {"3g.40gb"}
+    assert effect(snapshot, found, NOW).idle == 4
+
+
+def test_a_change_that_leaves_somebody_without_a_place_is_told() -> None:
+    """Without MIG on the node there are no instances to be had: that needs a repartition first."""
+    snapshot = cluster(2, FLEET.replace(", mig: {dynamic: true}", ""))
+    _, found = advised(snapshot, 8.0, 5.0, MIG_ONLY)
+    seen = effect(snapshot, found, NOW)
+    assert not seen.works
+    assert {item.name for item in seen.stuck} == {"chat-0", "chat-1"}
+    assert all(item.reason for item in seen.stuck)
+
+
+def test_a_share_that_a_claim_cannot_ask_for_is_left_out_by_name() -> None:
+    snapshot = cluster(1)
+    _, found = advised(snapshot, 8.0, 5.0, SizingPolicy(modes=(Mode.EXCLUSIVE, Mode.MPS)))
+    seen = effect(snapshot, found, NOW)
+    assert seen.changed == 0
+    assert "cannot ask for mps" in seen.left_out[0][1]
+
+
+def test_the_layouts_for_the_demand_are_solved_on_the_cluster_s_gpus() -> None:
+    snapshot = cluster(8)
+    fleet, found = advised(snapshot, 16.0, 5.0, MIG_ONLY)
+    assert {item.part.name for item in found if item.part is not None} == {"1g.20gb"}
+    plan = repartition_of(fleet_report(snapshot), fleet, found)
+    assert plan.served
+    assert plan.proven
+    assert plan.used == 2
+    assert sum(len(change.create) for change in plan.changes) == 8
+
+
+def test_replicas_of_one_owner_are_one_workload() -> None:
+    snapshot = cluster(2)
+    _, found = advised(snapshot, 8.0, 5.0, MIG_ONLY)
+    assert [item.profile.workload.name for item in found] == ["chat-0", "chat-1"]
+
+
+@pytest.mark.parametrize(
+    ("product", "model"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "A100-SXM4-80GB"),
+        ("NVIDIA-A100-SXM4-80GB-SHARED", "A100-SXM4-80GB"),
+        ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "H100-SXM5-80GB"),
+        ("Instinct_MI300X", "MI300X"),
+        ("GeForce 256", None),
+    ],
+)
+def test_models_are_known_by_what_drivers_and_labels_call_them(product: str, model: str | None) -> None:
+    found = accelerator_of(product)
+    assert (found.id if found is not None else None) == model
+
+
+@pytest.mark.parametrize(
+    ("owners", "said", "serves", "shape", "kind"),
+    [
+        (("PyTorchJob",), {}, False, None, Kind.TRAINING),
+        (("PyTorchJob",), {"aliquot.dev/workload-kind": "inference"}, False, None, Kind.INFERENCE),
+        (("StatefulSet",), {"notebook-name": "x"}, False, None, Kind.NOTEBOOK),
+        ((), {"component": "singleuser-server"}, False, None, Kind.NOTEBOOK),
+        (("TrainJob", "JobSet", "Job"), {}, False, None, Kind.TRAINING),
+        (("Job",), {}, False, None, Kind.BATCH),
+        (("StatefulSet",), {}, True, None, Kind.INFERENCE),
+        ((), {}, False, Shape(0.95, 0.99, 0.1), Kind.TRAINING),
+        ((), {}, False, Shape(0.0, 0.3, 4.0), Kind.INFERENCE),
+        ((), {}, False, Shape(0.2, 0.3, 0.4), Kind.UNKNOWN),
+        ((), {"aliquot.dev/workload-kind": "nonsense"}, False, None, Kind.UNKNOWN),
+    ],
+)
+def test_the_kind_of_work_has_a_rule(
+    owners: tuple[str, ...], said: dict[str, str], serves: bool, shape: Shape | None, kind: Kind
+) -> None:
+    found, rule = kind_of(owners, said, serves=serves, shape=shape)
+    assert found is kind
+    assert rule
