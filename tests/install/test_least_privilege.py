@@ -17,7 +17,11 @@ from aliquot.embedded.registry import Registry
 from aliquot.model.kinds import API_VERSIONS
 from aliquot.scheduling.policy import Policy
 
-ROLES = [one for one in manifests.load() if one["kind"] in ("ClusterRole", "Role")]
+ROLES = [
+    one
+    for one in manifests.load()
+    if one["kind"] in ("ClusterRole", "Role") and one["metadata"]["name"] == manifests.SERVICE_ACCOUNT
+]
 
 #: Rights that no run against the embedded cluster makes use of, each with its reason.
 SPARE = {
@@ -163,3 +167,29 @@ async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, re
     }
     assert sorted(granted - used - set(SPARE)) == []
     assert sorted(set(SPARE) - granted) == [], "what is not granted need not be excused"
+
+
+def test_every_component_has_a_role_of_its_own_and_none_has_a_wildcard() -> None:
+    objects = manifests.load()
+    accounts = {one["metadata"]["name"] for one in objects if one["kind"] == "ServiceAccount"}
+    bound: dict[str, set[str]] = {}
+    for one in objects:
+        if one["kind"] in ("ClusterRoleBinding", "RoleBinding"):
+            for subject in one["subjects"]:
+                bound.setdefault(subject["name"], set()).add(one["roleRef"]["name"])
+    assert bound == {name: {name} for name in accounts}
+    for one in objects:
+        for rule in one.get("rules", ()) if one["kind"].endswith("Role") else ():
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]]
+            assert "secrets" not in rule["resources"]
+            assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"])
+
+
+def test_whoever_may_view_sees_all_custom_resources() -> None:
+    objects = manifests.load()
+    (view,) = (one for one in objects if one["metadata"]["name"] == "aliquot-view")
+    plurals = sorted(
+        one["spec"]["names"]["plural"] for one in objects if one["kind"] == "CustomResourceDefinition"
+    )
+    assert view["rules"][0]["resources"] == plurals
+    assert set(view["rules"][0]["verbs"]) == {"get", "list", "watch"}
