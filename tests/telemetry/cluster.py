@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from tests.inventory.world import QUEUES, World, claim, pod, world
 
+from aliquot.telemetry.holdings import facts
+
 FLEET = """
 apiVersion: aliquot.dev/v1alpha1
 kind: Fleet
@@ -15,45 +17,34 @@ nodes:
   - {count: 1, type: l4-pcie-4, name: old, zone: b, legacy: {replicas: 4}}
 """
 
-PLUGIN_POD = """
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: {namespace}, labels: {{team: {team}}}}}
-spec: {{containers: [{{name: main, image: x, resources: {{limits: {{nvidia.com/gpu: 1}}}}}}]}}
-"""
+_SAID = "device.attributes['gpu.nvidia.com']"
+_PRODUCT = f"""selectors: [{{cel: {{expression: "{_SAID}.productName.contains('%s')"}}}}]"""
+H100, L40S = _PRODUCT % "H100", _PRODUCT % "L40S"
+PROFILE = f"""selectors: [{{cel: {{expression: "{_SAID}.profile == '%s'"}}}}]"""
+SHARE = "capacity: {requests: {memory: %s}}"
 
 MANIFESTS = (
     QUEUES
-    + claim(
-        "busy",
-        "red",
-        "deviceClassName: gpu.nvidia.com, selectors: [{cel: {expression: "
-        "\"device.attributes['gpu.nvidia.com'].productName.contains('H100')\"}}]",
-    )
+    + claim("busy", "red", f"deviceClassName: gpu.nvidia.com, {H100}")
     + pod("busy", "red", "busy")
-    + claim(
-        "lazy",
-        "blue",
-        "deviceClassName: gpu.nvidia.com, selectors: [{cel: {expression: "
-        "\"device.attributes['gpu.nvidia.com'].productName.contains('H100')\"}}]",
-    )
+    + claim("lazy", "blue", f"deviceClassName: gpu.nvidia.com, {H100}")
     + pod("lazy", "blue", "lazy")
-    + claim(
-        "slice",
-        "red",
-        "deviceClassName: mig.nvidia.com, selectors: [{cel: {expression: "
-        "\"device.attributes['gpu.nvidia.com'].profile == '3g.20gb'\"}}]",
-    )
+    + claim("silent", "blue", f"deviceClassName: gpu.nvidia.com, {H100}")
+    + pod("silent", "blue", "silent")
+    + claim("slice", "red", f"deviceClassName: mig.nvidia.com, {PROFILE % '3g.20gb'}")
     + pod("slice", "red", "slice")
-    + claim(
-        "piece",
-        "blue",
-        "deviceClassName: mig.nvidia.com, selectors: [{cel: {expression: "
-        "\"device.attributes['gpu.nvidia.com'].profile == '1g.5gb'\"}}]",
-    )
+    + claim("piece", "blue", f"deviceClassName: mig.nvidia.com, {PROFILE % '1g.5gb'}")
     + pod("piece", "blue", "piece")
+    + claim(
+        "left", "red", f"deviceClassName: gpu.nvidia.com, {L40S}, capacity: {{requests: {{memory: 20Gi}}}}"
+    )
+    + pod("left", "red", "left")
+    + claim(
+        "right", "blue", f"deviceClassName: gpu.nvidia.com, {L40S}, capacity: {{requests: {{memory: 10Gi}}}}"
+    )
+    + pod("right", "blue", "right")
 )
+"""Whole devices that are busy, idle and not measured; MIG instances; two shares of one device."""
 
 
 @dataclass
@@ -77,3 +68,46 @@ class Samples:
 
 def small() -> World:
     return world(MANIFESTS, FLEET)
+
+
+STEP_MS = 30_000
+
+
+def an_hour(cluster: World, now: int) -> Samples:
+    """What dcgm-exporter said in the hour before `now` (ms) of the devices of `small`."""
+    found = Samples()
+    known = facts(cluster.report())
+    devices = {item.subject: item for item in known.devices}
+    places = {item.owner.pod.name: item.subject for item in known.tenures if item.owner.pod is not None}
+    times = range(now - 3_600_000 + STEP_MS, now + 1, STEP_MS)
+    for name, engine, tensor, dram, memory, watts in (
+        ("busy", 0.83, 0.42, 0.55, 71_000, 612.5),
+        ("lazy", 0.0, 0.0, 0.0, 40_000, 98.0),
+        ("left", 0.6, 0.1, 0.2, 30_000, 210.0),
+        ("slice", 0.5, None, None, 15_000, None),
+        ("piece", 0.1, None, None, 3_000, None),
+    ):
+        device = devices[places[name]]
+        labels = {
+            "gpu": device.index,
+            "UUID": device.uuid if not device.profile else device.parent_uuid,
+            "Hostname": device.subject.node,
+            "job": "dcgm",
+            "instance": f"{device.subject.node}:9400",
+            "exported_pod": name,
+            "exported_namespace": "red" if name in ("busy", "left", "slice") else "blue",
+            "pod": "nvidia-dcgm-exporter-x",
+            "namespace": "gpu-operator",
+        }
+        if device.profile:
+            labels |= {"GPU_I_ID": "2" if name == "slice" else "9", "GPU_I_PROFILE": device.profile}
+        for metric, value in (
+            ("DCGM_FI_PROF_GR_ENGINE_ACTIVE", engine),
+            ("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE", tensor),
+            ("DCGM_FI_PROF_DRAM_ACTIVE", dram),
+            ("DCGM_FI_DEV_FB_USED", memory),
+            ("DCGM_FI_DEV_POWER_USAGE", watts),
+        ):
+            if value is not None:
+                found.add(metric, labels, [(time, value) for time in times])
+    return found

@@ -1,5 +1,6 @@
 """The tables of `aliquot top`, and what they are for programs."""
 
+import textwrap
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -23,6 +24,11 @@ LEGEND = "~ estimated, ? not measured; SM/TC/BW: SMs, tensor cores, memory bandw
 Keep = Callable[[BoardUse], bool]
 
 
+def count(value: Fraction) -> str:
+    """A number of devices with two places at most: 3, 0.13. (`~` means estimated here, not rounded.)"""
+    return f"{float(value):.2f}".rstrip("0").rstrip(".")
+
+
 def ppm(value: Known[int]) -> str:
     """A share of time in whole percent, with its mark: 83, ~83, ?."""
     if value.value is None:
@@ -36,12 +42,11 @@ def triple(unit: UnitUse) -> str:
     return "/".join(ppm(value) for value in (unit.busy, unit.tensor, unit.dram))
 
 
-def peak(value: Known[int], of: int | None) -> str:
-    """The memory peak, of the memory there is: `71Gi/80Gi`, or as much as is known."""
+def peak(value: Known[int]) -> str:
+    """A memory peak with its mark: 71Gi, ~20Gi, ?."""
     if value.value is None:
         return UNKNOWN
-    mark = ESTIMATED if value.provenance is Provenance.ESTIMATED else ""
-    return mark + size(value.value) + (f"/{size(of)}" if of else "")
+    return (ESTIMATED if value.provenance is Provenance.ESTIMATED else "") + size(value.value)
 
 
 def size(value: int) -> str:
@@ -70,6 +75,7 @@ _DEVICES = (
     Column(title="HELD", key="held", right=True),
     Column(title="SM/TC/BW", key="busy", right=True),
     Column(title="MEM PEAK", key="memoryPeak", right=True),
+    Column(title="OF", key="memory", right=True, wide=True),
     Column(title="IDLE", key="idle", right=True),
     Column(title="QUEUE", key="queue"),
     Column(title="WORKLOAD", key="workload", wide=True),
@@ -87,9 +93,12 @@ def devices(seen: Overview, keep: Keep = lambda board: True) -> Table:
         if not keep(item):
             continue
         place = item.board.subject
-        name = f"{place.node or '<several>'}/{place.device}"
+        # A device plugin's resource has the vendor's domain before its name.
+        name = f"{place.node or '<several>'}/{place.device.rpartition('/')[2]}"
         rows.append(_device_row(item.board, name, seen, board_item(item)))
-        rows.extend(_device_row(part, f"  {_part_name(part)}", seen, {}, total=True) for part in item.parts)
+        # Of a device that is free altogether its parts say nothing more.
+        parts = item.parts if item.board.held else ()
+        rows.extend(_device_row(part, f"  {_part_name(part)}", seen, {}, total=True) for part in parts)
     if seen.boards:
         rows.append(_total_row(seen.fleet, _DEVICES))
     return Table(kind="DeviceUsageTable", columns=_DEVICES, rows=tuple(rows), summary=summary(seen))
@@ -107,9 +116,10 @@ def _device_row(
     cells = (
         name,
         state_name(unit),
-        amounts.fraction(unit.held),
+        count(unit.held),
         triple(unit),
-        peak(unit.memory_peak, unit.memory),
+        peak(unit.memory_peak),
+        size(unit.memory) if unit.memory is not None else NONE,
         idle(unit, seen.end),
         queues,
         workloads,
@@ -149,7 +159,7 @@ _WORKLOADS = (
 
 _NODES = (
     Column(title="NODE", key="node"),
-    Column(title="DEVICES", key="devices", right=True),
+    Column(title="TOTAL", key="devices", right=True),
     Column(title="HELD", key="held", right=True),
     Column(title="UTIL", key="utilisation", right=True),
     Column(title="BROKEN", key="broken", right=True),
@@ -157,7 +167,7 @@ _NODES = (
     Column(title="IDLE", key="idle", right=True),
     Column(title="INEFF", key="inefficient", right=True),
     Column(title="WORK", key="productive", right=True),
-    Column(title="UNKNOWN", key="unknown", right=True),
+    Column(title="UNK", key="unknown", right=True),
     Column(title="MEM PEAK", key="memoryPeak", right=True, wide=True),
     Column(title="MEASURED", key="measured", right=True, wide=True),
 )
@@ -198,20 +208,17 @@ def ratio(value: Fraction | None, provenance: Provenance) -> str:
 def _group_cells(kind: str, group: Group, end: int) -> tuple[str, ...]:
     share = group.share
 
-    def count(state: Waste) -> str:
-        return amounts.fraction(group.states.get(state, Fraction(0)))
-
     util = ratio(share.utilisation, share.provenance)
-    most = size(share.memory_peak) if share.memory_peak is not None else UNKNOWN
+    most = peak(share.memory_peak)
     known = share.measured + share.unmeasured
     measured = amounts.percent(share.measured, known) if known else "0%"
     if kind == "nodes":
         return (
             group.name or "<several>",
-            amounts.fraction(group.devices),
-            amounts.fraction(share.allocated),
+            count(group.devices),
+            count(share.allocated),
             util,
-            *(count(state) for state in Waste),
+            *(count(group.states.get(state, Fraction(0))) for state in Waste),
             most,
             measured,
         )
@@ -220,13 +227,13 @@ def _group_cells(kind: str, group: Group, end: int) -> tuple[str, ...]:
         last = UNKNOWN
     cells = (
         group.name or NONE,
-        amounts.fraction(group.devices),
+        count(group.devices),
         util,
-        count(Waste.IDLE),
-        count(Waste.INEFFICIENT),
+        count(group.states.get(Waste.IDLE, Fraction(0))),
+        count(group.states.get(Waste.INEFFICIENT, Fraction(0))),
         most,
         last,
-        count(Waste.UNKNOWN),
+        count(group.states.get(Waste.UNKNOWN, Fraction(0))),
         measured,
         share.rule or NONE,
     )
@@ -242,47 +249,58 @@ def _ago(ms: int) -> str:
 
 def _total_row(fleet: Group, columns: tuple[Column, ...]) -> Row:
     cells = [TOTAL] + [""] * (len(columns) - 1)
-    cells[1] = amounts.fraction(fleet.devices)
-    cells[2] = amounts.fraction(fleet.share.allocated)
+    cells[1] = count(fleet.devices)
+    cells[2] = count(fleet.share.allocated)
     return Row(cells=tuple(cells), item={}, name=TOTAL, total=True)
 
 
-def headline(seen: Overview) -> tuple[str, ...]:
+def headline(seen: Overview, width: int) -> tuple[str, ...]:
     """The fleet in a few lines, with the definitions of its figures."""
     fleet = seen.fleet
-    states = ", ".join(
-        f"{amounts.fraction(fleet.states[state])} {state}" for state in Waste if fleet.states.get(state)
-    )
+    states = ", ".join(f"{count(fleet.states[state])} {state}" for state in Waste if fleet.states.get(state))
     if seen.stranded:
-        states += f" ({amounts.fraction(seen.stranded)} of them stranded)"
+        states += f" ({count(seen.stranded)} of them stranded)"
     time = amounts.duration((seen.end - seen.start) // 1000)
     parts = [f"{amounts.percent(seen.utilisation, 1)} of all device-time"]
     of_held = seen.utilisation_of_held
     if of_held is not None:
-        parts.append(f"{ratio(of_held, fleet.share.provenance)} of what is held")
+        parts.append(f"{ratio(of_held, seen.held_provenance)} of what is held")
     parts.append(f"{amounts.percent(seen.coverage, 1)} of it measured")
-    return (
-        f"{amounts.fraction(fleet.devices)} devices: {states or 'none'}",
-        f"utilisation over {time}: {', '.join(parts)}",
+    return tuple(
+        line
+        for text in (
+            f"{count(fleet.devices)} devices: {states or 'none'}",
+            f"utilisation over {time}: {', '.join(parts)}",
+        )
+        for line in textwrap.wrap(text, width, subsequent_indent="  ")
     )
 
 
 def fits(table: Table, width: int) -> Table:
-    """The table with the cells of its last shown column cut so that lines are no wider than `width`."""
+    """The table with text cut so that lines are no wider than `width`, as far as that leaves names to read.
+
+    The last column of text loses its end first, then the first one its middle: `ip-10-0-…-27/gpu-0`.
+    """
     shown = [number for number, column in enumerate(table.columns) if not column.wide]
-    last = shown[-1]
-    used = sum(
-        max([len(table.columns[number].title), *(len(row.cells[number]) for row in table.rows)]) + 3
-        for number in shown[:-1]
-    )
-    room = max(width - used, 8)
-    rows = tuple(_cut(row, last, room) for row in table.rows)
+    texts = [number for number in shown if not table.columns[number].right]
+    rows = table.rows
+    for place, least, middle in ((texts[-1], 8, False), (texts[0], 14, True)):
+        over = sum(_width(table, rows, number) + 3 for number in shown) - 3 - width
+        if over > 0:
+            room = max(_width(table, rows, place) - over, least)
+            rows = tuple(_cut(row, place, room, middle=middle) for row in rows)
     return Table(kind=table.kind, columns=table.columns, rows=rows, summary=table.summary)
 
 
-def _cut(row: Row, place: int, room: int) -> Row:
-    if len(row.cells[place]) <= room:
+def _width(table: Table, rows: tuple[Row, ...], number: int) -> int:
+    return max([len(table.columns[number].title), *(len(row.cells[number] or NONE) for row in rows)])
+
+
+def _cut(row: Row, place: int, room: int, *, middle: bool) -> Row:
+    cell = row.cells[place]
+    if len(cell) <= room:
         return row
+    end = room // 2 if middle else 0
     cells = list(row.cells)
-    cells[place] = cells[place][: room - 1] + "…"
+    cells[place] = cell[: room - 1 - end] + "…" + (cell[-end:] if end else "")
     return Row(cells=tuple(cells), item=row.item, name=row.name, total=row.total)

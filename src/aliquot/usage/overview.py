@@ -9,6 +9,7 @@ from aliquot.model.meta import ObjectRef
 from aliquot.usage.joining import Usage
 from aliquot.usage.matching import Device
 from aliquot.usage.metrics import BUSY, Metric
+from aliquot.usage.provenance import Provenance, weakest
 from aliquot.usage.series import Owner, Series, Subject
 from aliquot.usage.sharing import Tenure
 from aliquot.usage.utilisation import Share, share_of_devices, shares_by
@@ -64,6 +65,11 @@ class Overview:
         measured = sum((group.share.measured for group in self.workloads), Fraction(0))
         used = sum((group.share.used for group in self.workloads), Fraction(0))
         return min(used / measured, Fraction(1)) if measured else None
+
+    @property
+    def held_provenance(self) -> Provenance:
+        """How well `utilisation_of_held` is known."""
+        return weakest(group.share.provenance for group in self.workloads if group.share.measured)
 
     @property
     def stranded(self) -> Fraction:

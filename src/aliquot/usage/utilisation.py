@@ -12,11 +12,13 @@ from fractions import Fraction
 from typing import TypeVar
 
 from aliquot.usage.metrics import BUSY, WHOLE_PPM, Metric
-from aliquot.usage.provenance import Provenance, joined_rules, weakest
+from aliquot.usage.provenance import Known, Provenance, joined_rules, weakest
 from aliquot.usage.series import Owner, Series, Subject
 from aliquot.usage.sharing import Tenure
 
 Key = TypeVar("Key", bound=Hashable)
+
+NO_SAMPLES: Known[int] = Known.unknown("no samples")
 
 DEFINITION = (
     "Utilisation: device-time in which SMs (else the engine, else any kernel) were at work, divided by the "
@@ -38,7 +40,7 @@ class Share:
     held: Fraction = Fraction(0)
     measured: Fraction = Fraction(0)
     used: Fraction = Fraction(0)
-    memory_peak: int | None = None
+    memory_peak: Known[int] = NO_SAMPLES
     last_work: int | None = None
     provenance: Provenance = Provenance.UNKNOWN
     rule: str = ""
@@ -131,7 +133,7 @@ def share_of_devices(
 class _Sum:
     def __init__(self) -> None:
         self.allocated = self.held = self.measured = self.used = Fraction(0)
-        self.most: int | None = None
+        self.most = NO_SAMPLES
         self.last: int | None = None
         self.provenances: set[Provenance] = set()
         self.rules: set[str] = set()
@@ -147,9 +149,9 @@ class _Sum:
         self.rules.add(series.rule)
 
     def peak(self, series: Series) -> None:
-        most = series.maximum().value
-        if most is not None:
-            self.most = max(self.most or 0, most)
+        most = series.maximum()
+        if most.value is not None and (self.most.value is None or most.value > self.most.value):
+            self.most = most
 
     def share(self) -> Share:
         provenance = weakest(self.provenances) if self.provenances else Provenance.UNKNOWN

@@ -34,6 +34,7 @@ def summary(seen: Overview) -> dict[str, Any]:
         "utilisation": round(float(seen.utilisation), 6),
         "utilisationDefinition": DEFINITION,
         "utilisationOfHeld": round(float(of_held), 6) if of_held is not None else None,
+        "utilisationOfHeldProvenance": seen.held_provenance.value,
         "utilisationOfHeldDefinition": HELD_DEFINITION,
         "measured": round(float(seen.coverage), 6),
         "provenance": fleet.share.provenance.value,
@@ -122,7 +123,7 @@ def group_item(group: Group) -> dict[str, Any]:
         "deviceSecondsHeld": float(share.held / 1000),
         "deviceSecondsMeasured": float(share.measured / 1000),
         "deviceSecondsUsed": float(share.used / 1000),
-        "memoryPeak": share.memory_peak,
+        "memoryPeak": known_item(share.memory_peak, "B"),
         "lastWork": share.last_work,
     }
 
