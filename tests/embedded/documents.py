@@ -194,7 +194,22 @@ VALID: dict[str, Object] = {
     },
     "mutatingadmissionpolicies.admissionregistration.k8s.io": {
         "metadata": {"name": "a"},
-        "spec": {"mutations": [], "reinvocationPolicy": "Never"},
+        "spec": {
+            "matchConstraints": {
+                "resourceRules": [
+                    {
+                        "apiGroups": [""],
+                        "apiVersions": ["v1"],
+                        "resources": ["pods"],
+                        "operations": ["CREATE"],
+                    }
+                ]
+            },
+            "mutations": [
+                {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": "Object{}"}}
+            ],
+            "reinvocationPolicy": "Never",
+        },
     },
     "customresourcedefinitions.apiextensions.k8s.io": definition(),
     "clusterroles.rbac.authorization.k8s.io": {

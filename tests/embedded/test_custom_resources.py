@@ -166,22 +166,22 @@ def with_schema(schema: Any) -> Object:
         (changed(names={"plural": "things"}), "spec.names.kind"),
         (changed(conversion={"strategy": "Webhook"}), "spec.conversion.strategy"),
         (with_schema(None), "spec.versions[0].schema.openAPIV3Schema"),
-        (with_schema({"type": "string"}), "spec.versions[0].schema.openAPIV3Schema.type"),
+        (with_schema({"type": "string"}), "spec.validation.openAPIV3Schema.type"),
         (
             with_schema({"type": "object", "properties": {"a": {}}}),
-            "spec.versions[0].schema.openAPIV3Schema.properties[a].type",
+            "spec.validation.openAPIV3Schema.properties[a].type",
         ),
         (
             with_schema({"type": "object", "properties": {"a": {"type": "array"}}}),
-            "spec.versions[0].schema.openAPIV3Schema.properties[a].items",
+            "spec.validation.openAPIV3Schema.properties[a].items",
         ),
         (
             with_schema({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}),
-            "spec.versions[0].schema.openAPIV3Schema.properties[a].pattern",
+            "spec.validation.openAPIV3Schema.properties[a].pattern",
         ),
         (
             with_schema({"type": "object", "x-kubernetes-validations": [{"rule": "self."}]}),
-            "spec.versions[0].schema.openAPIV3Schema.x-kubernetes-validations[0].rule",
+            "spec.validation.openAPIV3Schema.x-kubernetes-validations[0].rule",
         ),
     ],
 )

@@ -72,7 +72,7 @@ def test_options_that_make_no_sense_are_refused(api: Any, options: dict[str, Any
     api.create("configmaps", VALID["configmaps"])
     with pytest.raises(StatusError) as caught:
         api.delete("configmaps", "a", **options)
-    assert caught.value.code == 400
+    assert caught.value.code in (400, 422)
 
 
 def running_pod(api: Any, phase: str = "Running") -> None:

@@ -388,7 +388,7 @@ def slice_of(**changes: Any) -> Object:
         ({"nodeName": None}, "spec"),
         ({"driver": "UPPER"}, "spec.driver"),
         ({"pool": {"name": "n1", "generation": 1, "resourceSliceCount": 0}}, "spec.pool.resourceSliceCount"),
-        ({"devices": [{"name": "a"}, {"name": "a"}]}, "spec.devices[1].name"),
+        ({"devices": [{"name": "a"}, {"name": "a"}]}, "spec.devices[1]"),
         ({"devices": [{"name": f"d{index}"} for index in range(129)]}, "spec.devices"),
         ({"devices": [{"name": "a", "attributes": {"x": {}}}]}, "spec.devices[0].attributes[x]"),
         ({"devices": [{"name": "a", "attributes": {"1x": {"int": 1}}}]}, "spec.devices[0].attributes"),

@@ -62,7 +62,7 @@ def _config(resource: Resource, name: str, body: Any, options: writing.Options) 
         if not body.get(key):
             raise bad_request(f"{key} must be set in an apply configuration")
     meta = body.get("metadata")
-    if isinstance(meta, dict) and meta.get("managedFields"):
+    if isinstance(meta, dict) and meta.get("managedFields") is not None:
         raise bad_request("metadata.managedFields must be nil")
     quiet = writing.Options(options.user)
     conformed = writing.conform(resource, body, quiet, defaults=False)

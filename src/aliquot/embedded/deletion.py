@@ -10,7 +10,7 @@ from aliquot.embedded import metadata
 from aliquot.embedded.hooks import Object, User
 from aliquot.embedded.kinds import behavior_of
 from aliquot.embedded.resources import Resource
-from aliquot.embedded.status import bad_request, conflict, success
+from aliquot.embedded.status import bad_request, conflict, invalid, success, unsupported
 from aliquot.embedded.writing import namespace_object
 
 if TYPE_CHECKING:
@@ -58,6 +58,9 @@ def delete(
     if held or grace > 0:
         _mark(registry, resource, new, old, grace)
         return new if request.dry_run or new == old else registry.write(resource, new, stored)
+    if behavior.returns_deleted and not new["metadata"].get("deletionTimestamp"):
+        # What has a grace period is marked before it goes, even if the period is 0.
+        _mark(registry, resource, new, old, 0)
     if not request.dry_run:
         new = registry.erase(resource, new, stored)
     if behavior.returns_deleted:
@@ -72,12 +75,10 @@ def _check(resource: Resource, name: str, meta: dict[str, Any], request: Request
             why = (
                 f"Precondition failed: {label} in precondition: {wanted}, {label} in object meta: {meta[key]}"
             )
-            raise conflict(resource.plural, resource.group, name, why)
+            raise conflict(resource.kind, resource.group, name, why)
     if request.propagation not in (None, "Background", "Foreground", "Orphan"):
-        raise bad_request(
-            f'invalid propagationPolicy "{request.propagation}": supported are "Background", '
-            '"Foreground", "Orphan"'
-        )
+        cause = unsupported("propagationPolicy", request.propagation, ("Background", "Foreground", "Orphan"))
+        raise invalid("DeleteOptions", "meta.k8s.io", "", [cause])
     if request.grace_period is not None and request.grace_period < 0:
         raise bad_request("gracePeriodSeconds must be greater than or equal to 0")
 

@@ -121,7 +121,7 @@ def apply(document: Object, operations: list[Any]) -> Object:
                 _remove(result, source, str(operation.get("from")))
             result = _put(result, parts, str(path), value, replace=False)
         else:
-            raise bad_request(f"unexpected kind of JSON patch operation: {name}")
+            raise _failed(f"unexpected kind of JSON patch operation: {name}")
     if not isinstance(result, dict):
         raise _failed("the patched document is no object")
     return result

@@ -18,6 +18,7 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _KEY_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _SUFFIX_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_STANDARD_FINALIZERS = ("kubernetes", "orphan", "foregroundDeletion")
 _ANNOTATION_BYTES = 256 * 1024
 
 _SUBDOMAIN_RULE = (
@@ -135,10 +136,11 @@ def validate(meta: dict[str, Any], name_rule: NameRule, namespaced: bool) -> lis
                     "FieldValueTooLong", "metadata.annotations", "Too long: may not be more than 262144 bytes"
                 )
             )
-    for index, owner in enumerate(meta.get("ownerReferences") or ()):
+    for owner in meta.get("ownerReferences") or ():
         for part in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(part):
-                causes.append(required(f"metadata.ownerReferences[{index}].{part}"))
+                path = f"metadata.ownerReferences.{part}"
+                causes.append(invalid_value(path, owner.get(part, ""), "must not be empty"))
     for index, finalizer in enumerate(meta.get("finalizers") or ()):
         if error := qualified_name_error(finalizer):
             causes.append(invalid_value(f"metadata.finalizers[{index}]", finalizer, error))
@@ -179,6 +181,16 @@ def keep_on_update(meta: dict[str, Any], old: dict[str, Any], *, status_only: bo
             meta[key] = old[key]
         else:
             meta.pop(key, None)
+
+
+def finalizer_causes(meta: dict[str, Any]) -> list[Cause]:
+    """Finalizers of built-in kinds are qualified names, but for those of Kubernetes itself."""
+    why = "name is neither a standard finalizer name nor is it fully qualified"
+    return [
+        invalid_value(f"metadata.finalizers[{index}]", name, why)
+        for index, name in enumerate(meta.get("finalizers") or ())
+        if "/" not in name and name not in _STANDARD_FINALIZERS and qualified_name_error(name) is None
+    ]
 
 
 def validate_update(meta: dict[str, Any], old: dict[str, Any]) -> list[Cause]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aliquot.embedded import applying, jsonpatch, strategic, writing
@@ -34,6 +35,7 @@ def patch(
 ) -> Object:
     """Apply ``body`` to the stored object and store the result; see :meth:`Registry.patch`."""
     kind = _TYPES.get(patch_type, patch_type)
+    options = replace(options, patched=True)
     if kind == "json":
         if not isinstance(body, list):
             raise bad_request("a JSON patch must be an array of operations")

@@ -187,7 +187,13 @@ def _built_in() -> Iterator[Resource]:
         subresources=(_status("DeviceTaintRule"),),
     )
     yield Resource(
-        "scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", namespaced=False, short_names=("pc",)
+        "scheduling.k8s.io",
+        "v1",
+        "priorityclasses",
+        "PriorityClass",
+        namespaced=False,
+        short_names=("pc",),
+        generation=True,
     )
     yield Resource("scheduling.k8s.io", "v1alpha2", "workloads", "Workload", generation=True)
     yield Resource(

@@ -12,11 +12,12 @@ from typing import Any, Literal
 
 from aliquot.embedded.status import bad_request
 
-Operator = Literal["=", "!=", "in", "notin", "exists", "!"]
+Operator = Literal["=", "!=", "in", "notin", "exists", "!", ">", "<"]
 
 _SET_TERM = re.compile(r"^(?P<key>[^\s!=,()]+)\s+(?P<op>in|notin)\s*\(\s*(?P<values>[^()]*)\)$")
 _EQUAL_TERM = re.compile(r"^(?P<key>[^\s!=,()]+)\s*(?P<op>==|=|!=)\s*(?P<value>[^\s!=,()]*)$")
-_EXISTS_TERM = re.compile(r"^(?P<not>!\s*)?(?P<key>[^\s!=,()]+)$")
+_ORDER_TERM = re.compile(r"^(?P<key>[^\s!=,()<>]+)\s*(?P<op>[<>])\s*(?P<value>-?\d{1,18})$")
+_EXISTS_TERM = re.compile(r"^(?P<not>!\s*)?(?P<key>[^\s!=,()<>]+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,16 @@ class LabelTerm:
             return value is None
         if self.operator in ("=", "in"):
             return value in self.values
+        if self.operator in (">", "<"):
+            return value is not None and _compares(value, self.operator, int(next(iter(self.values))))
         return value is None or value not in self.values
+
+
+def _compares(value: str, operator: str, bound: int) -> bool:
+    """A label's value as a whole number against a bound; a value that is none never does."""
+    if not re.fullmatch(r"[+-]?\d{1,18}", value):
+        return False
+    return int(value) > bound if operator == ">" else int(value) < bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,9 @@ def parse_label_selector(text: str | None) -> LabelSelector | None:
         elif match := _EQUAL_TERM.match(part):
             operator: Operator = "!=" if match["op"] == "!=" else "="
             terms.append(LabelTerm(match["key"], operator, frozenset((match["value"],))))
+        elif match := _ORDER_TERM.match(part):
+            order: Operator = ">" if match["op"] == ">" else "<"
+            terms.append(LabelTerm(match["key"], order, frozenset((match["value"],))))
         elif match := _EXISTS_TERM.match(part):
             terms.append(LabelTerm(match["key"], "!" if match["not"] else "exists"))
         else:

@@ -6,6 +6,7 @@ contributors/devel/sig-api-machinery/strategic-merge-patch.md (directives).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from aliquot.embedded.hooks import Object
@@ -92,7 +93,8 @@ def _merge_value(old: Any, new: Any, shape: Shape | None, one: Field | None, ord
 
 def _merge_list(old: list[Any], patch: list[Any], shape: Shape | None, key: str) -> list[Any]:
     if key == "*":
-        return old + [item for item in patch if item not in old]
+        given = [item for at, item in enumerate(patch) if item not in patch[:at]]
+        return _woven(old, given, [item for item in old if item not in given], lambda item: item)
     item_shape = shape.item if isinstance(shape, ListOf) else None
     if any(isinstance(item, dict) and item.get(_DIRECTIVE) == "replace" for item in patch):
         return [
@@ -101,6 +103,7 @@ def _merge_list(old: list[Any], patch: list[Any], shape: Shape | None, key: str)
             if isinstance(item, dict) and item.keys() != {_DIRECTIVE}
         ]
     result = list(old)
+    new: list[Any] = []
     for item in patch:
         if not isinstance(item, dict):
             raise bad_request(f"a list merged by {key} must hold objects")
@@ -110,11 +113,29 @@ def _merge_list(old: list[Any], patch: list[Any], shape: Shape | None, key: str)
         if item.get(_DIRECTIVE) == "delete":
             result = [one for at, one in enumerate(result) if at not in found]
         elif found:
-            merged = _merge_object(result[found[0]], item, item_shape)
-            result[found[0]] = merged if merged is not None else {}
+            new.append(_merge_object(result[found[0]], item, item_shape) or {})
         else:
-            result.append(_merge_object({}, item, item_shape))
-    return result
+            new.append(_merge_object({}, item, item_shape) or {})
+    named = [item.get(key) for item in new]
+    rest = [one for one in result if not (isinstance(one, dict) and one.get(key) in named)]
+    return _woven(old, new, rest, lambda item: item.get(key) if isinstance(item, dict) else item)
+
+
+def _woven(old: list[Any], given: list[Any], rest: list[Any], name: Callable[[Any], Any]) -> list[Any]:
+    """Items of the patch and the rest of the list, each in its own order; between them, the old order.
+
+    What is new goes before what was there: [a, b] patched with [c] is [c, a, b].
+    """
+    places: dict[str, int] = {}
+    for index, item in enumerate(old):
+        places.setdefault(repr(name(item)), index)
+    woven: list[Any] = []
+    left, right = list(given), list(rest)
+    while left and right:
+        at = places.get(repr(name(left[0])))
+        first = at is None or at <= places.get(repr(name(right[0])), at)
+        woven.append(left.pop(0) if first else right.pop(0))
+    return woven + left + right
 
 
 def _delete_values(result: Object, patch: Object) -> None:

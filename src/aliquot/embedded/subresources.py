@@ -90,12 +90,12 @@ def _bind(
     wanted = (binding.get("metadata") or {}).get("uid")
     if wanted and wanted != meta["uid"]:
         why = f"Precondition failed: UID in precondition: {wanted}, UID in object meta: {meta['uid']}"
-        raise conflict("pods/binding", "", name, why)
+        raise conflict("pods", "", name, why)
     if meta.get("deletionTimestamp"):
         raise conflict("pods/binding", "", name, f"pod {name} is being deleted, cannot be assigned to a host")
     if spec.get("nodeName"):
         why = f'pod {name} is already assigned to node "{spec["nodeName"]}"'
-        raise conflict("pods/binding", "", name, why)
+        raise conflict("pods", "", name, why)
     if spec.get("schedulingGates"):
         raise conflict("pods/binding", "", name, f"pod {name} has non-empty .spec.schedulingGates")
     spec["nodeName"] = node
@@ -215,7 +215,7 @@ def scale_of(resource: Resource, obj: Object) -> Object:
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {key: meta[key] for key in kept if key in meta},
-        "spec": {"replicas": spec.get("replicas", 0)},
+        "spec": {"replicas": spec["replicas"]} if spec.get("replicas") else {},
         "status": {"replicas": status.get("replicas", 0)},
     }
     selector = spec.get("selector")

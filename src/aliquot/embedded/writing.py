@@ -16,6 +16,7 @@ from aliquot.embedded.kinds import behavior_of
 from aliquot.embedded.resources import Resource
 from aliquot.embedded.status import (
     Cause,
+    StatusError,
     already_exists,
     bad_request,
     conflict,
@@ -33,13 +34,18 @@ _MODIFIED = "the object has been modified; please apply your changes to the late
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a write was asked for. ``warnings`` collects what fieldValidation=Warn has to tell."""
+    """How a write was asked for.
+
+    ``warnings`` collects what fieldValidation=Warn has to tell. ``patched``: the document is the result of a
+    patch.
+    """
 
     user: User
     dry_run: bool = False
     field_manager: str | None = None
     field_validation: str = "Ignore"
     warnings: list[str] | None = None
+    patched: bool = False
 
 
 def conform(resource: Resource, obj: Any, options: Options, *, defaults: bool = True) -> Conformed:
@@ -167,8 +173,12 @@ def _find(registry: Registry, plural: str, group: str, namespace: str, name: str
 
 
 def _validate(resource: Resource, behavior: Behavior, new: Object) -> list[Cause]:
+    meta = new["metadata"]
     rule = metadata.subdomain_error if resource.custom else behavior.name_rule
-    return metadata.validate(new["metadata"], rule, resource.namespaced) + behavior.validate(new)
+    causes = metadata.validate(meta, rule, resource.namespaced)
+    if not resource.custom:
+        causes += metadata.finalizer_causes(meta)
+    return causes + behavior.validate(new)
 
 
 def _rules(resource: Resource, new: Object, old: Object | None) -> list[Cause]:
@@ -237,10 +247,10 @@ def update(
         return subresources.update_scale(registry, resource, namespace, name, change, options)
     stored = registry.stored(resource, namespace, name)
     old = registry.decode(resource, stored)
-    conformed = conform(resource, change(registry.decode(resource, stored)), options)
+    conformed = _conformed(resource, change(registry.decode(resource, stored)), options)
     new = conformed.obj
     meta, old_meta = new["metadata"], old["metadata"]
-    _check_identity(resource, name, meta, old_meta)
+    _check_identity(resource, name, meta, old_meta, options.patched)
     if resource.namespaced:
         scope(resource, old_meta.get("namespace"), meta)
     behavior = behavior_of(resource.key)
@@ -269,6 +279,17 @@ def update(
     return commit(registry, resource, new, old, stored, options.dry_run)
 
 
+def _conformed(resource: Resource, obj: Object, options: Options) -> Conformed:
+    """What cannot be read of a patched object is the patch's fault, and told as that."""
+    try:
+        return conform(resource, obj, options)
+    except StatusError as error:
+        if options.patched and error.code == 400:
+            cause = Cause("FieldValueInvalid", "patch", f"Invalid value: {error.message}")
+            raise StatusError(422, "Invalid", f' "" is invalid: {cause.line()}', causes=[cause]) from None
+        raise
+
+
 def commit(
     registry: Registry, resource: Resource, new: Object, old: Object, stored: Stored, dry_run: bool
 ) -> Object:
@@ -293,18 +314,25 @@ def removable(resource: Resource, obj: Object) -> bool:
     return not obj["metadata"].get("deletionGracePeriodSeconds")
 
 
-def _check_identity(resource: Resource, name: str, meta: dict[str, Any], old: dict[str, Any]) -> None:
+def _check_identity(
+    resource: Resource, name: str, meta: dict[str, Any], old: dict[str, Any], patched: bool
+) -> None:
     given = meta.get("name")
     if given and given != name:
         raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+    version = meta.get("resourceVersion")
+    if patched and version and version != old["resourceVersion"]:
+        raise conflict(resource.plural, resource.group, name, _MODIFIED)
     if meta.get("uid") and meta["uid"] != old["uid"]:
+        if patched:
+            causes = [invalid_value("metadata.uid", meta["uid"], "field is immutable")]
+            raise invalid(resource.kind, resource.group, name, causes)
         raise conflict(
             resource.plural,
             resource.group,
             name,
             f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {old['uid']}",
         )
-    version = meta.get("resourceVersion")
     if version and version != old["resourceVersion"]:
         raise conflict(resource.plural, resource.group, name, _MODIFIED)
 

@@ -29,8 +29,8 @@ async def test_the_manifests_apply_as_a_folder_and_hold_against_people(
 ) -> None:
     server.registry.admission = Admission(server.registry)
     folder = str(resources.files("aliquot.manifests"))
-    await kubectl("apply", "-f", folder)
-    again = await kubectl("apply", "-f", folder)
+    await kubectl("apply", "-k", folder)
+    again = await kubectl("apply", "-k", folder)
     lines = [line for line in again.out.splitlines() if line]
     assert lines
     assert [line for line in lines if not line.endswith("unchanged")] == []

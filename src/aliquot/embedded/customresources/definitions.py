@@ -124,14 +124,16 @@ def _versions(spec: Object) -> list[Cause]:
         names.add(name)
         schema = (one.get("schema") or {}).get("openAPIV3Schema")
         below = f"{path}.schema.openAPIV3Schema"
+        # One schema for all versions is told of as the definition's, not as a version's.
+        inside = "spec.validation.openAPIV3Schema" if len(versions) == 1 else below
         if not isinstance(schema, dict):
             causes.append(required(below, "schemas are required"))
         elif schema.get("type") != "object":
             causes.append(
-                invalid_value(f"{below}.type", schema.get("type", ""), "must be object at the root")
+                invalid_value(f"{inside}.type", schema.get("type", ""), "must be object at the root")
             )
         else:
-            causes += list(_schema(schema, below, 0))
+            causes += list(_schema(schema, inside, 0))
     return causes
 
 

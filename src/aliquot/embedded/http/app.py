@@ -66,6 +66,9 @@ class Application:
             document = self._document(request, path)
             if document is not None:
                 return document
+        parts = path.split("/")[1:]
+        if parts[0] == "apis" and parts[1] not in self._registry.resources.versions():
+            return PlainTextResponse("404 page not found\n", 404)
         target = paths.target_of(self._registry.resources, path)
         if reviews.is_review(target.resource):
             return await self._review(request, target, user)

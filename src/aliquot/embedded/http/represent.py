@@ -115,9 +115,19 @@ class Representer:
             documents = [encode(partial(registry.decode(resource, one), version)) for one in page.items]
         else:
             kind, api_version = resource.list_name, resource.api_version
-            documents = [registry.document(resource, one) for one in page.items]
+            documents = [self._item(registry.document(resource, one)) for one in page.items]
         head = encode({"kind": kind, "apiVersion": api_version, "metadata": meta})
         return head[:-1] + b',"items":[' + b",".join(documents) + b"]}"
+
+    def _item(self, document: bytes) -> bytes:
+        """An object as part of a list: of built-in kinds it does not say its kind, which the list does."""
+        front = b'{"apiVersion":"%s","kind":"%s",' % (
+            self._resource.api_version.encode(),
+            self._resource.kind.encode(),
+        )
+        if self._resource.custom or not document.startswith(front):
+            return document
+        return b"{" + document[len(front) :]
 
     def event(self, item: Item) -> bytes:
         """One line of a watch."""

@@ -16,7 +16,17 @@ from aliquot.embedded.http.logs import pod_log
 from aliquot.embedded.http.paths import Target
 from aliquot.embedded.http.represent import Representer, form_of
 from aliquot.embedded.registry import Registry
-from aliquot.embedded.status import Cause, StatusError, bad_request, expired, invalid, method_not_supported
+from aliquot.embedded.status import (
+    Cause,
+    StatusError,
+    bad_request,
+    expired,
+    forbidden_field,
+    invalid,
+    invalid_value,
+    method_not_supported,
+    unsupported,
+)
 from aliquot.embedded.watching import Watch
 
 _TRUE = ("true", "1", "True", "TRUE", "t")
@@ -66,7 +76,8 @@ class Call:
         if method == "DELETE":
             self._allow("delete" if target.name else "deletecollection")
             return await self._delete()
-        raise method_not_supported(target.resource.plural, target.resource.group, method)
+        message = "the server does not allow this method on the requested resource"
+        raise StatusError(405, "MethodNotAllowed", message)
 
     def _allow(self, verb: str) -> None:
         resource = self.target.resource
@@ -81,6 +92,8 @@ class Call:
         text = self.query.get(name)
         if text is None or text == "":
             return None
+        if name == "limit" and text.startswith("-") and text[1:].isdigit():
+            return None
         if not text.isdigit() or len(text) > 18:
             raise bad_request(f"{name} must be a whole number, not {text!r}")
         return int(text)
@@ -93,8 +106,13 @@ class Call:
             cause = Cause(
                 "FieldValueNotSupported", "dryRun", f'Unsupported value: {asked}: supported values: "All"'
             )
-            raise invalid("Options", "meta.k8s.io", "", [cause])
+            raise invalid(self._options(), "meta.k8s.io", "", [cause])
         return True
+
+    def _options(self) -> str:
+        """The kind that a request's parameters are of."""
+        kinds = {"POST": "Create", "PUT": "Update", "PATCH": "Patch", "DELETE": "Delete"}
+        return kinds.get(self.request.method, "List") + "Options"
 
     def _manager(self) -> str:
         given = self.query.get("fieldManager")
@@ -107,7 +125,7 @@ class Call:
         if asked not in ("Strict", "Warn", "Ignore"):
             message = f'Unsupported value: "{asked}": supported values: "Ignore", "Strict", "Warn"'
             cause = Cause("FieldValueNotSupported", "fieldValidation", message)
-            raise invalid("Options", "meta.k8s.io", "", [cause])
+            raise invalid(self._options(), "meta.k8s.io", "", [cause])
         return asked
 
     def _representer(self) -> Representer:
@@ -124,6 +142,10 @@ class Call:
     def _list(self) -> Response:
         version = self._number("resourceVersion")
         match = self.query.get("resourceVersionMatch")
+        if problem := _list_problem(
+            self.query.get("resourceVersion"), match, self._flag("sendInitialEvents")
+        ):
+            raise invalid("ListOptions", "meta.k8s.io", "", [problem])
         if version is not None and version > self.registry.version:
             raise StatusError(
                 504,
@@ -233,6 +255,11 @@ class Call:
         if apply and not self.query.get("fieldManager"):
             cause = Cause("FieldValueRequired", "fieldManager", "Required value: is required for apply patch")
             raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
+        if not apply and self._flag("force"):
+            cause = Cause(
+                "FieldValueForbidden", "force", "Forbidden: may not be specified for non-apply patch"
+            )
+            raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
         target = self.target
         body = await self._body()
         existed = self.registry.find(target.resource, target.namespace, target.name) is not None
@@ -262,6 +289,10 @@ class Call:
         grace = self._number("gracePeriodSeconds")
         grace = grace if grace is not None else options.gracePeriodSeconds
         propagation = self.query.get("propagationPolicy") or options.propagationPolicy
+        if options.propagationPolicy is not None and options.orphanDependents is not None:
+            why = "orphanDependents and deletionPropagation cannot be both set"
+            problem = invalid_value("propagationPolicy", options.propagationPolicy, why)
+            raise invalid("DeleteOptions", "meta.k8s.io", "", [problem])
         if propagation is None and options.orphanDependents is not None:
             propagation = "Orphan" if options.orphanDependents else "Background"
         target, registry = self.target, self.registry
@@ -293,7 +324,7 @@ class Call:
                 "kind": target.resource.list_name,
                 "apiVersion": target.resource.api_version,
                 "metadata": {"resourceVersion": str(registry.version)},
-                "items": objects,
+                "items": objects if target.resource.custom else [_without_kind(one) for one in objects],
             }
         )
 
@@ -330,6 +361,27 @@ class DeleteOptions(msgspec.Struct, frozen=True):
     orphanDependents: bool | None = None  # noqa: N815
     preconditions: dict[str, str] = {}
     dryRun: list[str] = []  # noqa: N815
+
+
+def _without_kind(obj: Object) -> Object:
+    """An object of a built-in kind as part of a list, which says the kind for all."""
+    return {key: value for key, value in obj.items() if key not in ("apiVersion", "kind")}
+
+
+def _list_problem(version: str | None, match: str | None, initial: bool) -> Cause | None:
+    """What is wrong with the parameters of a list (meta/v1 ListOptions), if anything is."""
+    if initial:
+        return forbidden_field("sendInitialEvents", "sendInitialEvents is forbidden for list")
+    if match is None:
+        return None
+    if not version:
+        return forbidden_field("resourceVersionMatch", "is forbidden unless resourceVersion is provided")
+    if match not in ("Exact", "NotOlderThan"):
+        return unsupported("resourceVersionMatch", match, ("Exact", "NotOlderThan"))
+    if match == "Exact" and version == "0":
+        why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        return forbidden_field("resourceVersionMatch", why)
+    return None
 
 
 def _error_event(error: StatusError) -> bytes:

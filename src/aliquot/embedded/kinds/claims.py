@@ -5,6 +5,7 @@ Source: Kubernetes API reference, resource.k8s.io/v1, and KEP-4381 (structured p
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from aliquot.embedded import metadata
@@ -157,7 +158,7 @@ class ClaimBehavior(Behavior):
         return _admin_access(obj["spec"], "spec", find("namespaces", "", "", obj["metadata"]["namespace"]))
 
     def validate(self, obj: Object) -> list[Cause]:
-        return validate_spec(obj["spec"], "spec") + _validate_status(obj.get("status") or {})
+        return validate_spec(obj["spec"], "spec") + _validate_status(obj.get("status") or {}, obj["spec"])
 
     def validate_update(self, obj: Object, old: Object, subresource: str) -> list[Cause]:
         if subresource != "status":
@@ -176,7 +177,7 @@ class ClaimBehavior(Behavior):
         return causes
 
 
-def _validate_status(status: Object) -> list[Cause]:
+def _validate_status(status: Object, spec: Object) -> list[Cause]:
     causes: list[Cause] = []
     allocation = status.get("allocation")
     reserved = status.get("reservedFor") or ()
@@ -195,19 +196,38 @@ def _validate_status(status: Object) -> list[Cause]:
         why = "may not be specified when `allocated` is not set"
         causes.append(forbidden_field("status.reservedFor", why))
     if allocation:
-        causes += _validate_results((allocation.get("devices") or {}).get("results") or ())
+        names = set(_request_names(spec))
+        causes += _validate_results((allocation.get("devices") or {}).get("results") or (), names)
     if status.get("devices"):
         causes += _validate_devices(status["devices"], allocation or {})
     return causes
 
 
-def _validate_results(results: Any) -> list[Cause]:
+def _request_names(spec: Object) -> Iterator[str]:
+    """What results may name: requests, and alternatives as request/alternative."""
+    for request in (spec.get("devices") or {}).get("requests") or ():
+        name = request.get("name", "")
+        alternatives = request.get("firstAvailable") or ()
+        if not alternatives:
+            yield name
+        for one in alternatives:
+            yield f"{name}/{one.get('name', '')}"
+
+
+def _validate_results(results: Any, names: set[str]) -> list[Cause]:
     path = "status.allocation.devices.results"
     causes = [too_many(path, len(results), _MAX_RESULTS)] if len(results) > _MAX_RESULTS else []
     for index, one in enumerate(results):
         for key in ("request", "driver", "pool", "device"):
             if not one.get(key):
                 causes.append(required(f"{path}[{index}].{key}"))
+        if (request := one.get("request")) and request not in names:
+            why = "must be the name of a request in the claim"
+            causes.append(invalid_value(f"{path}[{index}].request", request, why))
+        if (driver := one.get("driver")) and (error := metadata.subdomain_error(driver)):
+            causes.append(invalid_value(f"{path}[{index}].driver", driver, error))
+        if (device := one.get("device")) and (error := metadata.label_name_error(device)):
+            causes.append(invalid_value(f"{path}[{index}].device", device, error))
     return causes
 
 

@@ -128,7 +128,8 @@ class SliceBehavior(Behavior):
             why = f"exactly one of {listed} is required"
             if given:
                 why += ", but multiple fields are set"
-            causes.append(invalid_value("spec", {key: spec[key] for key in given}, why))
+            shown = {key: spec[key] for key in given}
+            causes.append(invalid_value("spec", shown, why) if given else required("spec", why))
         if spec.get("nodeSelector"):
             causes += node_selector(spec["nodeSelector"], "spec.nodeSelector")
         return causes + _devices(spec)
@@ -164,7 +165,7 @@ def _devices(spec: Object) -> list[Cause]:
         if name and (error := metadata.label_name_error(name)):
             causes.append(invalid_value(f"{path}.name", name, error))
         if name in names:
-            causes.append(duplicate(f"{path}.name", name))
+            causes.append(duplicate(path, name))
         names.add(name)
         causes += _properties(device, path)
         where = [key for key in ("nodeName", "nodeSelector", "allNodes") if device.get(key)]

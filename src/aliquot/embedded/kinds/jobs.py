@@ -53,6 +53,7 @@ class JobBehavior(Behavior):
         """The server makes selector and labels from the job's uid, unless manualSelector says otherwise."""
         obj["status"] = {}
         spec, meta = obj["spec"], obj["metadata"]
+        spec.setdefault("manualSelector", False)
         if spec.get("manualSelector") or "template" not in spec:
             return
         labels = spec["template"].setdefault("metadata", {}).setdefault("labels", {})

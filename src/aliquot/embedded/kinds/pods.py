@@ -24,6 +24,7 @@ class PodBehavior(Behavior):
     def default(self, obj: Object) -> None:
         spec = obj.setdefault("spec", {})
         podspecs.default(spec)
+        spec.setdefault("enableServiceLinks", True)
         spec.setdefault("serviceAccountName", "default")
         spec.setdefault("serviceAccount", spec["serviceAccountName"])
 
@@ -120,12 +121,13 @@ def _take(target: Object, source: Object, key: str) -> None:
 
 def _gates(new: Object, old: Object) -> list[Cause]:
     known = {gate.get("name") for gate in old.get("schedulingGates") or ()}
-    added = [gate.get("name") for gate in new.get("schedulingGates") or () if gate.get("name") not in known]
     return [
         forbidden_field(
-            "spec.schedulingGates", f"only deletion is allowed, but found new scheduling gate '{name}'"
+            f"spec.schedulingGates[{index}].name",
+            f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'",
         )
-        for name in added
+        for index, gate in enumerate(new.get("schedulingGates") or ())
+        if gate.get("name") not in known
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aliquot.embedded import metadata
 from aliquot.embedded.behaviors import Behavior, Moment
 from aliquot.embedded.hooks import Object
-from aliquot.embedded.status import Cause, invalid_value, unsupported
+from aliquot.embedded.status import Cause, invalid_value, required, unsupported
 
 
 class RoleBehavior(Behavior):
@@ -42,6 +42,35 @@ class BudgetBehavior(Behavior):
             why = "minAvailable and maxUnavailable cannot be both set"
             return [invalid_value("spec", spec, why)]
         return []
+
+
+class PolicyBehavior(Behavior):
+    """ValidatingAdmissionPolicy: it says what it is about, and what must hold."""
+
+    def validate(self, obj: Object) -> list[Cause]:
+        spec = obj.get("spec") or {}
+        causes = [] if spec.get("matchConstraints") else [required("spec.matchConstraints")]
+        if not spec.get("validations") and not spec.get("auditAnnotations"):
+            why = "validations or auditAnnotations must contain at least one item"
+            causes += [required(f"spec.{part}", why) for part in ("validations", "auditAnnotations")]
+        reasons = ("Unauthorized", "Forbidden", "Invalid", "RequestEntityTooLarge")
+        for index, one in enumerate(spec.get("validations") or ()):
+            if one.get("reason") and one["reason"] not in reasons:
+                causes.append(unsupported(f"spec.validations[{index}].reason", one["reason"], reasons))
+        return causes
+
+
+class MutatingPolicyBehavior(Behavior):
+    """MutatingAdmissionPolicy."""
+
+    def validate(self, obj: Object) -> list[Cause]:
+        spec = obj.get("spec") or {}
+        causes = [] if spec.get("matchConstraints") else [required("spec.matchConstraints")]
+        if not spec.get("mutations"):
+            causes.append(required("spec.mutations", "mutations must contain at least one item"))
+        if not spec.get("reinvocationPolicy"):
+            causes.append(required("spec.reinvocationPolicy"))
+        return causes
 
 
 class AdmissionPolicyBehavior(Behavior):

@@ -6,6 +6,7 @@ from aliquot.embedded.behaviors import Behavior
 from aliquot.embedded.hooks import Object
 from aliquot.embedded.status import Cause, forbidden_field, invalid_value
 
+SYSTEM_CLASSES = ("system-cluster-critical", "system-node-critical")
 _HIGHEST_USER_PRIORITY = 1_000_000_000
 
 
@@ -18,6 +19,9 @@ class PriorityClassBehavior(Behavior):
         if not name.startswith("system-") and value > _HIGHEST_USER_PRIORITY:
             why = f"maximum allowed value of a user defined priority is {_HIGHEST_USER_PRIORITY}"
             return [forbidden_field("value", why)]
+        if name.startswith("system-") and name not in SYSTEM_CLASSES:
+            why = "priority class names with 'system-' prefix are reserved for system use only"
+            return [forbidden_field("metadata.name", why)]
         return []
 
     def validate_update(self, obj: Object, old: Object, subresource: str) -> list[Cause]:

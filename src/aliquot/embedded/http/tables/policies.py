@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from aliquot.embedded.hooks import Object
@@ -77,6 +78,13 @@ MUTATING_POLICIES = Table(
         Column("Age", age),
     )
 )
+
+
+def _text(path: str) -> Callable[[Object, datetime], str]:
+    found = at(path, "N/A")
+    return lambda obj, now: str(found(obj, now))
+
+
 POLICY_BINDINGS = Table(
     (
         Column("PolicyName", at("spec.policyName", "")),
@@ -86,8 +94,8 @@ POLICY_BINDINGS = Table(
 )
 BUDGETS = Table(
     (
-        Column("Min Available", at("spec.minAvailable", "N/A")),
-        Column("Max Unavailable", at("spec.maxUnavailable", "N/A")),
+        Column("Min Available", _text("spec.minAvailable")),
+        Column("Max Unavailable", _text("spec.maxUnavailable")),
         Column("Allowed Disruptions", at("status.disruptionsAllowed", 0), "integer"),
         Column("Age", age),
     )

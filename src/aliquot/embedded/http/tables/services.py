@@ -16,10 +16,8 @@ from aliquot.embedded.http.tables.column import (
 )
 
 NAMESPACES = Table((Column("Status", at("status.phase", "")), Column("Age", age)))
-CONFIG_MAPS = Table((Column("Data", count("data"), "integer"), Column("Age", age)))
-SECRETS = Table(
-    (Column("Type", at("type", "")), Column("Data", count("data"), "integer"), Column("Age", age))
-)
+CONFIG_MAPS = Table((Column("Data", count("data")), Column("Age", age)))
+SECRETS = Table((Column("Type", at("type", "")), Column("Data", count("data")), Column("Age", age)))
 SERVICE_ACCOUNTS = Table((Column("Secrets", count("secrets"), "integer"), Column("Age", age)))
 LEASES = Table((Column("Holder", at("spec.holderIdentity", "")), Column("Age", age)))
 CREATED_AT = Table((Column("Created At", at("metadata.creationTimestamp", ""), "date"),))

@@ -54,8 +54,8 @@ def _number(name: str, path: str) -> Column:
 DEPLOYMENTS = Table(
     (
         Column("Ready", _ready),
-        _number("Up-to-date", "status.updatedReplicas"),
-        _number("Available", "status.availableReplicas"),
+        Column("Up-to-date", at("status.updatedReplicas", 0)),
+        Column("Available", at("status.availableReplicas", 0)),
         Column("Age", age),
         *_wide(),
     )
