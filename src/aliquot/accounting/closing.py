@@ -50,6 +50,7 @@ def settle(span: Span, book: PriceBook, use: Use = NO_USE, power: PowerOf = powe
         measured_mj=use.energy_mj,
         power=power(occupancy.device),
         idle_mw=use.idle_mw,
+        counted=use.energy_measured,
     )
     cost, quote = book.capacity_cost(occupancy, span.start_ms, span.end_ms)
     costs = apportion(cost, shares)

@@ -31,13 +31,15 @@ class Use(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of the use of a device during a span.
 
     activity: how busy each holding kept its own part, in millionths, by the holding's key; holdings of which
-    nothing is known are left out. provenance: of each. energy_mj: what the device's counter went up by, None
-    without one. idle_mw: its power when idle, where it was observed.
+    nothing is known are left out. provenance: of each. energy_mj: what the device drew, None where that is
+    not known; energy_measured: by its counter, and not by an estimate of whoever gives it. idle_mw: its
+    power when idle, where it was observed.
     """
 
     activity: Mapping[str, int] = {}
     provenance: Mapping[str, Provenance] = {}
     energy_mj: int | None = None
+    energy_measured: bool = True
     idle_mw: int | None = None
 
 
@@ -60,14 +62,16 @@ def split_energy(
     measured_mj: int | None = None,
     power: Power | None = None,
     idle_mw: int | None = None,
+    counted: bool = True,
 ) -> tuple[Share, ...]:
     """The energy of every part of a device in a span, in the order of `shares`.
 
     activity: of each part in millionths; None where it is not known; 0 for parts that nobody holds. With a
-    measurement the parts add up to it exactly. It is divided by activity where that is known of every part,
-    and then it counts as measured; else the parts of unknown activity are taken to be as busy as the rest on
-    average, and the figures are estimates. A device of unknown energy and activity that somebody holds has
-    unknown energy; one that nobody holds draws idle power (estimated).
+    measurement the parts add up to it exactly (counted: it is one, not an estimate of somebody else's). It
+    is divided by activity where that is known of every part, and then it counts as measured; else the parts
+    of unknown activity are taken to be as busy as the rest on average, and the figures are estimates. A
+    device of unknown energy and activity that somebody holds has unknown energy; one that nobody holds draws
+    idle power (estimated).
 
     Worked example: 350 W for an hour, idle power 50 W, a busy 1g (1/7), a busy 4g (4/7), 2/7 free. Active
     energy 300 Wh is divided 60 : 240, idle energy 50 Wh 7.1 : 28.6 : 14.3. The two pay 67.1 and 268.6 Wh, 20
@@ -85,7 +89,7 @@ def split_energy(
         idle = min(measured_mj, idle_of_model * length_ms // 1000)
         active = measured_mj - idle
     weights = _weights(shares, activity)
-    exact = measured_mj is not None and not guessed
+    exact = measured_mj is not None and counted and not guessed
     if active and not any(weights):
         # Nobody was seen to do anything, yet energy was drawn: it goes by capacity.
         weights, exact = list(shares), False

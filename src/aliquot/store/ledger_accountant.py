@@ -5,12 +5,16 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from fractions import Fraction
 from typing import Protocol
 
+from aliquot.accounting.amounts import HOUR_MS
 from aliquot.accounting.closing import UseOf, entries_of, nothing_known
 from aliquot.accounting.columns import Columns
+from aliquot.accounting.entries import Entry
 from aliquot.accounting.price_files import Spending, milliseconds
 from aliquot.accounting.progress import GAP_MS, Progress, Step, advance
+from aliquot.accounting.revision import net, revised
 from aliquot.inventory.report import Report
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
@@ -21,6 +25,8 @@ from aliquot.store.journal import Journal
 from aliquot.store.ledger import Ledger, StaleWriterError
 from aliquot.store.ledger_database import LedgerError
 from aliquot.store.ledger_occupancies import Occupancies
+from aliquot.store.ledger_reading import entries
+from aliquot.store.ledger_usage import HistoryUse, keyed
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +36,9 @@ LOOK_EVERY_S = 10.0
 LEAST_PAUSE_S = 1.0
 MOST_PAUSE_S = 15.0
 RETRY_S = 5.0
+
+REVISE_AFTER_MS = 300_000
+"""So long after an hour its use is looked at again, when late samples have come."""
 
 
 class Live(Protocol):
@@ -49,7 +58,7 @@ class Live(Protocol):
 class Accountant:
     """Feeds one ledger. Only the leading controller may have one at work; another one is noticed.
 
-    use_of: what is known of the use of a device in a span (telemetry). journal: where the ids of decisions
+    usage: telemetry's history, without which use is unknown. journal: where the ids of decisions
     are looked up that were made before this process started.
     """
 
@@ -59,14 +68,15 @@ class Accountant:
         spending: Spending,
         *,
         policy: Policy | None = None,
-        use_of: UseOf = nothing_known,
+        usage: HistoryUse | None = None,
         journal: Journal | None = None,
         gap_ms: int = GAP_MS,
     ) -> None:
         self.ledger = ledger
         self.spending = spending
         self._policy = policy or Policy()
-        self._use_of = use_of
+        self._usage = usage
+        self._use_of: UseOf = usage.of_span if usage is not None else nothing_known
         self._journal = journal
         self._gap_ms = gap_ms
         self._report: Report | None = None
@@ -115,6 +125,36 @@ class Accountant:
                 _log.warning("%s; going on from there", error)
                 self.resume()
         raise LedgerError(self.ledger.database.place, "others keep writing", "run one accountant at a time")
+
+    def revise(self, start_ms: int, end_ms: int) -> int:
+        """Correct what was settled in a time by what has become known of its use since; entries written.
+
+        Samples come later than the events that settle time. Raises LedgerError, StaleWriterError.
+        """
+        if self._usage is None:
+            return 0
+        found: list[Entry] = []
+        for (device, start, end), standing in net(entries(self.ledger, start_ms, end_ms)).items():
+            if start < start_ms:
+                continue
+            whole = sum(entry.device_ms for entry in standing)
+            held = [
+                keyed(entry.account, Fraction(entry.device_ms, whole))
+                for entry in standing
+                if entry.category.held
+            ]
+            use = self._usage.of(device, held, start, end)
+            found += revised(standing, use, self.spending.book)
+        if not found:
+            return 0
+        self.ledger.append(
+            Columns.of(found),
+            sequence=self._sequence + 1,
+            currency=self.spending.book.currency,
+            seen_ms=self._progress.seen_ms,
+        )
+        self._sequence += 1
+        return len(found)
 
     def _write(self, step: Step) -> int:
         progress = step.progress
@@ -169,7 +209,7 @@ async def keep(accountant: Accountant, live: Live, now: Callable[[], datetime]) 
     seconds if nothing changes. A ledger that cannot be written holds nobody up: it is told and tried again.
     """
     await asyncio.to_thread(accountant.resume)
-    seen = 0
+    seen, revised_ms = 0, 0
     while True:
         try:
             async with asyncio.timeout(LOOK_EVERY_S):
@@ -182,6 +222,13 @@ async def keep(accountant: Accountant, live: Live, now: Callable[[], datetime]) 
         seen, snapshot, plan = live.version, live.snapshot, live.plan
         try:
             await asyncio.to_thread(accountant.observe, now(), snapshot, plan)
+            over_ms = (milliseconds(now()) - REVISE_AFTER_MS) // HOUR_MS * HOUR_MS
+            if over_ms > revised_ms:
+                await asyncio.to_thread(accountant.revise, over_ms - 2 * HOUR_MS, over_ms)
+                revised_ms = over_ms
+        except StaleWriterError as error:
+            _log.warning("%s; going on from there", error)
+            await asyncio.to_thread(accountant.resume)
         except LedgerError as error:
             _log.error("%s", error)
             await asyncio.sleep(RETRY_S)
