@@ -46,6 +46,9 @@ class Record:
         self.outcomes: list[Outcome] = []
         self.refuse = False
 
+    def prepare(self, snapshot: Snapshot) -> None:
+        pass
+
     def record(self, now: datetime, snapshot: Snapshot, policy: Policy, plan: Plan) -> None:
         if self.refuse:
             raise OSError("disk full")

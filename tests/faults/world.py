@@ -54,6 +54,9 @@ class Record:
     def __init__(self) -> None:
         self.plans: list[Plan] = []
 
+    def prepare(self, snapshot: Snapshot) -> None:
+        pass
+
     def record(self, now: Any, snapshot: Snapshot, policy: Policy, plan: Plan) -> None:
         self.plans.append(plan)
 

@@ -355,3 +355,15 @@ def test_a_killed_writer_loses_nothing_it_has_reported(path: Path) -> None:
 
         assert ids == [str(step) for step in range(len(ids))]
         assert len(ids) > int(reported)
+
+
+def test_a_journal_that_was_prepared_records_as_one_that_was_not(tmp_path: Path) -> None:
+    before, after = Snapshot.of([node("n1"), pod("a")]), Snapshot.of([node("n1"), pod("a"), pod("b")])
+    plan = Plan(decisions=(placed("b"),))
+    with Journal.open(tmp_path / "journal.db") as journal:
+        journal.prepare(before)
+        (entry,) = journal.record(NOW, after, POLICY, plan)
+        recorded = journal.recorded(entry.record)
+        assert recorded is not None
+        assert (recorded.snapshot, recorded.plan) == (after, plan)
+        assert journal.problems() == ()

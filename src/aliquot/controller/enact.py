@@ -7,6 +7,7 @@ before: that goes first, and where it fails nothing is given out that would need
 """
 
 import asyncio
+import bisect
 import logging
 from collections.abc import Awaitable, Mapping
 from datetime import datetime
@@ -18,6 +19,7 @@ from aliquot.controller.claims import Claims
 from aliquot.controller.evictions import Evictions
 from aliquot.controller.outcomes import ConflictError, EnactError, Outcome, RefusedError
 from aliquot.controller.pods import Pods
+from aliquot.controller.pool_claims import PoolClaims, pools_of
 from aliquot.controller.stale_gangs import StaleGangs
 from aliquot.controller.writing import Writer
 from aliquot.dra.checker import check_cluster
@@ -69,6 +71,7 @@ class Enactor:
         self._evictions = Evictions(writer, patience)
         self._stale_gangs = StaleGangs(writer)
         self._clock = writer.client.clock
+        self._pool_claims = PoolClaims()
 
     async def enact(self, plan: Plan, snapshot: Snapshot) -> tuple[Outcome, ...]:
         """Carry out the plan made from `snapshot`; one outcome for each decision that has actions.
@@ -79,7 +82,7 @@ class Enactor:
         decisions = [decision for decision in plan.decisions if decision.actions]
         if not decisions:
             return ()
-        violations = _new_violations(snapshot, decisions)
+        violations = self._new_violations(snapshot, decisions)
         if violations:
             _log.error("the plan is not carried out: it would break %s", violations)
             return tuple(
@@ -91,7 +94,7 @@ class Enactor:
         unreleased = await self._release(decisions, steps, now)
         if unreleased:
             left = [_without(decision, unreleased) for decision in decisions]
-            violations = _new_violations(snapshot, left)
+            violations = self._new_violations(snapshot, left)
             if violations:
                 _log.info("nothing is given out in this round: %s", next(iter(unreleased.values())))
                 return tuple(
@@ -114,6 +117,60 @@ class Enactor:
             )
         )
         return tuple(Outcome(decision, problem) for decision, problem in zip(decisions, done, strict=True))
+
+    def _new_violations(self, snapshot: Snapshot, decisions: list[Decision]) -> str:
+        """Rules that would be broken by the plan and are not broken already, as text; "" for none.
+
+        The last line of defence against a fault in the decision itself: it uses nothing of the allocator. No
+        rule about devices reaches beyond a pool.
+        """
+        planned: dict[Key, Allocate | None] = {}
+        for decision in decisions:
+            for action in decision.actions:
+                if isinstance(action, Allocate):
+                    planned[action.claim.namespace, action.claim.name] = action
+                elif isinstance(action, Deallocate):
+                    planned[action.claim.namespace, action.claim.name] = None
+        pools = {
+            (result.driver, result.pool)
+            for action in planned.values()
+            if action is not None
+            for result in action.allocation.devices.results
+        }
+        if not pools:
+            return ""
+        self._pool_claims.follow(snapshot)
+        slices = tuple(
+            item for item in snapshot.resource_slices if (item.spec.driver, item.spec.pool.name) in pools
+        )
+        claims = {claim.key: claim for claim in self._pool_claims.of(pools)}
+        before = Snapshot(
+            resource_claims=tuple(claims.values()),
+            resource_slices=slices,
+            device_classes=snapshot.device_classes,
+            device_taint_rules=snapshot.device_taint_rules,
+        )
+        for key, planned_one in planned.items():
+            claim = claims.get(key) or self._known(snapshot, key)
+            if claim is not None:
+                claims[key] = _with_allocation(claim, planned_one)
+        after = msgspec.structs.replace(
+            before,
+            resource_claims=tuple(claims[key] for key in sorted(claims) if pools_of(claims[key]) & pools),
+        )
+        wrong = check_cluster(after)
+        if not wrong:
+            return ""
+        known = {(violation.rule, violation.subject, violation.claims) for violation in check_cluster(before)}
+        new = [one for one in wrong if (one.rule, one.subject, one.claims) not in known]
+        return "; ".join(f"{one.rule} {one.subject} ({', '.join(one.claims)})" for one in new[:3])
+
+    @staticmethod
+    def _known(snapshot: Snapshot, key: Key) -> ResourceClaim | None:
+        """The claim as the snapshot has it."""
+        claims = snapshot.resource_claims
+        at = bisect.bisect_left(claims, key, key=lambda claim: claim.key)
+        return claims[at] if at < len(claims) and claims[at].key == key else None
 
     async def _release(
         self, decisions: list[Decision], steps: dict[str, list["_Step"]], now: datetime
@@ -204,59 +261,6 @@ def _steps(decisions: list[Decision]) -> dict[str, list[_Step]]:
 
 def _without(decision: Decision, unreleased: dict[str, EnactError]) -> Decision:
     return msgspec.structs.replace(decision, actions=()) if decision.id in unreleased else decision
-
-
-def _new_violations(snapshot: Snapshot, decisions: list[Decision]) -> str:
-    """Rules that would be broken by the plan and are not broken already, as text; "" for none.
-
-    The last line of defence against a fault in the decision itself: it uses nothing of the allocator.
-    """
-    planned: dict[Key, Allocate | None] = {}
-    for decision in decisions:
-        for action in decision.actions:
-            if isinstance(action, Allocate):
-                planned[action.claim.namespace, action.claim.name] = action
-            elif isinstance(action, Deallocate):
-                planned[action.claim.namespace, action.claim.name] = None
-    pools = {
-        (result.driver, result.pool)
-        for action in planned.values()
-        if action is not None
-        for result in action.allocation.devices.results
-    }
-    if not pools:
-        return ""
-    before = _of_pools(snapshot, pools)
-    after = _of_pools(snapshot, pools, planned)
-    wrong = check_cluster(after)
-    if not wrong:
-        return ""
-    known = {(violation.rule, violation.subject, violation.claims) for violation in check_cluster(before)}
-    new = [one for one in wrong if (one.rule, one.subject, one.claims) not in known]
-    return "; ".join(f"{one.rule} {one.subject} ({', '.join(one.claims)})" for one in new[:3])
-
-
-def _of_pools(
-    snapshot: Snapshot, pools: set[tuple[str, str]], planned: Mapping[Key, Allocate | None] | None = None
-) -> Snapshot:
-    """What concerns these pools alone, as planned: no rule about devices reaches beyond a pool."""
-    changes = planned or {}
-    claims = []
-    for claim in snapshot.resource_claims:
-        if claim.key in changes:
-            claim = _with_allocation(claim, changes[claim.key])
-        allocation = claim.status.allocation
-        if allocation is not None and any(
-            (result.driver, result.pool) in pools for result in allocation.devices.results
-        ):
-            claims.append(claim)
-    return msgspec.structs.replace(
-        snapshot,
-        resource_claims=tuple(claims),
-        resource_slices=tuple(
-            item for item in snapshot.resource_slices if (item.spec.driver, item.spec.pool.name) in pools
-        ),
-    )
 
 
 def _with_allocation(claim: ResourceClaim, action: Allocate | None) -> ResourceClaim:

@@ -51,6 +51,10 @@ Decide = Callable[[Snapshot, Policy, datetime], Plan]
 class Recorder(Protocol):
     """Where decisions are recorded before they are carried out (`store.journal.Journal`)."""
 
+    def prepare(self, snapshot: Snapshot) -> object:
+        """Take in the state of the cluster, so that the first record need not: that takes seconds where the
+        cluster is large."""
+
     def record(self, now: datetime, snapshot: Snapshot, policy: Policy, plan: Plan) -> object:
         """Append what this plan tells anew. Raises an exception when it cannot be kept."""
 
@@ -137,6 +141,11 @@ class Loop:
 
     async def run(self) -> None:
         """Until cancelled. Raises NotLeadingError when leadership is lost on the way."""
+        try:
+            await asyncio.to_thread(self._recorder.prepare, self._mirror.snapshot())
+        except Exception:
+            # The first record will fail in the same way, and say so.
+            _log.exception("the journal could not be prepared")
         seen = -1
         while True:
             await self._wait(seen)

@@ -26,6 +26,7 @@ WORDING_SECONDS = 30.0
 WRITES_PER_SECOND = 50.0
 WRITES_AT_ONCE = 4
 MOST_NAMES = 8
+LEAST_FORGOTTEN = 1_000
 
 _NEEDS_SOMEBODY = frozenset(
     {
@@ -62,7 +63,8 @@ class Reporter:
         self._conditions: dict[str, Told] = {}
         self._written: dict[str, float] = {}
         self._told: set[str] = set()
-        self._looked_at: dict[tuple[str, str], Pod] = {}
+        self._looked_at: dict[int, Pod] = {}
+        self._forget_at = LEAST_FORGOTTEN
         self._more = asyncio.Event()
 
     @property
@@ -79,8 +81,7 @@ class Reporter:
             for wanted in self._wanted(decision, ended.get(decision.id), leaving):
                 self._want(wanted)
         self._tell_bound(snapshot)
-        uids = {pod.metadata.uid for pod in snapshot.pods}
-        self._written = {uid: at for uid, at in self._written.items() if uid in uids}
+        self._forget(snapshot)
         if self._conditions or len(self._events):
             self._more.set()
 
@@ -154,15 +155,25 @@ class Reporter:
 
     def _tell_bound(self, snapshot: Snapshot) -> None:
         """Pods that were placed by a run that ended before it could say so."""
-        looked_at: dict[tuple[str, str], Pod] = {}
-        for pod in snapshot.pods:
-            looked_at[pod.key] = pod
-            if self._looked_at.get(pod.key) is pod or not pod.spec.node_name:
+        # Of tens of thousands of pods few are new each time. The pods are kept, so that no identity is used
+        # again while it is remembered.
+        before, looked_at = self._looked_at, {id(pod): pod for pod in snapshot.pods}
+        for identity in looked_at.keys() - before.keys():
+            pod = looked_at[identity]
+            if not pod.spec.node_name:
                 continue
             condition = placed(pod)
             if condition is not None and condition.status == "False":
                 self._want(Told(pod.ref, "True", "Placed", f"placed on node {pod.spec.node_name}"))
         self._looked_at = looked_at
+
+    def _forget(self, snapshot: Snapshot) -> None:
+        """Forget when pods were written to that are gone, each time that as many have come to be known."""
+        if len(self._written) < self._forget_at:
+            return
+        uids = {pod.metadata.uid for pod in snapshot.pods}
+        self._written = {uid: at for uid, at in self._written.items() if uid in uids}
+        self._forget_at = 2 * len(self._written) + LEAST_FORGOTTEN
 
     async def run(self) -> None:
         """Write what is to be told, until cancelled."""

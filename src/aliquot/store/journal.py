@@ -103,6 +103,21 @@ class Journal:
 
         return end
 
+    def prepare(self, snapshot: Snapshot) -> None:
+        """Store a snapshot that the next record is likely to differ little from. Raises JournalError."""
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._writer.write(self._connection, snapshot)
+                self._connection.execute("COMMIT")
+            except BaseException as error:
+                self._writer = SnapshotWriter()
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise self._failure(error) from error
+                raise
+
     def record(self, now: datetime, snapshot: Snapshot, policy: Policy, plan: Plan) -> tuple[Entry, ...]:
         """Append one call of decide; the entries made. Writes nothing when no decision tells anything new.
 
