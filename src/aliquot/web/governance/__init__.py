@@ -1,0 +1,1 @@
+"""The pages of governance: budgets, models, agents, spend; and the login before pages that leave loopback."""
