@@ -1,9 +1,9 @@
 """`aliquot top` as somebody types it, over a saved cluster and a real Prometheus, exporter or history."""
 
 import asyncio
+import contextlib
+import io
 import json
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -17,6 +17,7 @@ from tests.telemetry.exporter import serving
 from tests.telemetry.prometheus_server import load, prometheus
 
 from aliquot.cli import snapshot_files
+from aliquot.cli.main import main
 from aliquot.cli.snapshot_files import Saved
 from aliquot.scheduling.policy import Policy
 from aliquot.telemetry.holdings import facts
@@ -36,23 +37,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def top(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    """Exit status, stdout and stderr of `aliquot top` in a process of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "aliquot",
-        "top",
-        *arguments,
-        "--snapshot",
-        str(folder / "cluster.json"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={"PATH": "/usr/bin:/bin", "NO_COLOR": "1"},
-    )
-    async with asyncio.timeout(120):
-        out, err = await process.communicate()
-    assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    """Exit status, stdout and stderr of `aliquot top`."""
+
+    def run() -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main(["top", *arguments, "--snapshot", str(folder / "cluster.json")])
+            except SystemExit as end:
+                return int(end.code or 0), out.getvalue(), err.getvalue()
+        raise AssertionError("main returned")
+
+    return await asyncio.to_thread(run)
 
 
 async def test_devices_fit_80_columns_and_add_up(folder: Path) -> None:
