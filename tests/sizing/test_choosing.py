@@ -147,6 +147,16 @@ def test_an_amd_partition_without_memory_of_its_own_gives_no_isolation() -> None
     assert found.part.name == "cpx_nps4"
 
 
+def test_the_next_smaller_part_says_why_it_will_not_do() -> None:
+    history = profile([16.0] * (WEEK * 60), [5.0] * (WEEK * 60), had=whole(), isolation=Isolation.FAULT)
+    found = recommend(history, [Offer(A100)], POLICY)
+    assert found.part is not None
+    assert found.part.name == "1g.20gb"
+    smaller = next(item for item in found.alternatives if item.part.mode is Mode.MIG)
+    assert (smaller.part.name, smaller.loss) == ("1g.10gb", Loss.MEMORY)
+    assert smaller.fact == "needs 18.4 GiB, has 9.6 GiB"
+
+
 def test_modes_that_an_offer_does_not_have_are_not_recommended() -> None:
     found = recommend(small(), [Offer(A100, modes=frozenset({Mode.EXCLUSIVE, Mode.MIG}))], POLICY)
     assert found.part is not None

@@ -19,7 +19,7 @@ def advised(
     snapshot: Snapshot, gib: float, percent: float, policy: SizingPolicy
 ) -> tuple[Fleet, list[Recommendation]]:
     report = fleet_report(snapshot)
-    fleet = fleet_of(report)
+    fleet = fleet_of(report, modes=frozenset(policy.modes))
     profiles = profiles_of(snapshot, fleet, report, used(snapshot, gib, percent), policy)
     return fleet, [recommend(item, fleet.offers, policy) for item in profiles]
 
@@ -35,6 +35,13 @@ def test_the_mode_in_force_and_the_part_held_are_those_of_the_node() -> None:
     assert [item.advice for item in found] == [Advice.CHANGE] * 3
     assert {item.part.name for item in found if item.part is not None} == {"1g.10gb"}
     assert {item.saving for item in found} == {Fraction(6, 7)}
+
+
+def test_shares_are_offered_only_where_a_device_is_shared_so_already() -> None:
+    offers = fleet_of(fleet_report(cluster(1))).offers
+    assert [offer.modes for offer in offers] == [frozenset({Mode.EXCLUSIVE, Mode.MIG, Mode.AMD_PARTITION})]
+    shared = FLEET.replace("mig: {dynamic: true}", "shares: memory")
+    assert Mode.CONSUMABLE in (fleet_of(fleet_report(cluster(1, shared))).offers[0].modes or ())
 
 
 def test_the_simulator_places_everybody_on_the_parts_and_shows_what_becomes_free() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -12,8 +12,8 @@ from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
 from aliquot.cli.output import document, note, write, write_document
-from aliquot.cli.recommend_history import read_histories
 from aliquot.cli.recommend_input import ISOLATIONS, model_of, models_of, offers_of, policy_of, prices_given
+from aliquot.cli.recommend_sources import Sources, read
 from aliquot.cli.recommend_tables import (
     backtest_table,
     detail_lines,
@@ -27,6 +27,7 @@ from aliquot.sizing.choosing import Advice, Offer, Recommendation
 from aliquot.sizing.choosing import recommend as recommended
 from aliquot.sizing.cluster import Fleet, InForce, fleet_of, fleet_report, profiles_of
 from aliquot.sizing.demand import repartition_of
+from aliquot.sizing.effect import effect
 from aliquot.sizing.layouts import LayoutError
 from aliquot.sizing.parts import Isolation, exclusive
 from aliquot.sizing.policy import SizingPolicy, isolation_of_word
@@ -51,10 +52,12 @@ FORMS = ("table", "wide", "json", "yaml", "csv", "name", "html", "patch")
     "histories",
     multiple=True,
     type=FILE,
-    help="Tables of use: time, pod, memory_bytes, busy_percent ... May be repeated.",
+    help="Use from a file: a table (time, pod, memory_bytes, busy_percent ...), or a kept history.",
 )
 @click.option("--prometheus", default="", metavar="URL", help="Read use from this Prometheus.")
-@click.option("--since", default="7d", show_default=True, help="With --prometheus: how far back.")
+@click.option("--sources", default="", metavar="FILE", help="File of sources, as of `aliquot top`.")
+@click.option("--since", default="7d", show_default=True, help="How far to look back.")
+@click.option("--at", default="", metavar="TIME", help="Until when (RFC 3339); now if left out.")
 @click.option("--token-file", default="", type=click.Path(dir_okay=False), help="Token for Prometheus.")
 @click.option(
     "-f",
@@ -81,6 +84,11 @@ FORMS = ("table", "wide", "json", "yaml", "csv", "name", "html", "patch")
 @click.option("--backtest", "back", is_flag=True, help="Size by the first half, and judge by the second.")
 @click.option("--split", type=click.FloatRange(0.05, 0.95), default=0.5, help="Where to split.  [0.5]")
 @click.option("--together", is_flag=True, help="With --backtest: also several containers on one device.")
+@click.option(
+    "--simulate/--no-simulate",
+    default=True,
+    help="Try the changes on the cluster with the real decisions, in virtual time.  [simulate]",
+)
 @click.option("--repartition", "layouts", is_flag=True, help="Show which MIG layouts serve the demand.")
 @click.option(
     "--diff",
@@ -95,7 +103,9 @@ def recommend(
     names: tuple[str, ...],
     histories: tuple[Path, ...],
     prometheus: str,
+    sources: str,
     since: str,
+    at: str,
     token_file: str,
     files: tuple[str, ...],
     namespace: str,
@@ -110,6 +120,7 @@ def recommend(
     back: bool,
     split: float,
     together: bool,
+    simulate: bool,
     layouts: bool,
     folder: Path | None,
     output: str,
@@ -124,25 +135,23 @@ def recommend(
     policy = policy_of(policy_file, modes=modes, risk=risk, isolation=isolation or "")
     prices = prices_given(price_texts)
     target = Target(kubeconfig, context)
-    snapshot = _cluster(files, target, live=not histories)
-    series = read_histories(histories) if histories else ()
-    servers: tuple[Series, ...] = ()
-    if prometheus or not histories:
-        from aliquot.cli.recommend_prometheus import read_prometheus
-
-        snapshot = snapshot if snapshot is not None else Snapshot()
-        usage = asyncio.run(read_prometheus(prometheus, since, token_file, snapshot))
-        series, servers = (*series, *usage.held), usage.servers
-    report = fleet_report(snapshot if snapshot is not None else Snapshot())
-    there = fleet_of(report, prices)
+    wanted_sources = Sources(histories, prometheus, sources, token_file, since, at)
+    snapshot = _cluster(files, target, live=not (histories or fleet))
+    series, servers = read(wanted_sources, snapshot or Snapshot())
+    report = fleet_report(snapshot or Snapshot())
+    there = fleet_of(report, prices, frozenset(policy.modes) if modes or policy_file else None)
     if had:
         model = model_of(had)
         force = InForce("exclusive", exclusive(model))
-        pods = {(item.owner.namespace, item.owner.pod.name) for item in series if item.owner.pod is not None}
+        pods = {
+            (item.owner.namespace, item.owner.pod.name)
+            for item in (*series, *servers)
+            if item.owner.pod is not None
+        }
         there = Fleet(there.offers, there.devices, there.unknown, {**dict.fromkeys(pods, force)})
     fleets = _fleets(fleet, there, prices, each=each)
     if back:
-        return _backtest(series, split, fleets, policy, together=together, output=output)
+        return _backtest((*series, *servers), split, fleets, policy, together=together, output=output)
     profiles = profiles_of(snapshot or Snapshot(), there, report, series, policy, servers)
     wanted = [item for item in profiles if _named(item, names, namespace)]
     if not wanted:
@@ -174,6 +183,8 @@ def recommend(
         write(table, output)
         if output in ("table", "wide"):
             _sums(found)
+    if simulate and snapshot is not None and output in ("table", "wide"):
+        _simulated(snapshot, found)
     return 1 if any(item.advice in (Advice.CHANGE, Advice.GROW) for item in found) else 0
 
 
@@ -199,11 +210,10 @@ def _fleets(
         return {"cluster": offers}
     models = models_of(text)
     offers = offers_of(models, dict(prices))
+    found = {"+".join(model.id.partition("-")[0] for model in models): offers}
     if len(models) > 1 and each:
-        found = {"+".join(model.id for model in models): offers}
         found.update({offer.accelerator.id: (offer,) for offer in offers})
-        return found
-    return {"+".join(model.id for model in models): offers}
+    return found
 
 
 def replace_price(offer: Offer, prices: Mapping[str, int]) -> Offer:
@@ -234,6 +244,32 @@ def _sums(found: Sequence[Recommendation]) -> None:
     money = sums["microsPerHour"]
     if money is not None:
         click.echo(f"saves {money / 1_000_000:,.2f} an hour at the prices of --price or the catalogue")
+
+
+def _simulated(snapshot: Snapshot, found: Sequence[Recommendation]) -> None:
+    """What the changes would do to the cluster, where it has pods that claims could be changed of."""
+    if not any(item.advice in (Advice.CHANGE, Advice.GROW) for item in found) or not snapshot.pods:
+        return
+    seen = effect(snapshot, found, _newest(snapshot))
+    if seen.changed:
+        click.echo(
+            f"simulated: {seen.changed} pods get other parts; devices that nobody holds: {seen.idle_before} "
+            f"before, {seen.idle} after"
+        )
+    for item in seen.stuck:
+        click.echo(f"simulated: {item.namespace}/{item.name} would wait ({item.reason}); see --repartition")
+    reasons: dict[str, list[str]] = {}
+    for name, why in seen.left_out:
+        reasons.setdefault(why, []).append(name)
+    for why, names in reasons.items():
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        note(f"note: not simulated: {names[0]}{others}: {why}")
+
+
+def _newest(snapshot: Snapshot) -> datetime:
+    """A moment after everything that the cluster speaks of."""
+    known = (item.metadata.creation_timestamp for item in snapshot.objects())
+    return max((time for time in known if time is not None), default=datetime.now(UTC)) + timedelta(hours=1)
 
 
 def _layouts(plan: Repartition, output: str) -> int:

@@ -220,7 +220,8 @@ def _caveat(profile: Profile, best: Judgement) -> str:
 def _alternatives(
     judged: Sequence[Judgement], best: Judgement | None, cost: _Cost, profile: Profile
 ) -> tuple[Alternative, ...]:
-    """Of each model and mode the cheapest part that would have done, else the one that came nearest."""
+    """Of each model and mode the cheapest part that would have done, else the one that came nearest; of the
+    one chosen the next smaller part, which did not do."""
     groups: dict[tuple[str, Mode], list[Judgement]] = {}
     for item in judged:
         groups.setdefault((item.part.accelerator.id, item.part.mode), []).append(item)
@@ -230,7 +231,10 @@ def _alternatives(
             (item for item in items if item.loss is None), key=lambda item: cost.order(profile, item.part)
         )
         if doing:
-            if best is None or doing[0] is best:
+            if best is None:
+                continue
+            if doing[0] is best:
+                found += _smaller(items, best, cost)
                 continue
             same = cost.of(doing[0].part) == cost.of(best.part)
             loss = Loss.RISK if same else Loss.COST
@@ -240,6 +244,15 @@ def _alternatives(
             assert nearest.loss is not None
             found.append(Alternative(nearest.part, nearest.loss, nearest.fact))
     return tuple(sorted(found, key=lambda item: (-_RANK[item.loss], cost.of(item.part), item.part.label)))
+
+
+def _smaller(items: Sequence[Judgement], best: Judgement, cost: _Cost) -> list[Alternative]:
+    below = [item for item in items if item.loss is not None and cost.of(item.part) < cost.of(best.part)]
+    if not below:
+        return []
+    next_one = max(below, key=lambda item: (cost.of(item.part), item.part.memory))
+    assert next_one.loss is not None
+    return [Alternative(next_one.part, next_one.loss, next_one.fact)]
 
 
 _RANK: dict[Loss | None, int] = {loss: number for number, loss in enumerate(Loss)}

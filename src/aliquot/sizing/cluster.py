@@ -90,10 +90,16 @@ def accelerator_of(product: str) -> Accelerator | None:
 def fleet_of(
     report: Report, prices: Mapping[str, int] | None = None, modes: frozenset[Mode] | None = None
 ) -> Fleet:
-    """The devices of a cluster. prices: micro-units of money per hour of one device, by model."""
+    """The devices of a cluster. prices: micro-units of money per hour of one device, by model.
+
+    modes: in which devices may be given out. None: whole, and as partitions where the model has them; shares
+    (MPS, turns, consumable) only of models of which a device is shared so now, because these need the
+    node's driver to be set up for it.
+    """
     counts: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     in_force: dict[tuple[str, str], InForce] = {}
+    offered: dict[str, set[Mode]] = {}
     for state in report.devices.devices:
         if not state.board.accelerator:
             continue
@@ -102,6 +108,7 @@ def fleet_of(
             unknown[state.board.product or "unnamed"] += 1
             continue
         counts[model.id] += 1
+        offered.setdefault(model.id, set()).update(_offered(state))
         for held in state.parts:
             for holder in held.holders:
                 if holder.admin:
@@ -110,10 +117,24 @@ def fleet_of(
                 for pod in holder.pods:
                     in_force[pod.namespace, pod.name] = InForce(state.mode, part)
     offers = tuple(
-        Offer(accelerators()[name], count, (prices or {}).get(name), modes)
+        Offer(
+            accelerators()[name],
+            count,
+            (prices or {}).get(name),
+            frozenset(offered[name]) if modes is None else modes,
+        )
         for name, count in sorted(counts.items())
     )
     return Fleet(offers, report.devices.devices, dict(unknown), in_force)
+
+
+def _offered(state: DeviceState) -> Iterable[Mode]:
+    yield from (Mode.EXCLUSIVE, Mode.MIG, Mode.AMD_PARTITION)
+    mode = _MODES.get(state.mode)
+    if mode is not None:
+        yield mode
+    if any(part.part.shareable for part in state.parts):
+        yield Mode.CONSUMABLE
 
 
 def part_in_force(
@@ -173,7 +194,8 @@ def profiles_of(
     """Profiles by workload, sorted by namespace and name. A workload is the topmost owner of its pods.
 
     held: series of devices and parts by who held them (`usage.joining.Usage.held`). servers: those of model
-    servers. A label that names no isolation is passed over, and the profile says so.
+    servers, and of containers that are measured without their devices. A label that names no isolation is
+    passed over, and the profile says so.
     """
     gathering = _Gathering(snapshot, report)
     for series in held:
@@ -184,8 +206,15 @@ def profiles_of(
             if series.metric not in known or len(known[series.metric]) < len(series):
                 known[series.metric] = series
     for series in servers:
-        if series.metric in SERVERS and series.owner.pod is not None:
-            gathering.workload(series).serves = True
+        if series.owner.pod is None or not len(series):
+            continue
+        found = gathering.workload(series)
+        if series.metric in SERVERS:
+            found.serves = True
+        elif series.metric is Metric.MEMORY_USED or series.metric.busy:
+            found.series.setdefault((series.owner.pod.name, series.subject), {}).setdefault(
+                series.metric, series
+            )
     profiles = [_profile(found, fleet, policy) for found in gathering.found.values() if found.series]
     kept = [item for item in profiles if item is not None]
     return tuple(sorted(kept, key=lambda item: (item.name, item.workload.kind)))
