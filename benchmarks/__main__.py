@@ -23,7 +23,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
-from benchmarks import allocator, cycle, day, large, placement, scale
+from benchmarks import allocator, cycle, day, large, placement, scale, throughput
 from benchmarks.fleets import FOUR_GPUS_ON_ONE_SOCKET, ONE_GPU, nodes, snapshot, waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -150,7 +150,17 @@ def main() -> None:
     parser.add_argument("part", nargs="*", default=list(parts), metavar="|".join(parts))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--nodes", type=int, nargs="+", help="sizes of the fleets instead of the usual ones")
+    parser.add_argument("--kubeconfig", type=Path, help="of the control plane that throughput is measured on")
+    parser.add_argument("--pods", type=int, default=throughput.PODS, help="pods that throughput creates")
     options = parser.parse_args()
+    if options.part == ["throughput"]:
+        if options.kubeconfig is None:
+            parser.error("throughput needs --kubeconfig")
+        for line in throughput.table(
+            options.kubeconfig, (options.nodes or [throughput.NODES])[0], options.pods
+        ):
+            print(line, flush=True)
+        return
     if unknown := set(options.part) - parts.keys():
         parser.error(f"there is no part {', '.join(sorted(unknown))}; choose from {', '.join(parts)}")
     print(
