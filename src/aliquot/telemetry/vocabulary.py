@@ -111,7 +111,12 @@ class Vocabulary:
     def term(self, name: str) -> Term | None:
         """What a name means; None for a metric that is of no use here."""
         low = name.lower()
-        return self._terms.get(low) or self._terms.get(low.removeprefix("amd_"))
+        # OpenMetrics, and prometheus_client for every counter, end a counter's name with _total.
+        for known in (low, low.removesuffix("_total")):
+            found = self._terms.get(known) or self._terms.get(known.removeprefix("amd_"))
+            if found is not None:
+                return found
+        return None
 
     def known(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of the names that mean something."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from aliquot.usage.metrics import BUSY, WHOLE_PPM, Metric
 from aliquot.usage.provenance import Known, Provenance, joined_rules, weakest
-from aliquot.usage.series import Owner, Series, Subject
+from aliquot.usage.series import NOBODY, Owner, Series, Subject
 from aliquot.usage.sharing import Tenure
 
 Key = TypeVar("Key", bound=Hashable)
@@ -93,6 +93,7 @@ def shares_by(
     than this, ppm, is work.
     """
     groups: dict[Key, _Sum] = {}
+    held = [item for item in held if item.owner != NOBODY]
     for tenure in tenures:
         group = key(tenure.owner)
         if group is None or tenure.admin:
