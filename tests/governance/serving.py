@@ -61,7 +61,8 @@ def application(source: Source, *, login: bool, clock: Clock | None = None, secu
         return PlainTextResponse("ok\n")
 
     pages = Starlette(
-        routes=[*routes(source, login=login), Route("/healthz", health)], middleware=[Middleware(Guard)]
+        routes=[*routes(source, login=login), Route("/", health), Route("/healthz", health)],
+        middleware=[Middleware(Guard)],
     )
     if not login:
         return pages

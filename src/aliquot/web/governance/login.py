@@ -29,9 +29,13 @@ ATTEMPTS = 20
 WINDOW_S = 60.0
 PATH = "/login"
 LOGOUT = "/logout"
-STYLE = "/login.css"
-OPEN = frozenset({"/healthz", STYLE})
-"""Paths that tell nothing and are answered without a login."""
+FILES = {
+    "/login.css": ("governance/static/login.css", "text/css; charset=utf-8"),
+    "/login.svg": ("static/icon.svg", "image/svg+xml"),
+}
+"""What the page of the login consists of."""
+OPEN = frozenset({"/healthz"})
+"""Paths of the application that tell nothing and are answered without a login."""
 
 _STATIC = Path(__file__).with_name("static")
 # The form may be sent to this page only; everything else is as on other pages.
@@ -108,8 +112,9 @@ class Login:
             response = await self._log_in(scope, receive)
         elif path == PATH and method in ("GET", "HEAD"):
             response = FileResponse(_STATIC / "login.html", media_type="text/html; charset=utf-8")
-        elif path == STYLE and method in ("GET", "HEAD"):
-            response = FileResponse(_STATIC / "login.css", media_type="text/css; charset=utf-8")
+        elif path in FILES and method in ("GET", "HEAD"):
+            name, media_type = FILES[path]
+            response = FileResponse(_STATIC.parents[1] / name, media_type=media_type)
         elif path == LOGOUT and method == "POST":
             response = self._log_out(scope)
         elif path in OPEN or self._known(scope):

@@ -12,6 +12,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 STATIC = Path(__file__).with_name("static")
+ICON = Path(__file__).parents[1] / "static" / "icon.svg"
 TIMEOUT_S = 20.0
 MAX_DAYS = 366
 
@@ -45,6 +46,9 @@ def routes(source: Source, *, login: bool = False) -> list[BaseRoute]:
     async def page(request: Request) -> Response:
         return FileResponse(STATIC / "governance.html", media_type="text/html; charset=utf-8")
 
+    async def icon(request: Request) -> Response:
+        return FileResponse(ICON, media_type="image/svg+xml")
+
     async def terms(request: Request) -> Response:
         return _json({"login": login})
 
@@ -62,6 +66,7 @@ def routes(source: Source, *, login: bool = False) -> list[BaseRoute]:
 
     return [
         Route("/governance", page),
+        Route("/governance/icon.svg", icon),
         Route("/api/governance/terms", terms),
         Route("/api/governance/budgets", part(source.budgets)),
         Route("/api/governance/models", part(source.models)),

@@ -94,10 +94,10 @@ def _limit(
         "measure": currency if limit.measure is Measure.MONEY else _words(limit.measure),
         "per": "" if limit.per is Window.NOW else limit.per.value,
         "models": list(limit.models),
-        "limit": amount_text(amount, limit.measure),
-        "spent": amount_text(gauge.spent, limit.measure),
-        "held": amount_text(gauge.held, limit.measure),
-        "left": amount_text(max(0, amount - taken), limit.measure),
+        "limit": _grouped(amount_text(amount, limit.measure)),
+        "spent": _grouped(amount_text(gauge.spent, limit.measure)),
+        "held": _grouped(amount_text(gauge.held, limit.measure)),
+        "left": _grouped(amount_text(max(0, amount - taken), limit.measure)),
         "spentPart": min(1.0, gauge.spent / amount) if amount else 1.0,
         "heldPart": min(1.0, gauge.held / amount) if amount else 0.0,
         "percent": percent,
@@ -105,8 +105,16 @@ def _limit(
     }
 
 
+def _grouped(text: str) -> str:
+    """1234567.5: 1,234,567.5."""
+    whole, point, rest = text.partition(".")
+    return f"{int(whole):,}{point}{rest}" if whole.isdigit() else text
+
+
 def _words(measure: Measure) -> str:
-    """inputTokens: input tokens."""
+    """inputTokens: input tokens; what is counted of concurrency are calls."""
+    if measure is Measure.CONCURRENCY:
+        return "calls"
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in measure.value)
 
 
@@ -214,7 +222,7 @@ def spend(uses: Sequence[TokenUse], chain: Chain | None, currency: str) -> Json:
         "currency": currency,
         "calls": len(uses),
         "tokens": sum(use.total_tokens for use in uses),
-        "price": _money(sum(use.cost_nano or 0 for use in uses), NANO),
+        "price": _priced(uses),
         "unpriced": sum(use.cost_nano is None for use in uses),
         "idle": None
         if chain is None
@@ -232,12 +240,18 @@ def _spent(names: tuple[str, ...], group: Sequence[TokenUse], row: Row | None) -
         "input": sum(use.input_tokens for use in group),
         "output": sum(use.output_tokens for use in group),
         "tokens": sum(use.total_tokens for use in group),
-        "price": _money(sum(use.cost_nano or 0 for use in group), NANO),
+        "price": _priced(group),
         "cost": None if row is None else _money(row.total.cost_micros, MICRO),
         "perMillion": None if per_million is None else _money(per_million, MICRO),
         "joules": None if row is None else row.total.energy_mj // 1000,
         "tokensPerJoule": None if per_joule is None else round(float(per_joule), 3),
     }
+
+
+def _priced(uses: Sequence[TokenUse]) -> str | None:
+    """What calls cost by the prices of their models; None if none of these has a price."""
+    known = [use.cost_nano for use in uses if use.cost_nano is not None]
+    return _money(sum(known), NANO) if known else None
 
 
 def _money(amount: int, scale: int) -> str:

@@ -141,16 +141,16 @@ const draw = {
     }
     const figures = make("dl", "figures");
     const facts = [["Calls", found.calls.toLocaleString("en")], ["Tokens", found.tokens.toLocaleString("en")],
-      ["By price", `${found.price} ${found.currency}`]];
+      ["By price", found.price === null ? "–" : `${found.price} ${found.currency}`]];
     if (found.idle) facts.push(["Servers idle", `${found.idle.cost} ${found.currency}`]);
     for (const [title, text] of facts) figures.append(make("div", "", make("dt", "", title), make("dd", "", text)));
-    const note = found.unpriced ? make("p", "sub", `${found.unpriced} calls of models without a price`) : null;
+    const note = found.unpriced && found.price !== null ? make("p", "sub", `${found.unpriced} calls of models without a price`) : null;
     const dash = (value) => (value === null ? "–" : value.toLocaleString("en"));
     const titles = [["Namespace", ""], ["Model", ""], ["Calls", "num"], ["Input", "num"], ["Output", "num"],
       ["By price", "num"], ["By ledger", "num"], ["Per million", "num"], ["Joules", "num"], ["Tokens/s/W", "num"]];
     return [choice, make("div", "card", figures), note, found.rows.length
       ? table(titles, found.rows.map((row) => [row.namespace || "–", row.model, dash(row.calls), dash(row.input),
-        dash(row.output), row.price, dash(row.cost), dash(row.perMillion), dash(row.joules), dash(row.tokensPerJoule)]))
+        dash(row.output), dash(row.price), dash(row.cost), dash(row.perMillion), dash(row.joules), dash(row.tokensPerJoule)]))
       : empty("Nobody called a model in this time.", ""), more(found)];
   },
 };
