@@ -24,6 +24,8 @@ _NOT_ROOM = frozenset(
         Reason.BINDING_FAILED,
         Reason.NODE_SETTLING,
         Reason.DEVICE_HELD_TWICE,
+        Reason.HAND_PLACED,
+        Reason.NOT_BOUND_IN_TIME,
     }
 )
 

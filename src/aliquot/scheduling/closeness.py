@@ -81,6 +81,12 @@ class Closeness:
                 rest &= ~nodes
             yield candidate.nodes, [nodes for nodes in (*inside, rest) if nodes]
 
+    def whole_domains(self, constraint: TopologyConstraint) -> list[int]:
+        """The nodes of each domain of the required level; none if that is not known."""
+        tree = self._topologies.tree(constraint)
+        level = None if tree is None else tree.levels.number(constraint.required)
+        return [] if tree is None or level is None else [domain.nodes for domain in tree.level(level)]
+
     def shortfalls(
         self, constraint: TopologyConstraint, members: Sequence[Member], pinned: int
     ) -> tuple[TopologyTree, tuple[Shortfall, ...]] | None:

@@ -55,6 +55,10 @@ class Crews:
         """A gang by what its pods are grouped by."""
         return self.waiting.get(key) or self._kept(key)
 
+    def on(self, number: int) -> list[Crew]:
+        """The gangs of which something is on a node."""
+        return [self.at(key) for key in sorted(self._cluster.gangs_on(number))]
+
     def restless(self) -> Iterable[Crew]:
         """The gangs of which something runs and that may have too few members."""
         return [self.at(key) for key in self._cluster.restless]

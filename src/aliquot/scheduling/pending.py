@@ -75,7 +75,10 @@ def sort_out(
             placed.append((pod, pod.spec.node_name, demand))
         elif live(pod):
             unbound.append(pod)
-    misplaced = tuple(repairs.misplaced(index, [pod for pod, _, _ in placed], managed)) if placed else ()
+    misplaced: tuple[Repair, ...] = ()
+    if placed:
+        bound = [pod for pod, _, _ in placed]
+        misplaced = (*repairs.misplaced(index, bound, managed), *repairs.by_hand(index, bound, managed))
     if not unbound:
         return Portion(tuple(placed), in_flight=tuple(in_flight), misplaced=misplaced)
     let_go: list[tuple[Pod, str | None]] = []

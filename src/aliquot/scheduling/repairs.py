@@ -69,6 +69,25 @@ def misplaced(index: SnapshotIndex, pods: Iterable[Pod], managed: Managed) -> It
             break
 
 
+def by_hand(index: SnapshotIndex, pods: Iterable[Pod], managed: Managed) -> Iterator[Repair]:
+    """Pods that were put on their node past every scheduler, with claims that have no devices: no kubelet
+    starts them, and Aliquot places no pod that has its place (a pod on a node without its claims may be told
+    to the mirror before those are).
+    """
+    for pod in pods:
+        if not pod.spec.node_name or not pod.spec.resource_claims or pod.status.phase != "Pending":
+            continue
+        if not live(pod):
+            continue
+        for key in claim_keys(pod):
+            claim = index.claims.get(key)
+            if claim is not None and claim.status.allocation is None and managed(claim):
+                fact = Fact(test="handPlaced", subject=claim.name, available=pod.spec.node_name)
+                fix = Fix(change="replacePod", subject=str(pod.ref))
+                yield Repair(pod, Verdict(reason=Reason.HAND_PLACED, facts=(fact,), fix=fix), False)
+                break
+
+
 def blocked_by_deletion(index: SnapshotIndex, pods: Iterable[Pod], managed: Managed) -> Iterator[Repair]:
     """Unbound pods that hold on to a claim that is being deleted: neither can ever go on.
 

@@ -12,6 +12,7 @@ from aliquot.scheduling.explaining import Explainer
 from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.gang_placing import promise_all
 from aliquot.scheduling.gang_state import Crew, Member, Status, Want
+from aliquot.scheduling.holding import Holding
 from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.pod_placement import PodPlacement
 from aliquot.scheduling.reservations import Reservations
@@ -41,6 +42,8 @@ class Starter:
         self._take = take
         self._failed: dict[tuple[object, ...], Verdict] = {}
         self._blocking: dict[str, ObjectRef] = {}
+        self._holding = Holding(session)
+        self._behind_held: dict[object, Verdict | None] = {}
 
     def run(self) -> None:
         """Start whatever can be started."""
@@ -92,6 +95,7 @@ class Starter:
             session.findings.waits(crew, found)
             if room_reason(found.reason) and gang.queue:
                 self._blocking.setdefault(gang.queue, gang.ref)
+                self._holding.consider(crew, want, found.reason)
             return False
         if promise_all(list(crew.leaves.values())):
             for placement in found:
@@ -124,19 +128,23 @@ class Starter:
                 if keys:
                     self._failed[keys[1]] = verdict
                 return verdict
-        found = session.placer.place(crew, members, When.EITHER, first=self._meeting_point(members))
+        bands = self._holding.bands(crew, want)
+        found = session.placer.place(crew, members, When.EITHER, bands, first=self._meeting_point(members))
         if not isinstance(found, Failure):
             return found
-        others = self._others_instead(crew, members, found)
+        others = self._others_instead(crew, members, found, bands)
         if others is not None:
             return others
+        behind = None if bands is None else self._behind(crew, want, bands, shapes)
+        if behind is not None:
+            return behind
         if any(member.facts is not None and member.facts.alternative for member in members):
             before = [member.facts for member in members]
             for member in members:
                 assert member.facts is not None
                 if member.facts.alternative is not None:
                     state.change_facts(member, member.facts.alternative)
-            again = session.placer.place(crew, members, When.EITHER)
+            again = session.placer.place(crew, members, When.EITHER, bands)
             if not isinstance(again, Failure):
                 return again
             found = again
@@ -159,8 +167,20 @@ class Starter:
             for member in crew.members
         )
 
+    def _behind(
+        self, crew: Crew, want: Want, bands: list[int], shapes: tuple[object, ...] | None
+    ) -> Verdict | None:
+        """The verdict on a gang that could only be started where room is held for another."""
+        key = None if shapes is None else (tuple(bands), shapes)
+        if key not in self._behind_held:
+            self._behind_held[key] = self._holding.verdict(crew, want)
+        found = self._behind_held[key]
+        if key is None:
+            del self._behind_held[key]
+        return found
+
     def _others_instead(
-        self, crew: Crew, members: Sequence[Member], failure: Failure
+        self, crew: Crew, members: Sequence[Member], failure: Failure, bands: Sequence[int] | None = None
     ) -> list[PodPlacement] | None:
         """Where a gang has more members than it needs next, others instead of one that finds no place, and
         of those like it; None if that does not help."""
@@ -181,7 +201,7 @@ class Starter:
             chosen = next_members(crew, placer.rank, policy.by_fill, without=without)
             if len(chosen) < len(members):
                 return None
-            found = placer.place(crew, chosen, When.EITHER)
+            found = placer.place(crew, chosen, When.EITHER, bands)
             if not isinstance(found, Failure):
                 return found
             failure = found
