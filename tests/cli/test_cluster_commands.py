@@ -146,17 +146,19 @@ def test_a_queue_with_its_fair_share_term_by_term(cluster: Cluster, capsys: Caps
         "6 wanted by work that waits",
         "4 asked for, within the limit",
         "2 guaranteed: the quota, as far as it is asked for",
-        "+ 2 of 22 over: part 1 (weight 1 of 1)",
         "= 4 fair share",
         "4 may be held without others having a claim on it",
         "nobody: no other queue holds more than it is entitled to",
         "nobody that waits",
     ):
         assert line in lines
+    # What its part is depends on how long it has held its devices.
+    assert any(line.startswith("+ 2 of 22 over: part ") for line in lines)
     assert max(map(len, result.out.splitlines())) <= 80
     (terms,) = document["resources"]
     assert (terms["guaranteed"], terms["share"]) == ("2", "4")
-    assert terms["surplus"] == [{"over": "22", "part": "1", "given": "2", "rest": False}]
+    (surplus,) = terms["surplus"]
+    assert (surplus["over"], surplus["given"], surplus["rest"]) == ("22", "2", False)
     assert (document["mayTakeFrom"], document["mayBeTakenFromBy"], document["refusal"]) == ([], [], None)
 
 
