@@ -1,0 +1,1 @@
+"""The page of spending: what devices cost, and who had them, over time."""
