@@ -23,7 +23,10 @@ from aliquot.telemetry.prometheus import Prometheus
 from aliquot.telemetry.raw import readings
 from aliquot.telemetry.settings import Settings
 from aliquot.telemetry.vocabulary import Vocabulary
+from aliquot.usage.joining import joined_usage
+from aliquot.usage.matching import Device
 from aliquot.usage.metrics import Metric
+from aliquot.usage.series import Subject
 
 START = 1_790_000_000_000
 MINUTE = 60_000
@@ -91,6 +94,38 @@ async def test_averages_are_asked_for_in_pieces_within_the_limit_of_points(tmp_p
             [UTIL], START, START + 20 * MINUTE, 10 * MINUTE, function="max_over_time"
         )
         assert most.values == [9.0, 19.0]
+
+
+async def test_a_long_time_comes_as_averages_with_peaks_and_whole_counters(tmp_path: Path) -> None:
+    used = "DCGM_FI_DEV_FB_USED"
+    minutes = 24 * 60 + 1
+    start = START // (3 * MINUTE) * 3 * MINUTE
+    found = Samples()
+    labels = {"UUID": "GPU-0", "job": "dcgm", "instance": "n1:9400"}
+    times = [start + (place + 1) * MINUTE for place in range(minutes) if not 600 <= place < 720]
+    values = [(place * 37) % 101 for place in range(len(times))]
+    found.add(UTIL, labels, zip(times, values, strict=True))
+    found.add(used, labels, zip(times, [value * 10 for value in values], strict=True))
+    found.add(ENERGY, labels, ((time, (time - start) // 10) for time in times))
+    load(tmp_path, found.text())
+    end = start + minutes * MINUTE
+    async with prometheus(tmp_path) as url:
+        seen = await Collector(Settings(prometheus=Endpoint(url))).collect(start, end)
+    assert seen.problems == []
+    place = Subject(device="gpu-0")
+    usage = joined_usage(seen.readings, [Device(place, uuid="GPU-0")], [], {})
+    busy, memory, energy = (
+        usage.devices[place][metric] for metric in (Metric.KERNEL_BUSY, Metric.MEMORY_USED, Metric.ENERGY)
+    )
+    assert set(busy.spans.tolist()) == {3 * MINUTE, MINUTE}
+    assert busy.end == end
+    assert busy.covered == len(times) * MINUTE
+    mean = busy.mean().value
+    assert mean is not None
+    assert mean == pytest.approx(sum(values) * 10_000 / len(values), rel=1e-5)
+    assert memory.maximum().value == max(values) * 10 << 20
+    assert memory.values.max() < memory.maximum().value
+    assert energy.total() == (times[-1] - energy.start) // 10
 
 
 async def test_matchers_choose_series(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +12,16 @@ from aliquot.telemetry.exposition import MOST_BODY_BYTES, scrape
 from aliquot.telemetry.prometheus import Prometheus
 from aliquot.telemetry.raw import RawSeries, readings
 from aliquot.telemetry.settings import Settings
+from aliquot.telemetry.vocabulary import Vocabulary
+from aliquot.usage.identity import Identity
 from aliquot.usage.joining import Reading
+from aliquot.usage.metrics import Metric
+from aliquot.usage.sharing import UNDIVIDED
+
+SAMPLES_MS = 8 * 3_600_000
+"""A longer time is read from a Prometheus as averages over steps."""
+POINTS = 720
+MINUTE_MS = 60_000
 
 AT_ONCE = 32
 """Exporters that are asked at one time."""
@@ -56,17 +65,22 @@ class Collector:
     async def _prometheus(
         self, endpoint: Endpoint, start: int, end: int, found: Collected
     ) -> tuple[Reading, ...]:
+        server = Prometheus(endpoint, matchers=self._settings.match)
         try:
-            async with Prometheus(endpoint, matchers=self._settings.match) as server:
+            async with server:
                 names = await server.names(self._vocabulary, start, end)
-                raw = await server.samples(names, start - BEFORE_MS, end) if names else ()
-                found.notes.extend(server.warnings)
                 if not names:
                     found.notes.append(f"{server.name} has no metrics of GPUs in this time")
+                    return ()
+                if end - start > SAMPLES_MS:
+                    return await averaged(server, names, self._vocabulary, start, end)
+                raw = await server.samples(names, start - BEFORE_MS, end)
+                return tuple(_from(item, start) for item in readings(raw, self._vocabulary))
         except SourceError as error:
             found.problems.append(error)
             return ()
-        return tuple(_from(item, start) for item in readings(raw, self._vocabulary))
+        finally:
+            found.notes.extend(server.warnings)
 
     async def _exporters(
         self, endpoints: Sequence[Endpoint], now: int, found: Collected
@@ -97,16 +111,58 @@ class Collector:
         return readings(self._seen.values(), self._vocabulary)
 
 
+async def averaged(
+    server: Prometheus, names: Sequence[str], vocabulary: Vocabulary, start: int, end: int
+) -> tuple[Reading, ...]:
+    """A long time as averages over steps, so that no more than POINTS come for each series.
+
+    Memory comes with its peaks, codes and failures as their largest, counters as they stood at each step.
+    A step with any sample counts as measured throughout. What came after the last whole step comes as it was
+    scraped. Raises SourceError.
+    """
+    step = -(-(end - start) // (POINTS * MINUTE_MS)) * MINUTE_MS
+    first = start // step * step
+    # Steps lie where they lay a moment ago, so that a history that is kept of them takes each once.
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        term = vocabulary.term(name)
+        if term is not None:
+            kinds.setdefault(_function(term.metric), []).append(name)
+    found: list[Reading] = []
+    for function, some in kinds.items():
+        raw = await server.averages(some, first, end // step * step, step, function=function)
+        found.extend(readings(raw, vocabulary, step=step))
+    peaks = [name for name in names if _metric(vocabulary, name) is Metric.MEMORY_USED]
+    raw = await server.averages(peaks, first, end // step * step, step, function="max_over_time")
+    most = {_key(item): item for item in readings(raw, vocabulary, step=step)}
+    last = readings(await server.samples(names, end // step * step, end), vocabulary, step=step)
+    return (*(_with_peaks(item, most.get(_key(item))) for item in found), *last)
+
+
+def _function(metric: Metric) -> str:
+    if metric.amount:
+        return "last_over_time"
+    return "max_over_time" if metric in UNDIVIDED else "avg_over_time"
+
+
+def _metric(vocabulary: Vocabulary, name: str) -> Metric | None:
+    term = vocabulary.term(name)
+    return term.metric if term is not None else None
+
+
+def _key(reading: Reading) -> tuple[Metric, Identity, str]:
+    return (reading.metric, reading.identity, reading.origin)
+
+
+def _with_peaks(reading: Reading, most: Reading | None) -> Reading:
+    if most is None or most is reading or not np.array_equal(most.times, reading.times):
+        return reading
+    return replace(reading, maxima=most.values)
+
+
 def _from(reading: Reading, start: int) -> Reading:
     """A level is wanted from `start` on, a counter also once before."""
     if reading.metric.amount:
         return reading
     first = int(np.searchsorted(reading.times, start, side="right"))
-    return Reading(
-        reading.metric,
-        reading.identity,
-        reading.times[first:],
-        reading.values[first:],
-        reading.origin,
-        reading.step,
-    )
+    return replace(reading, times=reading.times[first:], values=reading.values[first:])

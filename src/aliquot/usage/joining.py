@@ -27,7 +27,8 @@ class Reading:
 
     times: ms since 1970. values: in the metric's unit; of an amount what the counter showed. origin: which
     exporter, as it was scraped: readings of one origin never overlap, those of two may be of the same device.
-    step: the usual distance of its readings, ms, 0: as they lie.
+    step: the usual distance of its readings, ms, 0: as they lie. maxima: where values are averages over
+    steps, the largest in each; None: the same.
     """
 
     metric: Metric
@@ -36,6 +37,7 @@ class Reading:
     values: Column
     origin: str = ""
     step: int = 0
+    maxima: Column | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def _one(metric: Metric, subject: Subject, origins: Mapping[str, Sequence[Readin
             _column([item.times for item in own]),
             _column([item.values for item in own]),
             step=max(item.step for item in own),
+            maxima=_column([item.values if item.maxima is None else item.maxima for item in own]),
         )
         for _, own in sorted(origins.items())
     ]

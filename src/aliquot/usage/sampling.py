@@ -34,21 +34,23 @@ def sampled(
     *,
     step: int = 0,
     owner: Owner = NOBODY,
+    maxima: Column | None = None,
 ) -> Series:
     """The series of one exporter's readings: in any order, with repeats of a time (the first counts).
 
     readings: values of a level, or what a counter showed. step: their usual distance in ms, 0: as they lie.
+    maxima: of a level, where readings are averages.
     """
     order = np.argsort(times, kind="stable")
-    times, readings = times[order], readings[order]
     if len(times) > 1:
-        new = np.concatenate(([True], np.diff(times) > 0))
-        times, readings = times[new], readings[new]
+        order = order[np.concatenate(([True], np.diff(times[order]) > 0))]
+    times, readings = times[order], readings[order]
+    most = None if maxima is None or metric.amount else maxima[order]
     if metric.amount:
         made = _increments(times, readings)
     else:
         made = _levels(times, readings, step or usual_step(times))
-    return Series(metric, subject, *made, owner=owner)
+    return Series(metric, subject, *made, maxima=most, owner=owner)
 
 
 def _levels(times: Column, values: Column, step: int) -> tuple[Column, Column, Column]:
