@@ -37,6 +37,7 @@ _NEEDS_SOMEBODY = frozenset(
         Reason.DEVICE_EVICTED,
         Reason.BINDING_FAILED,
         Reason.DEVICE_HELD_TWICE,
+        Reason.HAND_PLACED,
     }
 )
 """Reasons that do not go away by waiting: their events are Warnings."""
@@ -127,7 +128,7 @@ class Reporter:
         pod = self._writer.mirror.get(Pod, wanted.pod.namespace, wanted.pod.name)
         if pod is None or pod.metadata.uid != wanted.pod.uid or pod.finished:
             return
-        if pod.spec.node_name and wanted.status == "False":
+        if pod.spec.node_name and wanted.status == "False" and wanted.reason != Reason.HAND_PLACED.value:
             return
         now = placed(pod)
         if now is not None and (now.status, now.reason, now.message) == (
@@ -163,7 +164,9 @@ class Reporter:
             if not pod.spec.node_name:
                 continue
             condition = placed(pod)
-            if condition is not None and condition.status == "False":
+            if condition is None or condition.reason == Reason.HAND_PLACED.value:
+                continue
+            if condition.status == "False":
                 self._want(Told(pod.ref, "True", "Placed", f"placed on node {pod.spec.node_name}"))
         self._looked_at = looked_at
 

@@ -73,6 +73,8 @@ class Reason(enum.StrEnum):
     """The pod is moved, so that work fits that otherwise would not."""
     GANG_BROKEN = "GangBroken"
     """The gang has run for too long with fewer pods than it needs."""
+    HAND_PLACED = "HandPlaced"
+    """The pod was put on its node past the scheduler, and its claims have no devices."""
     NOT_BOUND_IN_TIME = "NotBoundInTime"
     """Pods of the gang were let go, and too few of them were bound in time: all of it is replaced."""
     DEVICE_HELD_TWICE = "DeviceHeldTwice"

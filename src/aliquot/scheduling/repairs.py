@@ -16,6 +16,7 @@ from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.affinity import matches_node, named_node, node_fall
 from aliquot.scheduling.claims import claim_keys, owned_by, reserved_for, schedulers_own
 from aliquot.scheduling.users import ClaimUsers, Users
+from aliquot.workloads.labels import ADMITTED_AT
 
 MOST_MESSAGE = 300
 """So much of what the scheduler says is kept."""
@@ -71,13 +72,13 @@ def misplaced(index: SnapshotIndex, pods: Iterable[Pod], managed: Managed) -> It
 
 def by_hand(index: SnapshotIndex, pods: Iterable[Pod], managed: Managed) -> Iterator[Repair]:
     """Pods that were put on their node past every scheduler, with claims that have no devices: no kubelet
-    starts them, and Aliquot places no pod that has its place (a pod on a node without its claims may be told
-    to the mirror before those are).
+    starts them, and Aliquot places no pod that has its place. Of one that Aliquot let go the claims are only
+    not known yet.
     """
     for pod in pods:
         if not pod.spec.node_name or not pod.spec.resource_claims or pod.status.phase != "Pending":
             continue
-        if not live(pod):
+        if not live(pod) or ADMITTED_AT in pod.metadata.annotations:
             continue
         for key in claim_keys(pod):
             claim = index.claims.get(key)

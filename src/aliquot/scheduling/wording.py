@@ -389,7 +389,7 @@ _DIRECT: dict[Reason, Callable[[Sequence[Fact]], str]] = {
     Reason.CONSOLIDATED: lambda facts: f"is moved so that {_for_whom(facts)} fits; it has another place",
     Reason.GANG_BROKEN: _broken,
     Reason.HAND_PLACED: lambda facts: (
-        f"was put on node {facts[0].available} past the scheduler, and claim {facts[0].subject} has no devices"
+        f"was put on node {facts[0].available} past the scheduler; claim {facts[0].subject} has no devices"
     ),
     Reason.NOT_BOUND_IN_TIME: _not_bound_in_time,
     Reason.CLAIM_IN_USE: _claim_in_use,

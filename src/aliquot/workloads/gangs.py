@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 
-from aliquot.model.core import Pod
+from aliquot.model.core import PLACEMENT_GATE, Pod
 from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.owners import TrainingJob
@@ -22,7 +22,7 @@ from aliquot.workloads.lookup import Chain, Lookup, gather
 from aliquot.workloads.membership import SOURCES, membership
 from aliquot.workloads.queue_names import queue_name, queue_of_owners
 from aliquot.workloads.settings import NO_COST, RestartCost
-from aliquot.workloads.sources.source import Group, GroupKey, Member
+from aliquot.workloads.sources.source import Group, GroupKey, Member, Shape
 from aliquot.workloads.subgroups import ALONE, SubGroup
 from aliquot.workloads.trees import finished_shape
 
@@ -124,6 +124,9 @@ def gang_of(key: GroupKey, members: list[Member], lookup: Lookup, tree: QueueTre
     said = gather([member.pod for member in members], owners, labels.SETTINGS)
     group = Group(key, members, owners, lookup, said)
     shape, placed = finished_shape(group, source.shape(group))
+    if _one_by_one(lookup.index, members):
+        shape = Shape(ALONE)
+        placed = [Member(item.pod, msgspec.structs.replace(item.membership, leaf="")) for item in placed]
     leaf_of = {member.pod.key: member.membership.leaf for member in placed if live(member.pod)}
     minimum = max(1, shape.root.least)
     if len(placed) > 1:
@@ -151,6 +154,21 @@ def gang_of(key: GroupKey, members: list[Member], lookup: Lookup, tree: QueueTre
         cost=settings.restart_cost(said) if said else NO_COST,
         staleness_grace_seconds=grace,
         preemption_delay_seconds=delay,
+    )
+
+
+def _one_by_one(index: SnapshotIndex, members: Sequence[Member]) -> bool:
+    """Whether the pods are placed as they come: in a namespace that is not managed, of which none has or had
+    Aliquot's gate, the scheduler binds each as soon as it can.
+    """
+    first = members[0].pod
+    namespace = index.namespaces.get(first.metadata.namespace)
+    if namespace is None or namespace.managed:
+        return False
+    return not any(
+        labels.ADMITTED_AT in member.pod.metadata.annotations
+        or any(gate.name == PLACEMENT_GATE for gate in member.pod.spec.scheduling_gates)
+        for member in members
     )
 
 
