@@ -1,5 +1,6 @@
 """A gateway on a port of its own, before a tiny real server."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -33,6 +34,13 @@ class Running:
 
     async def uses(self) -> list[TokenUse]:
         return [use for _, use in await self.gateway.desk.store.uses()]
+
+    async def settled(self, count: int) -> list[TokenUse]:
+        """The uses, once there are so many: what callers left behind is settled after they left."""
+        async with asyncio.timeout(20):
+            while len(found := await self.uses()) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        return found
 
     async def new_key(self, **about: Any) -> str:
         """A further key, known at once."""

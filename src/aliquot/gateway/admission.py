@@ -12,13 +12,13 @@ from time import monotonic
 import msgspec
 
 from aliquot.budgets.charging import Rates, UnpricedError, charges, further, rates_of, settlement
-from aliquot.budgets.definition import Action, Measure, ModelTerms
+from aliquot.budgets.definition import Action, ModelTerms
 from aliquot.budgets.holding import Charge, Gauge, Gone, Granted, Hold, Renew, Settle, Short
 from aliquot.budgets.refusals import BudgetRefusal, crossed, refusal
 from aliquot.budgets.spending import Basis, Call, Caller, Outcome, TokenUse
 from aliquot.budgets.tree import BudgetTree, CountedLimit
-from aliquot.budgets.windows import Window
 from aliquot.gateway.configuration import Choice, Leases
+from aliquot.gateway.verdicts import Alert, Refused, StoreDown, Unbudgeted, Unpriced
 from aliquot.store.budgets import BudgetStore, BudgetStoreError, Clock, settle_lapsed, system_clock
 
 _log = logging.getLogger(__name__)
@@ -26,39 +26,6 @@ _log = logging.getLogger(__name__)
 MAX_FALLBACKS = 4
 MAX_PLANS = 65_536
 SETTLE_ATTEMPTS = 5
-
-
-class Unbudgeted(msgspec.Struct, frozen=True):
-    """No budget is about the caller, and such callers are denied."""
-
-    model: str
-
-
-class Unpriced(msgspec.Struct, frozen=True):
-    """A limit on money or energy cannot be kept, as the model has no rate."""
-
-    budget: str
-    measure: Measure
-    model: str
-
-
-class StoreDown(msgspec.Struct, frozen=True):
-    """The store of budgets does not answer."""
-
-
-Refused = BudgetRefusal | Unbudgeted | Unpriced | StoreDown
-
-
-class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit is used up to `percent` or more."""
-
-    budget: str
-    counter: str
-    measure: Measure
-    window: Window
-    percent: int
-    limit: int
-    reached: int
 
 
 class _Plan(msgspec.Struct, frozen=True):
@@ -164,6 +131,12 @@ class Admitted:
         )
         await self._desk.settle(self, use)
         return use
+
+    async def settle_unsent(self) -> None:
+        """No upstream has worked on the call: everything is given back."""
+        await self.settle(
+            input_tokens=0, output_tokens=0, basis=Basis.MEASURED, outcome=Outcome.FAILED, upstream=""
+        )
 
     @property
     def decision(self) -> str:

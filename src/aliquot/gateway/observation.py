@@ -6,8 +6,9 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from aliquot.budgets.spending import Call, Caller, TokenUse
-from aliquot.gateway.admission import Alert, Desk
+from aliquot.gateway.admission import Desk
 from aliquot.gateway.upstreams import Server, Upstreams
+from aliquot.gateway.verdicts import Alert
 
 _log = logging.getLogger(__name__)
 

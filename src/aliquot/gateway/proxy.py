@@ -4,21 +4,19 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Protocol
 
 import msgspec
 
-from aliquot.budgets.spending import Basis, Call, Caller, Endpoint, Outcome, TokenUse
-from aliquot.gateway.admission import Admitted, Desk
-from aliquot.gateway.answers import JSON, CallError, Headers, failure, limit_headers, refused
-from aliquot.gateway.callers import CallerError, Callers, Known
-from aliquot.gateway.configuration import Configuration, UpstreamKind
+from aliquot.budgets.spending import Basis, Endpoint, Outcome, TokenUse
+from aliquot.gateway.admission import Admitted
+from aliquot.gateway.answers import JSON, CallError, Headers, failure, limit_headers
+from aliquot.gateway.callers import Known
 from aliquot.gateway.exchange import ExchangeError
 from aliquot.gateway.framing import Request
-from aliquot.gateway.policies import ModelEntry, ModelList, Policies
+from aliquot.gateway.policies import ModelEntry, ModelList
 from aliquot.gateway.pump import Pump, Sent, settle_worst
-from aliquot.gateway.requests import PATHS, UPSTREAM_PATHS, Asked, RequestError, read, written
-from aliquot.gateway.upstreams import Upstreams
+from aliquot.gateway.reception import SOON, Reception, no_model
+from aliquot.gateway.requests import PATHS, UPSTREAM_PATHS, Asked, written
 from aliquot.gateway.usage import Usage, of_answer
 
 _log = logging.getLogger(__name__)
@@ -27,39 +25,20 @@ RETRIED_STATUS = frozenset({502, 503})
 """Answers after which the next upstream is tried: the server did not work on the call."""
 
 
-class Observer(Protocol):
-    """Is told of everything that becomes of calls; must not take long."""
-
-    def used(self, use: TokenUse) -> None: ...
-
-    def refused(self, call: Call | None, caller: Caller | None, reason: str) -> None: ...
-
-
 class Proxy:
     """Answers requests of callers. `handle` is given to the acceptor."""
 
-    def __init__(
-        self,
-        configuration: Configuration,
-        desk: Desk,
-        upstreams: Upstreams,
-        callers: Callers,
-        policies: Policies,
-        observer: Observer,
-    ) -> None:
-        self._file = configuration.file
-        self._bounds = configuration.file.bounds
-        self._desk = desk
-        self._upstreams = upstreams
-        self._callers = callers
-        self._policies = policies
-        self._observer = observer
+    def __init__(self, reception: Reception) -> None:
+        self._reception = reception
+        self._settings = reception.settings
+        self._bounds = reception.settings.bounds
+        self._desk = reception.desk
         self._open = 0
         self._cuts: dict[str, Callable[[], None]] = {}
 
     async def refresh_keys(self) -> None:
         """Know keys that were made or revoked a moment ago. Raises BudgetStoreError."""
-        await self._callers.refresh_keys()
+        await self._reception.callers.refresh_keys()
 
     def cut(self, requests: tuple[str, ...]) -> None:
         """End calls under way at once; they pay for what was generated."""
@@ -97,40 +76,25 @@ class Proxy:
             return
         if request.method != b"POST":
             raise failure(405, "use POST", headers=[(b"Allow", b"POST")])
-        known = await self._identify(request)
+        known = await self._reception.identify(request.headers.get(b"authorization"))
         media = request.headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
         if media != b"application/json" or b"content-encoding" in request.headers:
             raise failure(415, "send the body as application/json, without an encoding")
         if self._open >= self._bounds.calls:
-            raise failure(503, "too many calls are under way", kind="server_error", headers=[_SOON])
+            raise failure(503, "too many calls are under way", kind="server_error", headers=[SOON])
         self._open += 1
         try:
             await self._call(request, endpoint, known, identity, mark)
         finally:
             self._open -= 1
 
-    async def _identify(self, request: Request) -> Known:
-        try:
-            return await self._callers.identify(request.headers.get(b"authorization"))
-        except CallerError as error:
-            self._observer.refused(None, None, "caller")
-            if error.unavailable:
-                raise failure(503, error.message, kind="server_error", headers=[_SOON]) from None
-            raise failure(
-                401,
-                error.message,
-                kind="authentication_error",
-                code="invalid_api_key",
-                headers=[(b"WWW-Authenticate", b"Bearer")],
-            ) from None
-
     async def _other(self, request: Request, path: bytes, mark: tuple[bytes, bytes]) -> None:
         if path != b"/v1/models" and not path.startswith(b"/v1/models/"):
             raise failure(404, "there is nothing here; the API begins at /v1", code="not_found")
         if request.method not in (b"GET", b"HEAD"):
             raise failure(405, "use GET", headers=[(b"Allow", b"GET, HEAD")])
-        known = await self._identify(request)
-        entries = [ModelEntry(name) for name in self._upstreams.models if self._visible(known, name)]
+        known = await self._reception.identify(request.headers.get(b"authorization"))
+        entries = [ModelEntry(name) for name in self._reception.visible(known)]
         if path == b"/v1/models":
             request.respond(200, [JSON, mark], msgspec.json.encode(ModelList(entries)))
             return
@@ -139,74 +103,26 @@ class Proxy:
             if entry.id == name:
                 request.respond(200, [JSON, mark], msgspec.json.encode(entry))
                 return
-        raise _no_model(name)
-
-    def _visible(self, known: Known, model: str) -> bool:
-        probe = Call(request="", model=model, endpoint=Endpoint.CHAT, prompt_bound=0)
-        try:
-            self._policies.permit(msgspec.structs.replace(known, endpoints=()), probe, model)
-        except CallError:
-            return False
-        return True
+        raise no_model(name)
 
     async def _call(
         self, request: Request, endpoint: Endpoint, known: Known, identity: str, mark: tuple[bytes, bytes]
     ) -> None:
-        try:
-            asked = read(endpoint, request.body)
-            terms = self._desk.terms.get(asked.model)
-            if terms is None:
-                raise _no_model(asked.model)
-            bound = asked.prompt_bound(terms, self._bounds)
-        except RequestError as error:
-            raise failure(error.status, error.message, param=error.param, code=error.code) from None
+        admitted, asked = await self._reception.admit(endpoint, request.body, known, identity)
         request.body = b""
-        call = Call(
-            request=identity,
-            model=asked.model,
-            endpoint=endpoint,
-            prompt_bound=bound,
-            max_output=None if asked.max_output is None else asked.max_output * asked.choices,
-            stream=asked.stream,
-            choices=asked.choices,
-            identical=asked.identical,
-        )
-        agent = known.caller.agent
-        guarded = False
         use: TokenUse | None = None
         try:
-            self._policies.permit(known, call, asked.model)
-            plan = self._desk.plan(known.caller, asked.model)
-            worst = call.max_output or plan.terms.max_output * call.choices
-            self._policies.guard(known, call, plan.rates, worst, tool_results=asked.tool_results)
-            guarded = True
-            admitted = await self._desk.admit(call, known.caller, lease=self._leased(asked))
-            if not isinstance(admitted, Admitted):
-                raise refused(admitted, self._file.currency, self._desk.clock())
-            use = await self._forward(request, asked, admitted, known, mark)
-        except CallError as error:
-            self._observer.refused(call, known.caller, error.reason)
-            raise
+            use = await self._forward(request, asked, admitted, mark)
         finally:
-            if guarded:
-                self._policies.settle(agent, identity, use)
-
-    def _leased(self, asked: Asked) -> bool:
-        """Streams hold leases if every server of the model lets their tokens be counted as they come."""
-        servers = self._upstreams.choose(asked.model)
-        return asked.stream and all(one.settings.kind is not UpstreamKind.OPENAI for one in servers)
+            self._reception.release(admitted, use)
 
     async def _forward(
-        self, request: Request, asked: Asked, admitted: Admitted, known: Known, mark: tuple[bytes, bytes]
+        self, request: Request, asked: Asked, admitted: Admitted, mark: tuple[bytes, bytes]
     ) -> TokenUse | None:
         try:
-            if admitted.model != asked.model:
-                self._policies.permit(known, admitted.call, admitted.model)
             sent = await self._send(asked, admitted)
         except CallError:
-            await admitted.settle(
-                input_tokens=0, output_tokens=0, basis=Basis.MEASURED, outcome=Outcome.FAILED, upstream=""
-            )
+            await admitted.settle_unsent()
             raise
         except BaseException:
             await settle_worst(admitted, Outcome.ABORTED, "", "")
@@ -229,7 +145,7 @@ class Proxy:
 
     async def _send(self, asked: Asked, admitted: Admitted) -> Sent:
         """Send the call to the first upstream that takes it. Raises CallError."""
-        servers = self._upstreams.choose(admitted.model)
+        servers = self._reception.upstreams.choose(admitted.model)
         problem = "no upstream serves the model"
         for number, server in enumerate(servers):
             settings = server.settings
@@ -311,7 +227,7 @@ class Proxy:
     async def _stream(
         self, request: Request, asked: Asked, admitted: Admitted, sent: Sent, headers: Headers
     ) -> TokenUse | None:
-        pump = Pump(request, asked, admitted, sent, self._desk.clock, self._file.leases.tokens)
+        pump = Pump(request, asked, admitted, sent, self._desk.clock, self._settings.leases.tokens)
         request.on_gone(sent.answer.close)
         self._cuts[admitted.call.request] = pump.stop
         request.start(
@@ -337,15 +253,3 @@ def _shorten(deadline: asyncio.Timeout, at: float) -> None:
     when = deadline.when()
     if when is None or at < when:
         deadline.reschedule(at)
-
-
-def _no_model(name: str) -> CallError:
-    return failure(
-        404,
-        f"there is no model {name[:256]!r} here; GET /v1/models lists them",
-        param="model",
-        code="model_not_found",
-    )
-
-
-_SOON = (b"Retry-After", b"1")

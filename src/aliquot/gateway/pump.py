@@ -7,7 +7,6 @@ import msgspec
 from aliquot.budgets.spending import Basis, Outcome, TokenUse
 from aliquot.gateway.admission import Admitted
 from aliquot.gateway.answers import failure
-from aliquot.gateway.configuration import UpstreamKind
 from aliquot.gateway.exchange import Answer, ExchangeError
 from aliquot.gateway.framing import Request
 from aliquot.gateway.requests import Asked
@@ -107,20 +106,10 @@ class Pump:
     async def settle(self, outcome: Outcome) -> TokenUse | None:
         """Book what the stream used, by the best that is known of it."""
         admitted, sent, meter = self._admitted, self._sent, self._meter
-        usage = meter.usage
-        whole = usage is not None and (meter.final or sent.server.settings.kind is UpstreamKind.VLLM)
-        if usage is not None and whole:
-            inputs, outputs, cached, basis = (
-                usage.input_tokens,
-                max(usage.output_tokens, 0 if meter.final else meter.generated),
-                usage.cached_tokens,
-                Basis.MEASURED if meter.final or outcome is not Outcome.COMPLETED else Basis.ESTIMATED,
-            )
-        elif admitted.plan.terms.hidden_output and outcome is not Outcome.COMPLETED:
+        counted = stream_count(admitted, meter)
+        if counted is None:
             return await settle_worst(admitted, outcome, sent.server.name, sent.served_by)
-        else:
-            inputs, cached, basis = admitted.call.prompt_bound, 0, Basis.ESTIMATED
-            outputs = min(meter.generated, max(admitted.ceiling, admitted.units))
+        inputs, outputs, cached, basis = counted
         return await admitted.settle(
             input_tokens=inputs,
             output_tokens=outputs,
@@ -132,6 +121,19 @@ class Pump:
             prefill_us=self.first_us and self.first_us - sent.sent_us,
             decode_us=self.first_us and self.last_us - self.first_us,
         )
+
+
+def stream_count(admitted: Admitted, meter: StreamMeter) -> tuple[int, int, int, Basis] | None:
+    """Input, output and cached tokens of a stream that ended, and where they are from; None: unknown."""
+    usage = meter.usage
+    if usage is not None and meter.measured:
+        return usage.input_tokens, usage.output_tokens, usage.cached_tokens, Basis.MEASURED
+    if admitted.plan.terms.hidden_output:
+        return None
+    if usage is not None:
+        return usage.input_tokens, meter.generated, usage.cached_tokens, Basis.ESTIMATED
+    outputs = min(meter.generated, max(admitted.ceiling, admitted.units))
+    return admitted.call.prompt_bound, outputs, 0, Basis.ESTIMATED
 
 
 async def settle_worst(

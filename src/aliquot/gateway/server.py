@@ -23,6 +23,7 @@ from aliquot.gateway.observation import Observation
 from aliquot.gateway.oidc import OidcVerifier
 from aliquot.gateway.policies import Policies
 from aliquot.gateway.proxy import Proxy
+from aliquot.gateway.reception import Reception
 from aliquot.gateway.service_accounts import ServiceAccountVerifier
 from aliquot.gateway.upstreams import Upstreams
 from aliquot.kube.client import Client
@@ -62,7 +63,10 @@ async def open_store(configuration: Configuration, clock: Clock = system_clock) 
 
 
 class Gateway:
-    """A gateway that runs. address: where it listens, as (host, port); admin: the same of its metrics."""
+    """A gateway that runs. address: where it listens, as (host, port); admin: the same of its metrics.
+
+    envoy_port: that of the external-processing service, 0 without one.
+    """
 
     def __init__(self, desk: Desk, proxy: Proxy, policies: Policies, observation: Observation) -> None:
         self.desk = desk
@@ -71,6 +75,7 @@ class Gateway:
         self.observation = observation
         self.address: tuple[str, int] = ("", 0)
         self.admin: tuple[str, int] | None = None
+        self.envoy_port = 0
 
     def stop_agent(self, agent: str, *, by: str, reason: str) -> int:
         """Refuse an agent's calls from now on, and cut those under way; how many were."""
@@ -114,7 +119,8 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
         if keys is not None:
             await keys.refresh()
         callers = Callers(keys, await _verifiers(configuration, stack), clock)
-        proxy = Proxy(configuration, desk, upstreams, callers, policies, observation)
+        reception = Reception(configuration, desk, upstreams, callers, policies, observation)
+        proxy = Proxy(reception)
         gateway = Gateway(desk, proxy, policies, observation)
         acceptor = Acceptor(proxy.handle, refusal_body, file.bounds)
         background = [
@@ -135,7 +141,19 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
             admin_listener = await _listen(configuration, file.admin, admin)
             stack.push_async_callback(_closed, admin_listener, admin)
             gateway.admin = admin_listener.sockets[0].getsockname()[:2]
+        if file.envoy is not None:
+            gateway.envoy_port = await stack.enter_async_context(_envoy(reception))
         yield gateway
+
+
+def _envoy(reception: Reception) -> contextlib.AbstractAsyncContextManager[int]:
+    try:
+        from aliquot.gateway.envoy.service import serving
+    except ImportError:
+        raise ConfigurationError("", "envoy", "needs grpcio: pip install 'aliquot[envoy]'") from None
+    settings = reception.settings.envoy
+    assert settings is not None
+    return serving(reception, settings.host, settings.port)
 
 
 async def _listen(configuration: Configuration, listen: Listen, acceptor: Acceptor) -> asyncio.Server:

@@ -6,8 +6,6 @@ from aliquot.budgets.spending import Endpoint
 from aliquot.gateway.configuration import UpstreamKind
 from aliquot.gateway.usage import Usage, of_event
 
-DONE = b"data: [DONE]"
-
 
 class OversizeEventError(Exception):
     """An event is larger than the bound."""
@@ -85,9 +83,9 @@ _event = msgspec.json.Decoder(_Event)
 class StreamMeter:
     """Counts what a stream generates.
 
-    usage: what the upstream said last, None if nothing yet. generated: output tokens so far. Servers that
-    send a token a piece are counted by pieces; of others every byte of text may be a token. What the upstream
-    says goes before both. final: the usage is that of the whole answer.
+    usage: what the upstream said last, None if nothing yet. generated: output tokens so far: those of `usage`
+    and what came since. Servers that send a token a piece are counted by pieces; of others every byte of text
+    may be a token. measured: all that was generated is in `usage`. done: the stream has said that it ends.
     """
 
     def __init__(self, endpoint: Endpoint, kind: UpstreamKind) -> None:
@@ -95,8 +93,11 @@ class StreamMeter:
         self._by_pieces = kind is not UpstreamKind.OPENAI
         self.usage: Usage | None = None
         self.generated = 0
-        self.final = False
         self.done = False
+
+    @property
+    def measured(self) -> bool:
+        return self.usage is not None and self.usage.output_tokens == self.generated
 
     def event(self, event: bytes) -> bool:
         """Count an event. Returns whether it only tells usage."""
@@ -106,16 +107,14 @@ class StreamMeter:
         if data == b"[DONE]":
             self.done = True
             return False
-        only_usage = False
         if b'"usage"' in data:
             usage, only_usage = of_event(data, self._endpoint)
             if usage is not None:
                 self.usage = usage
-                self.generated = max(self.generated, usage.output_tokens)
-                self.final = only_usage or self._endpoint is Endpoint.RESPONSES
+                self.generated = usage.output_tokens
                 return only_usage
         self.generated += self._count(data)
-        return only_usage
+        return False
 
     def _count(self, data: bytes) -> int:
         try:

@@ -1,0 +1,1 @@
+"""The gateway's decisions for Envoy: an external-processing service (gRPC). Needs grpcio and protobuf."""
