@@ -38,6 +38,7 @@ def test_a_small_even_model_gets_a_small_part_and_most_of_the_device_is_saved() 
     assert found.part.memory >= 5 * GIB * 115 // 100
     assert found.saving == 1 - found.part.share
     assert found.judgement is not None
+    assert found.judgement.replay is not None
     assert found.judgement.replay.over_ms == 0
     assert found.confidence.level is Level.HIGH
 
@@ -201,5 +202,6 @@ def test_every_recommendation_holds_the_history_that_it_was_made_from() -> None:
         found = recommend(profile([gib] * 2880, [3.0] * 2880, had=whole()), [Offer(A100)], POLICY)
         assert found.part is not None
         assert found.judgement is not None
+        assert found.judgement.replay is not None
         assert found.judgement.replay.over_ms == 0
         assert found.part.memory >= gib * GIB

@@ -31,6 +31,7 @@ from aliquot.sizing.effect import effect
 from aliquot.sizing.layouts import LayoutError
 from aliquot.sizing.parts import Isolation, exclusive
 from aliquot.sizing.policy import SizingPolicy, isolation_of_word
+from aliquot.sizing.pooling import pools_of
 from aliquot.sizing.profiles import Profile, Use
 from aliquot.sizing.repartition import DemandError, Repartition
 from aliquot.usage.metrics import BUSY, Metric
@@ -83,7 +84,9 @@ FORMS = ("table", "wide", "json", "yaml", "csv", "name", "html", "patch")
 @click.option("--isolation", type=click.Choice(ISOLATIONS), default=None, help="Where workloads say nothing.")
 @click.option("--backtest", "back", is_flag=True, help="Size by the first half, and judge by the second.")
 @click.option("--split", type=click.FloatRange(0.05, 0.95), default=0.5, help="Where to split.  [0.5]")
-@click.option("--together", is_flag=True, help="With --backtest: also several containers on one device.")
+@click.option(
+    "--together", is_flag=True, help="With --backtest and html: also several containers on a device."
+)
 @click.option(
     "--simulate/--no-simulate",
     default=True,
@@ -171,7 +174,8 @@ def recommend(
         return recommend_diff.show(folder, found)
     if output == "html":
         others = {name: [recommended(item, own, policy) for item in wanted] for name, own in fleets.items()}
-        click.echo(render(Sized.of(others, policy)), nl=False)
+        shared = _together(wanted, offers, policy) if together else {}
+        click.echo(render(Sized.of(others, policy, shared)), nl=False)
     elif output == "patch":
         return recommend_diff.patches(found, snapshot or Snapshot())
     elif names and output in ("table", "wide"):
@@ -264,6 +268,19 @@ def _simulated(snapshot: Snapshot, found: Sequence[Recommendation]) -> None:
     for why, names in reasons.items():
         others = f" and {len(names) - 1} more" if len(names) > 1 else ""
         note(f"note: not simulated: {names[0]}{others}: {why}")
+
+
+def _together(
+    profiles: Sequence[Profile], offers: Sequence[Offer], policy: SizingPolicy
+) -> dict[str, tuple[int, int]]:
+    """Devices that workloads take when they share them by their joint history, and how many these are."""
+    found = {}
+    for offer in offers:
+        groups = pools_of(profiles, exclusive(offer.accelerator), policy)
+        members = sum(len(group.members) for group in groups)
+        if members:
+            found[offer.accelerator.id] = (len(groups), members)
+    return found
 
 
 def _newest(snapshot: Snapshot) -> datetime:

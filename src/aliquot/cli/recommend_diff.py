@@ -156,18 +156,23 @@ def _key(item: dict[str, Any]) -> Key:
     return (str(item.get("kind")), str(metadata.get("namespace") or ""), str(metadata.get("name") or ""))
 
 
+ANY_KIND = "Workload"
+"""The kind of a workload that a table names without one."""
+
+
 def _of(wanted: dict[Key, Part], key: Key) -> Part | None:
     """The part of a workload; a manifest without a namespace is meant for any one."""
-    if key in wanted:
-        return wanted[key]
-    if not key[1]:
-        found = [part for (kind, _, name), part in wanted.items() if (kind, name) == (key[0], key[2])]
-        return found[0] if len(found) == 1 else None
-    return None
+    found = [part for other, part in wanted.items() if _same(other, key)]
+    return found[0] if len(found) == 1 else None
 
 
 def _among(known: set[Key], key: Key) -> bool:
-    return key in known or (not key[1] and any((kind, name) == (key[0], key[2]) for kind, _, name in known))
+    return any(_same(other, key) for other in known)
+
+
+def _same(workload: Key, manifest: Key) -> bool:
+    kinds = manifest[0] == workload[0] or (workload[0] == ANY_KIND and manifest[0] not in _CLAIMS)
+    return kinds and manifest[1] in ("", workload[1]) and manifest[2] == workload[2]
 
 
 def _files(folder: Path) -> list[Path]:

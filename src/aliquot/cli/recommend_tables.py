@@ -118,7 +118,7 @@ def recommendation_item(item: Recommendation, force: InForce | None = None) -> d
             "microsPerHour": item.saving_micros,
         },
         "replay": None
-        if judged is None
+        if judged is None or judged.replay is None
         else {
             "overMs": judged.replay.over_ms,
             "coveredMs": judged.replay.covered_ms,
@@ -214,8 +214,8 @@ def detail_lines(item: Recommendation, force: InForce | None) -> list[str]:
     if item.risk is not None:
         chance = "not known" if item.risk.memory is None else f"{item.risk.memory:.5f} an hour"
         lines.append(f"  risk         memory {item.risk.memory_level} ({chance}); {item.risk.why}")
-    if item.judgement is not None:
-        judged = item.judgement
+    judged = item.judgement
+    if judged is not None and judged.replay is not None:
         late = "not measured" if judged.replay.late is None else f"{judged.replay.late:.1%}"
         lines.append(
             f"  replayed     memory short {judged.replay.over:.3%} of the time, work late {late}, "

@@ -210,7 +210,7 @@ def _caveat(profile: Profile, best: Judgement) -> str:
         notes.append(f"a burst that kept the device busy may take {best.stretch:.1f} times as long")
     if profile.had is None:
         notes.append("the model that it ran on is not known; compute is taken as that of the one recommended")
-    elif best.replay.scaled:
+    elif best.replay is not None and best.replay.scaled:
         notes.append("compute was converted between models by their vendor peaks")
     if best.part.unverified:
         notes.append("a figure of this part has no public source")

@@ -92,21 +92,25 @@ class Confidence:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A part, tried. loss: why it will not do, None if it will. fact: the figures of the loss: `needs 44.1
-    GiB, has 39.3`. stretch: how many times as long a burst may take that keeps the whole device busy."""
+    """A part, tried. replay: None where something else ruled it out before. loss: why it will not do, None if
+    it will. fact: the figures of the loss: `needs 44.1 GiB, has 39.3`. stretch: how many times as long a
+    burst may take that keeps the whole device busy."""
 
     part: Part
-    replay: Replay
+    replay: Replay | None
     stretch: float
     loss: Loss | None = None
     fact: str = ""
 
 
 def judge(profile: Profile, part: Part, policy: SizingPolicy) -> Judgement:
-    """Try a part on a workload's history."""
-    found = replay(profile, part)
+    """Try a part on a workload's history; one that is too small in any case is not replayed."""
     stretch = _stretch(profile, part)
-    loss, fact = _loss(profile, part, policy, found, stretch)
+    loss, fact = _beforehand(profile, part, policy)
+    if loss is not None:
+        return Judgement(part, None, stretch, loss, fact)
+    found = replay(profile, part)
+    loss, fact = _replayed(profile, part, policy, found, stretch)
     return Judgement(part, found, stretch, loss, fact)
 
 
@@ -159,9 +163,7 @@ def gib(amount: float) -> str:
     return f"{amount / (1 << 30):.1f} GiB"
 
 
-def _loss(
-    profile: Profile, part: Part, policy: SizingPolicy, found: Replay, stretch: float
-) -> tuple[Loss | None, str]:
+def _beforehand(profile: Profile, part: Part, policy: SizingPolicy) -> tuple[Loss | None, str]:
     if profile.peers and not part.peers:
         return Loss.PEERS, f"{profile.peers_rule}; its parts cannot reach other devices"
     if part.isolation < profile.isolation:
@@ -172,6 +174,12 @@ def _loss(
         return Loss.MEMORY, f"needs {gib(need)}, has {gib(part.memory)}"
     if profile.hours < policy.least_hours and not part.exclusive:
         return Loss.HISTORY, f"{profile.hours:.1f} h of history, {policy.least_hours} h are wanted"
+    return None, ""
+
+
+def _replayed(
+    profile: Profile, part: Part, policy: SizingPolicy, found: Replay, stretch: float
+) -> tuple[Loss | None, str]:
     limit = policy.delayed_percent if profile.kind.waited_for else policy.delayed_percent_batch
     if found.late is not None and found.behind_ms is not None:
         if found.late * 100 > limit:

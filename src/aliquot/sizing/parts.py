@@ -7,8 +7,9 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
-from aliquot.catalog.accelerators import Accelerator
+from aliquot.catalog.accelerators import Accelerator, accelerators
 from aliquot.catalog.drivers.amd import partition_profiles
 from aliquot.catalog.mig import MigBoard, MigProfile, mig_boards
 from aliquot.catalog.vgpu import vgpu_families
@@ -113,6 +114,19 @@ CONSUMABLE_STEP_MIB = 1024
 def parts_of(accelerator: Accelerator, modes: Iterable[Mode]) -> tuple[Part, ...]:
     """All parts of one model in these modes, smaller ones first; consumable shares only through
     `consumable`, which makes one of the size that is needed."""
+    return (
+        _parts_of(accelerator.id, tuple(modes))
+        if accelerator is accelerators().get(accelerator.id)
+        else (_made(accelerator, tuple(modes)))
+    )
+
+
+@cache
+def _parts_of(model: str, modes: tuple[Mode, ...]) -> tuple[Part, ...]:
+    return _made(accelerators()[model], modes)
+
+
+def _made(accelerator: Accelerator, modes: tuple[Mode, ...]) -> tuple[Part, ...]:
     found: list[Part] = []
     for mode in dict.fromkeys(modes):
         match mode:

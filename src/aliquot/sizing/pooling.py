@@ -86,10 +86,19 @@ def candidate(number: int, use: Use, window: Window, device: Part) -> Candidate:
     return Candidate(number, memory, work)
 
 
-def may_pool(profile: Profile, policy: SizingPolicy) -> bool:
-    """Whether a workload may share a device without parts: it wants no isolation from others that it trusts,
-    talks to no other device, and its history is long enough."""
-    return not profile.isolation and not profile.peers and profile.hours >= policy.least_hours
+def pools_of(profiles: Sequence[Profile], device: Part, policy: SizingPolicy) -> tuple[Pool, ...]:
+    """Pools of these workloads over their whole common history; members are their places in the sequence.
+    Only workloads of one device in one pod, which fit on the device by themselves."""
+    uses = [
+        (number, item.uses[0])
+        for number, item in enumerate(profiles)
+        if len(item.uses) == 1 and not item.peers and item.memory.peak <= device.memory
+    ]
+    if not uses:
+        return ()
+    window = Window(min(use.memory.start for _, use in uses), max(use.memory.end for _, use in uses))
+    found = [candidate(number, use, window, device) for number, use in uses]
+    return pools(found, window, device, policy)
 
 
 def pools(

@@ -80,14 +80,20 @@ class Plot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sized:
-    """Recommendations by fleet, for the same workloads in the same order."""
+    """Recommendations by fleet, for the same workloads in the same order. together: by model, devices that
+    workloads take when those that fit together share devices, and how many workloads that are."""
 
     fleets: Mapping[str, Sequence[Recommendation]]
     policy: SizingPolicy
+    together: Mapping[str, tuple[int, int]]
 
     @staticmethod
-    def of(fleets: Mapping[str, Sequence[Recommendation]], policy: SizingPolicy) -> "Sized":
-        return Sized(dict(fleets), policy)
+    def of(
+        fleets: Mapping[str, Sequence[Recommendation]],
+        policy: SizingPolicy,
+        together: Mapping[str, tuple[int, int]] | None = None,
+    ) -> "Sized":
+        return Sized(dict(fleets), policy, dict(together or {}))
 
     @property
     def first(self) -> Sequence[Recommendation]:
@@ -109,7 +115,10 @@ def render(sized: Sized, *, linked: bool = False) -> str:
         title=f"{len(found)} workload{'' if len(found) == 1 else 's'}",
         facts=_facts(found, sized.policy),
         fleets=tuple(sized.fleets),
-        summaries=[_summary(name, items) for name, items in sized.fleets.items()],
+        summaries=[
+            *(_summary(name, items) for name, items in sized.fleets.items()),
+            *(_together(name, *counts) for name, counts in sized.together.items()),
+        ],
         plots=_plots(sized) if found else [],
         rows=rows,
         left_out=len(found) - len(rows),
@@ -155,6 +164,19 @@ def _summary(name: str, items: Sequence[Recommendation]) -> Summary:
         saved=f"{100 * (whole - taken) / whole:.0f} %" if whole else "0 %",
         money=f"{sum(money) / 1_000_000:,.2f} an hour" if money else "",
         modes=", ".join(f"{count} {mode}" for mode, count in modes.most_common()),
+    )
+
+
+def _together(name: str, taken: int, whole: int) -> Summary:
+    return Summary(
+        name=f"{name}, together",
+        taken=taken,
+        whole=whole,
+        unserved=0,
+        bar=percent(taken, whole) if whole else 0.0,
+        saved=f"{100 * (whole - taken) / whole:.0f} %" if whole else "0 %",
+        money="",
+        modes="several on a device by their joint history, for workloads that trust each other",
     )
 
 

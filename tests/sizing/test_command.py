@@ -1,0 +1,211 @@
+"""`aliquot recommend` as people run it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from tests.sizing.clusters import cluster
+
+from aliquot.cli.failures import Failure
+from aliquot.cli.main import cli
+from aliquot.model.kinds import encode_json
+
+HEADER = "time,namespace,workload,pod,device,memory_bytes,busy_percent\n"
+START = 1_700_000_000
+
+
+def table(path: Path, pods: int = 2, gib: float = 8.0, hours: int = 48, workload: str = "") -> Path:
+    lines = [
+        f"{START + 60 * minute},team,{workload},chat-{pod},gpu-{pod},{round(gib * 2**30)},5\n"
+        for pod in range(pods)
+        for minute in range(hours * 60)
+    ]
+    path.write_text(HEADER + "".join(lines))
+    return path
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    path = tmp_path / "cluster.yaml"
+    path.write_bytes(encode_json(cluster(2).to_list()))
+    return path
+
+
+def run(*arguments: object, status: int) -> Result:
+    found = CliRunner().invoke(cli, ["recommend", *map(str, arguments)], standalone_mode=False)
+    if isinstance(found.exception, Failure):
+        assert status == 2, found.exception
+        return found
+    assert found.exception is None, found.exception
+    assert found.return_value == status, found.output
+    return found
+
+
+def failure(*arguments: object) -> str:
+    found = run(*arguments, status=2)
+    assert isinstance(found.exception, Failure)
+    return str(found.exception.message)
+
+
+def test_a_cluster_and_a_table_give_a_part_with_reason_and_what_would_come_of_it(
+    snapshot: Path, tmp_path: Path
+) -> None:
+    found = run("-f", snapshot, "--history", table(tmp_path / "use.csv"), status=1).stdout
+    assert "team/chat-0" in found
+    assert "H100-SXM5-80GB mig 1g.10gb" in found
+    assert "simulated: 2 pods get other parts; devices that nobody holds: 6 before, 7 after" in found
+
+
+def test_one_workload_is_told_in_full_with_what_lost(snapshot: Path, tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv")
+    found = run("chat-0", "-f", snapshot, "--history", use, "--isolation", "device", status=0).stdout
+    assert "pod/chat-0  Keep: H100-SXM5-80GB" in found
+    assert "in force     exclusive: H100-SXM5-80GB" in found
+    assert "not          H100-SXM5-80GB mig 4g.40gb: Isolation - isolation device is wanted" in found
+
+
+def test_json_is_exact_and_complete(snapshot: Path, tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv")
+    found = json.loads(run("-f", snapshot, "--history", use, "-o", "json", status=1).stdout)
+    assert found["kind"] == "RecommendationList"
+    item = found["items"][0]
+    assert item["part"]["name"] == "1g.10gb"
+    assert item["memoryBytes"]["peak"] == 8 << 30
+    assert item["saving"]["devicePart"] == "6/7"
+    assert item["confidence"]["value"] == pytest.approx(2 / 3, abs=0.001)
+    assert item["inForce"]["mode"] == "exclusive"
+    assert found["summary"]["advice"] == {"Change": 2}
+
+
+def test_patches_are_json_patches_for_the_claims(snapshot: Path, tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv")
+    lines = run("-f", snapshot, "--history", use, "-o", "patch", status=1).stdout.splitlines()
+    first = json.loads(lines[0])
+    assert first["target"] == {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaim",
+        "namespace": "team",
+        "name": "chat-0-gpu",
+    }
+    assert first["patch"][0]["value"] == "mig.nvidia.com"
+
+
+MANIFEST = """\
+# who answers
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: chat
+  namespace: team
+spec:
+  template:
+    spec:
+      containers:
+      - name: main
+        image: chat:1
+        resources:
+          limits:
+            nvidia.com/gpu: 1  # one whole
+"""
+
+
+def test_a_diff_for_a_folder_is_applied_by_git_and_leaves_nothing_to_change(tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    (folder / "apps").mkdir(parents=True)
+    (folder / "apps" / "chat.yaml").write_text(MANIFEST)
+    (folder / "broken.yaml").write_text("a: [")
+    use = table(tmp_path / "use.csv", workload="chat")
+    arguments = (
+        *("--history", use, "--fleet", "A100", "--had", "A100", "--modes", "mig", "--diff", folder),
+        *("--no-simulate",),
+    )
+    found = run(*arguments, status=1)
+    assert "+            nvidia.com/mig-1g.10gb: 1  # one whole" in found.stdout
+    assert "broken.yaml: is passed over" in found.stderr
+    subprocess.run(["git", "apply", "-p1"], input=found.stdout.encode(), cwd=folder, check=True, timeout=30)
+    changed = (folder / "apps" / "chat.yaml").read_text()
+    assert changed == MANIFEST.replace("nvidia.com/gpu: 1", "nvidia.com/mig-1g.10gb: 1")
+    assert "nothing in these manifests" in run(*arguments, status=0).stderr
+
+
+def test_layouts_for_the_demand(snapshot: Path, tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv")
+    found = run("-f", snapshot, "--history", use, "--repartition", status=1).stdout
+    assert "2x1g.10gb" in found
+    assert "1 GPUs in use afterwards, 0 pods have to leave; no plan is better" in found
+
+
+def test_a_backtest_of_a_table(tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv")
+    found = run("--history", use, "--fleet", "A100,H100", "--backtest", "-o", "json", status=0).stdout
+    item = json.loads(found)["items"][0]
+    assert (item["sized"], item["overMs"]) == (2, 0)
+    assert item["wholeDevices"] == 2
+    assert item["devices"] == 1
+
+
+def test_prices_change_what_is_chosen(tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv")
+    base = ("--history", use, "--fleet", "A10,A100", "--modes", "mps", "-o", "yaml")
+    cheap = run(*base, "--price", "A10=0.1", "--price", "A100=9", status=1).stdout
+    dear = run(*base, "--price", "A10=9", "--price", "A100=0.1", status=1).stdout
+    assert yaml.safe_load(cheap)["items"][0]["part"]["accelerator"] == "A10"
+    assert yaml.safe_load(dear)["items"][0]["part"]["accelerator"] == "A100-SXM4-80GB"
+
+
+def test_a_policy_comes_from_a_file(tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv")
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("isolation: fault\nleastHours: 1\nmodes: [exclusive, mig]\n")
+    found = run("--history", use, "--fleet", "A100", "--policy", policy, "-o", "json", status=1).stdout
+    assert json.loads(found)["items"][0]["part"]["mode"] == "mig"
+
+
+def test_a_page_is_one_file(tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv")
+    page = run(
+        "--history", use, "--fleet", "A100,H100", "--each", "--together", "-o", "html", status=1
+    ).stdout
+    assert page.startswith("<!doctype html>")
+    assert "A100-SXM4-80GB, together" in page
+    assert "http://" not in page
+    assert "<script" not in page
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "no columns time, pod and memory_bytes"),
+        ("a,b\n1,2\n", "there are a, b"),
+        (HEADER + "x,team,,p,g,1,1\n", "line 2, time: 'x' is no time"),
+        (HEADER + "1700000000000,team,,p,g,1,1\n", "not in seconds since 1970"),
+        (HEADER + "1700000000,team,,p,g,-1,1\n", "line 2, memory_bytes: '-1' is no amount"),
+        (HEADER + "1700000000,team,,p,g,nan,1\n", "'nan' is no amount"),
+        (HEADER + "1700000000,team,p\n", "line 2: has 3 cells of 7"),
+        (HEADER, "there are no samples"),
+    ],
+)
+def test_a_table_that_cannot_be_read_names_the_place(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "use.csv"
+    path.write_text(text)
+    assert problem in failure("--history", path, "--fleet", "A100")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--fleet", "Voodoo2"), "there is no such model; there are A10"),
+        (("--price", "A10"), "write MODEL=AMOUNT"),
+        (("--modes", "magic"), "'magic' is none; there are exclusive"),
+        (("--risk", "2"), "no probability"),
+        ((), "name models with --fleet"),
+        (("--fleet", "A100", "--repartition", "--modes", "mig"), "no GPU has the profile"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_fix(
+    tmp_path: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    assert problem in failure("--history", table(tmp_path / "use.csv", hours=12), *arguments)
