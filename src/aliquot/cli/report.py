@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from aliquot.accounting.amounts import HOUR_MS
 from aliquot.accounting.reports import chargeback, groups
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import note
@@ -21,7 +22,8 @@ from aliquot.cli.report_input import (
     window_options,
 )
 from aliquot.cli.report_keeping import check, invoices
-from aliquot.cli.report_tables import TOPICS, chargeback_table, report_table, stamped
+from aliquot.cli.report_tables import TOPICS, chargeback_table, decimal, report_table, stamped
+from aliquot.store.ledger import Ledger
 from aliquot.store.ledger_reports import DIMENSIONS, Query
 
 _BY = f"What to break it down by, such as queue,label:team: {', '.join(DIMENSIONS)}."
@@ -74,10 +76,14 @@ def _topic(name: str, help_text: str) -> click.Command:
         with source.open() as opened:
             query = Query(*window.bounds, by=by, where=conditions(where))
             shown = groups(lines_of(source, opened, query))
+            free = _without_price(source, opened, query) if name == "cost" else 0
             currency = opened.currency or "USD"
         note(f"{window.text}, {TOPICS[name].unit or currency}")
         if not shown:
             note("nothing was accounted in this time")
+        if free:
+            hours = decimal(free, HOUR_MS, 1)
+            note(f"{hours} GPU-hours have no price and count as 0; add a line to the price book")
         told = stamped(window.since, window.until, currency)
         table = (
             chargeback_table(by, chargeback(shown), currency, told)
@@ -88,6 +94,14 @@ def _topic(name: str, help_text: str) -> click.Command:
         return 0
 
     return command
+
+
+def _without_price(source: Source, ledger: Ledger, query: Query) -> int:
+    """Device time in places that cost nothing at all."""
+    places = groups(
+        lines_of(source, ledger, Query(query.since_ms, query.until_ms, ("node", "device-model"), query.where))
+    )
+    return sum(group.total.device_ms for group in places if not group.total.cost_micros)
 
 
 for _name, _help in (

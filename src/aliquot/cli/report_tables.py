@@ -30,6 +30,9 @@ TOPICS = {
     "carbon": Topic("carbon", "carbon_ug", "kg CO2e", 10**9),
 }
 
+UNKNOWN = "unknown"
+"""What stands where nothing is known; it is not 0."""
+
 _CATEGORIES = tuple(Category)
 
 
@@ -55,6 +58,8 @@ def report_table(
 
     def cell(amounts: Tally) -> str:
         amount = getattr(amounts, topic.amount)
+        if topic.name in ("energy", "carbon") and amounts.device_ms and not amounts.metered_ms:
+            return UNKNOWN
         return decimal(amount, topic.size, places) if amount else "0"
 
     extra = _extra_columns(topic, currency)
@@ -189,7 +194,7 @@ def _money(micros: int | None) -> str:
 def _used(group: Group) -> str:
     """Use as a part of what was held and of which use is known."""
     known = group.held.known_ms
-    return percent(group.held.used_ms, known) if known else "unknown"
+    return percent(group.held.used_ms, known) if known else UNKNOWN
 
 
 def _use_known(group: Group) -> str:

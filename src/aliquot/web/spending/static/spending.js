@@ -128,10 +128,11 @@ function shape(tag, attributes) {
 function ceiling(value) {
   if (value <= 0) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 2.5, 5, 10].map((step) => step * power).find((step) => step >= value);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * power).find((step) => step >= value);
 }
 
-const colour = (place, name) => (name === null ? "other" : COLOURS[place]);
+/** What nobody held has no colour of its own. */
+const colour = (place, name) => (name === null ? "other" : name === "" && state.by !== "reason" ? "idle" : COLOURS[place]);
 
 function drawCourse() {
   const width = Math.max(byId("course").clientWidth, 280), height = 220, left = 64, base = height - 22;
@@ -144,7 +145,7 @@ function drawCourse() {
     const y = base - part * (base - 10);
     svg.append(shape("line", { x1: left, x2: width, y1: y, y2: y }));
     const label = shape("text", { x: left - 8, y: y + 4, "text-anchor": "end" });
-    label.textContent = shown(top * part, false);
+    label.textContent = ((top * part) / TOPICS[state.topic].size).toLocaleString("en", { maximumFractionDigits: 3 });
     svg.append(label);
   }
   const step = (width - left) / told.times.length;
@@ -198,7 +199,7 @@ function drawBy() {
 function row(group) {
   const place = told.course.findIndex((one) => one.name === group.name);
   const key = element("i", { class: "key" });
-  key.style.background = `var(--${place >= 0 ? COLOURS[place] : "other"})`;
+  key.style.background = `var(--${place >= 0 ? colour(place, group.name) : "other"})`;
   const next = state.by.startsWith("label:") ? "queue" : DEEPER[state.by];
   const open = next && !state.where.some(([name]) => name === state.by)
     ? element("button", { type: "button", textContent: named(group.name), class: group.name ? "" : "none",
@@ -208,7 +209,7 @@ function row(group) {
   const scale = sum(told.groups[0].amounts) || 1;
   inside.style.width = `${Math.max((sum(group.amounts) / scale) * 100, 0)}%`;
   return element("tr", {}, element("td", {}, key, open), ...cells(group.amounts),
-    element("td", { textContent: shown(sum(group.amounts), false) }), element("td", { class: "bar" }, inside));
+    element("td", { textContent: shown(sum(group.amounts), false) }), element("td", { class: "parts" }, inside));
 }
 
 function cells(amounts) {
@@ -224,7 +225,7 @@ function drawTable() {
   setText(byId("caption"), `${TOPICS[state.topic].label} in ${unit} by ${state.by}`);
   const titles = [state.by.replace("label:", ""), ...told.categories, `total, ${unit}`];
   table.tHead.replaceChildren(element("tr", {}, ...titles.map((title) => element("th", { scope: "col", textContent: title })),
-    element("th", { scope: "col", class: "bar" }, element("span", { class: "visually-hidden", textContent: "Parts" }))));
+    element("th", { scope: "col", class: "parts" }, element("span", { class: "visually-hidden", textContent: "Parts" }))));
   const groups = [...told.groups].sort((one, other) => sum(other.amounts) - sum(one.amounts));
   table.tBodies[0].replaceChildren(...groups.map(row));
   if (!groups.length) {
@@ -232,7 +233,7 @@ function drawTable() {
       textContent: "Nothing was accounted in this time." })));
   }
   table.tFoot.replaceChildren(element("tr", {}, element("td", { textContent: "All" }), ...cells(told.total),
-    element("td", { textContent: shown(sum(told.total), false) }), element("td", { class: "bar" })));
+    element("td", { textContent: shown(sum(told.total), false) }), element("td", { class: "parts" })));
   setText(byId("count"), told.left ? `${told.groups.length} shown, ${told.left} more: aliquot report has all` : `${told.groups.length} shown`);
 }
 
