@@ -55,10 +55,13 @@ def allowed(roles: Iterable[dict[str, Any]], asked: Asked) -> bool:
 
 
 class Recorded:
-    """What the controller asked of servers, and what its roles did not allow."""
+    """What the controller asked of servers, and what its roles did not allow. conflicts: how many writes of a
+    claim's status are still to be answered as if somebody else had been there before.
+    """
 
-    def __init__(self, roles: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(self, roles: Iterable[dict[str, Any]] = (), conflicts: int = 1) -> None:
         self.roles = tuple(roles)
+        self.conflicts = conflicts
         self.asked: set[Asked] = set()
         self.refused: set[Asked] = set()
 
@@ -94,6 +97,10 @@ def recording(recorded: Recorded) -> type[Application]:
             user = self._tokens.user(request.headers.get("authorization"))
             if user == CONTROLLER and not recorded.judge(self._registry.resources, request):
                 raise StatusError(403, "Forbidden", f"{request.method} {request.url.path} is forbidden")
+            claims = request.method == "PATCH" and request.url.path.endswith("/status")
+            if claims and "/resourceclaims/" in request.url.path and recorded.conflicts:
+                recorded.conflicts -= 1
+                raise StatusError(409, "Conflict", "the object has been modified")
             return await super()._answer(request)
 
     return Recording
