@@ -215,6 +215,8 @@ class Series:
         A level keeps its value; an amount is divided in proportion to time, rounded down at one side so that
         the two sides of a cut add up: 10 mJ over 3 s cut after 1 s are 3 mJ and 7 mJ.
         """
+        if start <= self.start and self.end <= end:
+            return self
         first = int(np.searchsorted(self.times, start, side="right"))
         last = int(np.searchsorted(self.times - self.spans, end, side="left"))
         if first >= last:
@@ -287,6 +289,8 @@ def joined(parts: Sequence[Series]) -> Series:
     """
     if not parts:
         raise ValueError("there are no series to join")
+    if len(parts) == 1:
+        return parts[0]
     most = None
     if any(part.maxima is not None for part in parts):
         most = np.concatenate([part.values if part.maxima is None else part.maxima for part in parts])

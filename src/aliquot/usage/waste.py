@@ -115,15 +115,11 @@ def board_uses(
     boards: dict[tuple[str, str, str, str], list[Device]] = {}
     for device in devices:
         boards.setdefault((device.subject.node, *device.subject.board), []).append(device)
+    unplaced = {place.whole for place in usage.devices if place.part.startswith(UNMATCHED_INSTANCE)}
     found = []
     for own in boards.values():
         whole = next((item for item in own if not item.subject.part), own[0])
         held_parts = [item for item in own if item.subject.part and item.subject in current]
-        instances = [
-            subject
-            for subject in usage.devices
-            if subject.part.startswith(UNMATCHED_INSTANCE) and subject.whole == whole.subject
-        ]
         split = bool(held_parts) or (whole.mode == "mig" and len(own) > 1)
         board = _unit(whole, current, usage, start, end, limits, reasons)
         if not split:
@@ -132,7 +128,7 @@ def board_uses(
         static = _side_by_side(own)
         shown = static or held_parts
         parts = tuple(_unit(item, current, usage, start, end, limits, reasons) for item in shown)
-        found.append(BoardUse(_of_parts(board, parts, bool(instances)), parts))
+        found.append(BoardUse(_of_parts(board, parts, whole.subject in unplaced), parts))
     return tuple(found)
 
 
