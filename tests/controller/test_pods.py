@@ -8,8 +8,8 @@ from aliquot.controller.writing import Writer
 from aliquot.kube.client import Client, PatchType
 from aliquot.kube.mirror import Mirror
 from aliquot.kube.resources import PODS
-from aliquot.scheduling.plan import Plan
-from aliquot.workloads.labels import ADMITTED_AT
+from aliquot.scheduling.plan import Plan, Show
+from aliquot.workloads.labels import ADMITTED_AT, SHOWN_AT
 
 
 async def a_plan(client: Client, mirror: Mirror) -> Plan:
@@ -75,3 +75,20 @@ async def test_a_lift_of_which_the_answer_was_lost_counts_as_done(
 
     assert (outcome.problem, lost) == (None, 1)
     assert not (await read_pod(client, "p")).gated
+
+
+async def test_a_pod_that_is_shown_loses_its_gate_without_any_claim(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    plan = Plan(decisions=(decide(pod, Show(decision="d", pods=(pod.ref,))),))
+
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+
+    assert outcome.problem is None
+    stored = await read_pod(client, "p")
+    assert not stored.gated
+    assert SHOWN_AT in stored.metadata.annotations
+    assert ADMITTED_AT not in stored.metadata.annotations

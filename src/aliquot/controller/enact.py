@@ -31,7 +31,7 @@ from aliquot.model.core import Pod
 from aliquot.model.meta import ObjectRef
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.plan import Admit, Allocate, Deallocate, Decision, Evict, Plan, Reserve
+from aliquot.scheduling.plan import Admit, Allocate, Deallocate, Decision, Evict, Plan, Reserve, Show
 
 _log = logging.getLogger(__name__)
 
@@ -226,6 +226,8 @@ class Enactor:
         for action in decision.actions:
             if isinstance(action, Admit):
                 await self._pods.admit(action)
+            elif isinstance(action, Show):
+                await self._pods.show(action)
         if any(isinstance(action, Evict) for action in decision.actions):
             await self._evictions.carry_out(decision, pods)
 

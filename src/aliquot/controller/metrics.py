@@ -18,7 +18,7 @@ from aliquot.kube.clock import Clock
 from aliquot.kube.mirror import Mirror
 from aliquot.model.core import Pod
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.plan import Admit, Allocate, Deallocate, Evict, Reserve
+from aliquot.scheduling.plan import Admit, Allocate, Deallocate, Evict, Reserve, Show
 
 CYCLE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 LAG_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -73,6 +73,11 @@ class Metrics:
         )
         self._admissions = Counter(
             "aliquot_pods_admitted", "Pods whose gate was lifted.", ["queue"], registry=registry
+        )
+        self._shown = Counter(
+            "aliquot_pods_shown",
+            "Pods let go without a place, for a cluster autoscaler to see.",
+            registry=registry,
         )
         self._evictions = Counter(
             "aliquot_evictions", "Pods that were made to leave, by reason.", ["reason"], registry=registry
@@ -161,6 +166,8 @@ class Metrics:
                     self._deallocations.labels(action.verdict.reason.value).inc()
                 case Evict():
                     self._evictions.labels(action.verdict.reason.value).inc()
+                case Show():
+                    self._shown.inc(len(action.pods))
                 case Admit():
                     for spot in action.placements:
                         self._admissions.labels(decision.queue).inc()

@@ -1,7 +1,8 @@
 """Letting pods go. A gate cannot be put back, so everything else comes first."""
 
 import asyncio
-from datetime import UTC
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from aliquot.controller.outcomes import ConflictError, EnactError, RefusedError
 from aliquot.controller.writing import Writer
@@ -11,8 +12,8 @@ from aliquot.kube.errors import ApiError
 from aliquot.kube.resources import PODS
 from aliquot.model.core import PLACEMENT_GATE, Node, Pod
 from aliquot.model.resource import ResourceClaim
-from aliquot.scheduling.plan import Admit, Placement
-from aliquot.workloads.labels import ADMITTED_AT
+from aliquot.scheduling.plan import Admit, Placement, Show
+from aliquot.workloads.labels import ADMITTED_AT, SHOWN_AT
 
 HOSTNAME = "kubernetes.io/hostname"
 
@@ -36,11 +37,25 @@ class Pods:
         ready = [found for placement in action.placements if (found := self._ready(placement)) is not None]
         stop = asyncio.Event()
         since = action.since or self._writer.client.clock.now()
-        admitted = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        done = await asyncio.gather(*(self._lift(pod, placement, admitted, stop) for pod, placement in ready))
-        failures = [problem for problem in done if problem is not None]
-        if failures:
-            raise next((one for one in failures if isinstance(one, RefusedError)), failures[0])
+        mark = {ADMITTED_AT: _second(since)}
+        done = await asyncio.gather(*(self._lift(pod, placement, mark, stop) for pod, placement in ready))
+        _raise_first(done)
+
+    async def show(self, action: Show) -> None:
+        """Lift the gates of pods that have no place. Raises ConflictError or RefusedError if not all were."""
+        mark = {SHOWN_AT: _second(self._writer.client.clock.now())}
+        stop = asyncio.Event()
+        ready: list[Pod] = []
+        for ref in action.pods:
+            pod = self._writer.mirror.get(Pod, ref.namespace, ref.name)
+            if pod is None or pod.metadata.uid != ref.uid or pod.metadata.deletion_timestamp is not None:
+                raise ConflictError(ref, "is gone or being deleted")
+            if any(gate.name == PLACEMENT_GATE for gate in pod.spec.scheduling_gates):
+                ready.append(pod)
+        done = await asyncio.gather(
+            *(self._lift(pod, Placement(pod=pod.ref, node=""), mark, stop) for pod in ready)
+        )
+        _raise_first(done)
 
     def _ready(self, placement: Placement) -> tuple[Pod, Placement] | None:
         """The pod with its placement; None where its gate is lifted already. Raises ConflictError."""
@@ -65,13 +80,13 @@ class Pods:
         return pod, placement
 
     async def _lift(
-        self, pod: Pod, placement: Placement, admitted: str, stop: asyncio.Event
+        self, pod: Pod, placement: Placement, mark: Mapping[str, str], stop: asyncio.Event
     ) -> EnactError | None:
         """Guarded by the pod's resourceVersion; where only that has changed, as by a condition that somebody
         wrote, tried again at once: a gang is not to be left half behind its gates for that.
         """
         for _ in range(LIFTS):
-            problem = await self._lift_once(pod, placement, admitted, stop)
+            problem = await self._lift_once(pod, placement, mark, stop)
             if not isinstance(problem, ConflictError):
                 break
             found = self._writer.mirror.get(Pod, pod.namespace, pod.name)
@@ -89,12 +104,12 @@ class Pods:
         return problem
 
     async def _lift_once(
-        self, pod: Pod, placement: Placement, admitted: str, stop: asyncio.Event
+        self, pod: Pod, placement: Placement, mark: Mapping[str, str], stop: asyncio.Event
     ) -> EnactError | None:
         spec: dict[str, object] = {"schedulingGates": [{"$patch": "delete", "name": PLACEMENT_GATE}]}
         if placement.pin:
             spec["nodeSelector"] = {HOSTNAME: self._hostname(placement.node)}
-        annotations = {ADMITTED_AT: admitted}
+        annotations = dict(mark)
         if placement.groups:
             annotations[GROUPS_ANNOTATION] = ",".join(placement.groups)
         metadata = {
@@ -116,7 +131,7 @@ class Pods:
             # A uid that is not the pod's any more is a conflict to some servers and invalid to others.
             if error.status in (404, 409, 422):
                 stored = await self._writer.look(Pod, PODS, pod.ref)
-                if stored is not None and _let_go(stored, admitted):
+                if stored is not None and _let_go(stored, mark):
                     # An attempt of which the answer was lost had been carried out.
                     return None
                 if stored is None or error.conflict:
@@ -136,11 +151,21 @@ class Pods:
         return node.metadata.labels.get(HOSTNAME, node_name) if node else node_name
 
 
-def _let_go(pod: Pod, admitted: str) -> bool:
-    """Whether the pod has been let go by this very admission."""
-    return pod.metadata.annotations.get(ADMITTED_AT) == admitted and all(
+def _let_go(pod: Pod, mark: Mapping[str, str]) -> bool:
+    """Whether the pod has been let go by the attempt that leaves this mark."""
+    return mark.items() <= pod.metadata.annotations.items() and all(
         gate.name != PLACEMENT_GATE for gate in pod.spec.scheduling_gates
     )
+
+
+def _second(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _raise_first(done: Sequence[EnactError | None]) -> None:
+    failures = [problem for problem in done if problem is not None]
+    if failures:
+        raise next((one for one in failures if isinstance(one, RefusedError)), failures[0])
 
 
 def claim_names(pod: Pod) -> list[str]:

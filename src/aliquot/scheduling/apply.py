@@ -10,7 +10,7 @@ from aliquot.model.index import Key
 from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.resource import DELETE_PROTECTION, ResourceClaim
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.plan import Allocate, Deallocate, Evict, Placement, Plan, Reserve
+from aliquot.scheduling.plan import Allocate, Deallocate, Evict, Placement, Plan, Reserve, Show
 from aliquot.workloads.labels import STALE_SINCE
 
 T = TypeVar("T", bound=KubernetesObject)
@@ -37,6 +37,7 @@ def apply(snapshot: Snapshot, plan: Plan, now: datetime) -> Snapshot:
         if claim is not None:
             claims[key] = _changed(claim, action, now)
     spots = {_key(spot.pod): spot for decision in plan.decisions for spot in decision.placements}
+    let_go = {_key(pod) for action in plan.actions if isinstance(action, Show) for pod in action.pods}
     pods: list[Pod] = []
     removed: set[str] = set()
     noted = {_key(pod): found.since for found in plan.staleness for pod in found.pods}
@@ -46,6 +47,8 @@ def apply(snapshot: Snapshot, plan: Plan, now: datetime) -> Snapshot:
             continue
         if pod.key in noted:
             pod = _noted(pod, noted[pod.key])
+        if pod.key in let_go:
+            pod = _without_gate(pod)
         pods.append(_bound(pod, spots[pod.key]) if pod.key in spots else pod)
     kept = [
         _released(claims.get(claim.key, claim), removed)
@@ -90,5 +93,10 @@ def _noted(pod: Pod, since: datetime | None) -> Pod:
 
 
 def _bound(pod: Pod, spot: Placement) -> Pod:
+    pod = _without_gate(pod)
+    return replace(pod, spec=replace(pod.spec, node_name=spot.node))
+
+
+def _without_gate(pod: Pod) -> Pod:
     gates = tuple(gate for gate in pod.spec.scheduling_gates if gate.name != PLACEMENT_GATE)
-    return replace(pod, spec=replace(pod.spec, node_name=spot.node, scheduling_gates=gates))
+    return replace(pod, spec=replace(pod.spec, scheduling_gates=gates))

@@ -29,6 +29,7 @@ from aliquot.scheduling.plan import Decision, Plan, Staleness
 from aliquot.scheduling.policy import Policy, Step
 from aliquot.scheduling.preempting import Consolidate, Preempt
 from aliquot.scheduling.reclaiming import Reclaim
+from aliquot.scheduling.scale_up import to_show
 from aliquot.scheduling.served import abandoned, held_twice
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.staleness import evict_stale
@@ -95,6 +96,15 @@ class _Deciding:
                     evict_stale(session)
                 else:
                     _TAKERS[step](session).run()
+            decisions += [
+                recording.shown(
+                    crew.gang,
+                    [member.pod for member in members],
+                    session.findings.verdicts[id(crew)],
+                    self._now,
+                )
+                for crew, members in to_show(session)
+            ]
             decisions += compiling.decisions(session)
             staleness = session.findings.staleness
         return Plan(decisions=tuple(compiling.ranked(decisions)), staleness=tuple(staleness))

@@ -64,6 +64,14 @@ class Admit(Action, frozen=True, kw_only=True, tag="Admit"):
     since: datetime | None = None
 
 
+class Show(Action, frozen=True, kw_only=True, tag="Show"):
+    """Lift Aliquot's gate of these pods, which have no place, so that a cluster autoscaler sees that they
+    wait for capacity (see `aliquot.scheduling.scale_up`).
+    """
+
+    pods: tuple[ObjectRef, ...]
+
+
 class Evict(Action, frozen=True, kw_only=True, tag="Evict"):
     """Have a pod replaced: delete it with a precondition on its uid, so that its owner makes a new one."""
 
@@ -79,7 +87,7 @@ class Deallocate(Action, frozen=True, kw_only=True, tag="Deallocate"):
     verdict: Verdict
 
 
-AnyAction: TypeAlias = Allocate | Reserve | Admit | Evict | Deallocate
+AnyAction: TypeAlias = Allocate | Reserve | Admit | Show | Evict | Deallocate
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

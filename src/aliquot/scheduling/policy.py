@@ -93,6 +93,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     node for an earlier member. bind_patience_seconds: how long a pod that was let go may be found
     unschedulable before it is replaced. admission_seconds: how long a gang may be half admitted, from the
     first gate lifted to the last of the pods bound that it needs; then all of it is replaced. None: for ever.
+    scale_up_seconds: after how long a gang that waits for capacity is shown to cluster autoscalers; None:
+    never.
     kubernetes: (major, minor) of the cluster, which says which parts of
     Dynamic Resource Allocation it knows. uncounted_drivers: DRA drivers whose devices are no accelerators
     (network cards, channels, CPUs) and do not count as "gpu" in queues. counted_classes: only devices of
@@ -158,6 +160,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     gang_search: int = 200
     bind_patience_seconds: int = 60
     admission_seconds: int | None = 120
+    scale_up_seconds: int | None = None
     taint_patience_seconds: int | None = 10
     binding_timeout_seconds: int = 600
     settle_seconds: int = 5

@@ -21,6 +21,7 @@ from aliquot.scheduling.plan import (
     Evict,
     Placement,
     Reserve,
+    Show,
 )
 from aliquot.scheduling.session import Removal
 from aliquot.workloads.gangs import Gang
@@ -161,6 +162,20 @@ def waits(
     name = decision_id(now, workload, refs, verdict, [pod.ref for pod in replaced])
     actions = tuple(Evict(decision=name, pod=pod.ref, verdict=verdict) for pod in replaced)
     return Decision(id=name, workload=workload, queue=queue, pods=refs, verdict=verdict, actions=actions)
+
+
+def shown(gang: Gang, pods: Sequence[Pod], verdict: Verdict, now: datetime) -> Decision:
+    """The decision that autoscalers are to see a gang that waits; that it waits is another."""
+    refs = tuple(pod.ref for pod in pods)
+    name = decision_id(now, gang.ref, refs, "shown")
+    return Decision(
+        id=name,
+        workload=gang.ref,
+        queue=gang.queue,
+        pods=(),
+        verdict=verdict,
+        actions=(Show(decision=name, pods=refs),),
+    )
 
 
 def deallocated(

@@ -62,6 +62,9 @@ ADMITTED_AT = "aliquot.dev/admitted-at"
 """When the first gate was lifted of the gang as it was admitted this time, in RFC 3339; written by the
 controller with the lifting of the pod's own gate."""
 
+SHOWN_AT = "aliquot.dev/shown-at"
+"""When the pod was let go without a place, for a cluster autoscaler to see; written by the controller."""
+
 STALENESS_GRACE = "aliquot.dev/staleness-grace"
 """How long this gang may, as a duration; negative: for ever."""
 
