@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
+from aliquot.cli.keeping import Books, Choices, books
 from aliquot.cli.serving import PageServer, address, listen
 from aliquot.controller.endpoints import Probes, create_endpoints, health_routes, metrics_routes
 from aliquot.controller.health import Pulse
@@ -77,6 +78,20 @@ JOURNAL = "journal.db"
     metavar="HOST:PORT",
     help="Serve /healthz and /readyz there; nowhere if left out.",
 )
+@click.option(
+    "--ledger",
+    default="",
+    metavar="FILE|ADDRESS",
+    help="Where the ledger is kept: a file, or a PostgreSQL address; in the state folder if left out.",
+)
+@click.option(
+    "--prices",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Price book (YAML); what the catalogue says if left out.",
+)
+@click.option("--telemetry", default="", metavar="FILE", help="File of sources (see docs/telemetry.md).")
+@click.option("--prometheus", default="", metavar="URL", help="Read how devices are used from there.")
 @click.option("--web-socket", type=int, default=None, hidden=True, help="An inherited listening socket.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def controller(
@@ -90,6 +105,10 @@ def controller(
     lease_seconds: int,
     metrics_bind_address: str,
     health_probe_bind_address: str,
+    ledger: str,
+    prices: Path | None,
+    telemetry: str,
+    prometheus: str,
     web_socket: int | None,
     with_parent: bool,
 ) -> None:
@@ -125,10 +144,9 @@ def controller(
         ) from None
     except JournalError as error:
         raise Failure(str(error)) from None
-    with journal:
-        uvloop.run(
-            _run(config, policy, journal, Sockets(listener, metrics_listener, probe_listener), with_parent)
-        )
+    with journal, books(state, Choices(ledger, prices, telemetry, prometheus), journal, policy) as kept:
+        sockets = Sockets(listener, metrics_listener, probe_listener)
+        uvloop.run(_run(config, policy, journal, kept, sockets, with_parent))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +159,12 @@ class Sockets:
 
 
 async def _run(
-    config: ControllerConfig, policy: Policy, journal: Journal, sockets: Sockets, with_parent: bool
+    config: ControllerConfig,
+    policy: Policy,
+    journal: Journal,
+    kept: Books,
+    sockets: Sockets,
+    with_parent: bool,
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -152,7 +175,7 @@ async def _run(
     probes = Probes(live, Pulse(SystemClock()))
     tasks: list[asyncio.Task[Any]] = []
     servers: list[PageServer] = []
-    for name, app, listener in _served(sockets, live, journal, policy, registry, probes):
+    for name, app, listener in _served(sockets, live, journal, policy, kept, registry, probes):
         server = PageServer(app)
         servers.append(server)
         tasks.append(asyncio.create_task(server.serve(sockets=[listener]), name=name))
@@ -169,6 +192,7 @@ async def _run(
             describe=sentence,
             registry=registry,
             probes=probes,
+            parts=kept.parts(live),
         )
     finally:
         for server in servers:
@@ -185,12 +209,13 @@ def _served(
     live: Live,
     journal: Journal,
     policy: Policy,
+    kept: Books,
     registry: CollectorRegistry,
     probes: Probes,
 ) -> Iterator[tuple[str, Starlette, socket.socket]]:
     """What is served where, with its name."""
     if sockets.page is not None:
-        yield "the page is", create_app(live, journal, policy), sockets.page
+        yield "the page is", create_app(live, journal, policy, more=kept.pages(live)), sockets.page
     metrics, health = metrics_routes(registry), health_routes(probes)
     if sockets.metrics is not None and sockets.metrics is sockets.probes:
         yield "metrics and probes are", create_endpoints([*metrics, *health]), sockets.metrics

@@ -70,10 +70,12 @@ async def run(
     describe: Describe = sentence,
     registry: CollectorRegistry | None = None,
     probes: Probes | None = None,
+    parts: Sequence[Part] = (),
 ) -> None:
     """Run the controller until `stop` is set. Only the process that holds the lease decides and writes.
 
-    registry: where its metrics belong. probes: told of the mirror, and that the loop goes round.
+    parts: what else the leader does beside deciding. registry: where its metrics belong. probes: told of the
+    mirror, and that the loop goes round.
 
     An unreachable server is waited for. Raises what is a fault of this program, never what the cluster does.
     """
@@ -127,7 +129,8 @@ async def run(
         work = [
             asyncio.create_task(mirror.run(), name="mirror"),
             asyncio.create_task(
-                _lead(election, mirror, live, clock, [loop.run, reporter.run, queues.run]), name="lead"
+                _lead(election, mirror, live, clock, [loop.run, reporter.run, queues.run, *parts]),
+                name="lead",
             ),
         ]
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from aliquot.scheduling.policy import Policy
@@ -30,11 +30,13 @@ def create_app(
     policy: Policy | None = None,
     *,
     hosts: Iterable[str] = LOOPBACK_NAMES,
+    more: Sequence[BaseRoute] = (),
 ) -> Starlette:
     """The dashboard of a controller.
 
     live: what the controller knows. journal: where decisions are taken from (in this process: new ones are
-    heard as they are recorded). hosts: names in the Host header under which the page answers.
+    heard as they are recorded). hosts: names in the Host header under which the page answers. more: other
+    pages, below paths of their own.
 
     `state.close_streams` of the application ends the streams of events, which otherwise go on as long as
     pages are open; call it before the server waits for its connections.
@@ -87,6 +89,7 @@ def create_app(
             Route("/api/devices", devices),
             Route("/api/workload", workload),
             Mount("/static", StaticFiles(directory=STATIC)),
+            *more,
         ],
         middleware=[Middleware(Guard, hosts=tuple(hosts))],
         lifespan=lifespan,

@@ -1,0 +1,138 @@
+"""What the controller keeps beside its decisions: how devices are used, and who pays for them."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.routing import BaseRoute
+
+from aliquot.accounting.price_files import Spending
+from aliquot.cli.failures import Failure
+from aliquot.cli.report_input import LEDGER, read_spending
+from aliquot.controller.live import Live
+from aliquot.scheduling.policy import Policy
+from aliquot.store.journal import Journal
+from aliquot.store.ledger import Ledger
+from aliquot.store.ledger_accountant import Accountant, keep
+from aliquot.store.ledger_database import LedgerError
+from aliquot.store.ledger_usage import HistoryUse
+from aliquot.store.usage import UsageHistory
+from aliquot.store.usage_schema import HistoryError
+from aliquot.telemetry.endpoint import Endpoint
+from aliquot.telemetry.errors import SourceError
+from aliquot.telemetry.settings import MOST_FILE_BYTES, Settings, SettingsError, parse
+from aliquot.web.spending.routes import routes as spending_routes
+from aliquot.web.usage.looking import Looker
+from aliquot.web.usage.routes import routes as usage_routes
+
+USAGE = "usage.db"
+SETTINGS_VARIABLE = "ALIQUOT_TELEMETRY"
+PROMETHEUS_VARIABLE = "ALIQUOT_PROMETHEUS"
+LOOK_S = 60.0
+WINDOW_MS = 900_000
+"""Each look reads so much of the past again, so that what came late is kept too."""
+
+Part = Callable[[], Coroutine[Any, Any, None]]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """As given on the command line, "" or None where left out. ledger: a file or a PostgreSQL address."""
+
+    ledger: str = ""
+    prices: Path | None = None
+    telemetry: str = ""
+    prometheus: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The open ledger and history of use; history: None where nothing says how devices are used."""
+
+    ledger: Ledger
+    place: str
+    spending: Spending
+    settings: Settings
+    history: UsageHistory | None
+    accountant: Accountant
+    policy: Policy
+
+    def parts(self, live: Live) -> list[Part]:
+        """What the leader does beside deciding."""
+        found: list[Part] = [lambda: keep(self.accountant, live, lambda: datetime.now(UTC))]
+        if self.history is not None:
+            found.append(lambda: self._watch(live))
+        return found
+
+    def pages(self, live: Live) -> list[BaseRoute]:
+        """The pages of use and of spending."""
+        place, book = self.place, self.spending.book
+        return [
+            *usage_routes(live, self.settings, self.history),
+            *spending_routes(lambda: Ledger.open(place, read_only=True), book),
+        ]
+
+    async def _watch(self, live: Live) -> None:
+        """Keep how devices are used, until cancelled. A source that does not answer holds nobody up."""
+        looker = Looker(
+            self.settings, window_ms=WINDOW_MS, history=self.history, keep=True, policy=self.policy
+        )
+        while True:
+            if live.version:
+                try:
+                    seen = await looker.look(live.snapshot, datetime.now(UTC), live.plan)
+                    for problem in seen.collected.problems:
+                        _log.warning("usage: %s", problem)
+                except HistoryError as error:
+                    _log.error("%s", error)
+                except Exception:
+                    _log.exception("usage could not be read")
+            await asyncio.sleep(LOOK_S)
+
+
+@contextlib.contextmanager
+def books(state: Path, choices: Choices, journal: Journal, policy: Policy) -> Iterator[Books]:
+    """Open what is kept in the folder of the state. Raises Failure."""
+    settings = telemetry_settings(choices.telemetry, choices.prometheus)
+    spending = read_spending(choices.prices) if choices.prices is not None else Spending()
+    place = choices.ledger or str(state / LEDGER)
+    try:
+        with contextlib.ExitStack() as stack:
+            history = None
+            if not settings.empty:
+                history = stack.enter_context(UsageHistory.open(state / USAGE))
+            ledger = stack.enter_context(Ledger.open(place))
+            use = HistoryUse(history) if history is not None else None
+            accountant = Accountant(ledger, spending, policy=policy, usage=use, journal=journal)
+            yield Books(ledger, place, spending, settings, history, accountant, policy)
+    except (LedgerError, HistoryError) as error:
+        raise Failure(str(error)) from None
+
+
+def telemetry_settings(file: str, prometheus: str) -> Settings:
+    """Where use is read: a file of sources, a Prometheus, or what the environment says. Raises Failure."""
+    path = file or ("" if prometheus else os.environ.get(SETTINGS_VARIABLE, ""))
+    try:
+        found = parse(_bytes(path), path) if path else Settings()
+        url = prometheus or ("" if path else os.environ.get(PROMETHEUS_VARIABLE, ""))
+        if url:
+            found = replace(found, prometheus=Endpoint(url).checked())
+    except (SettingsError, SourceError) as error:
+        raise Failure(str(error)) from None
+    return found
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(MOST_FILE_BYTES + 1)
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}; name the file of sources") from None
