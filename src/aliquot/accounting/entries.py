@@ -146,6 +146,8 @@ class Occupancy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def __post_init__(self) -> None:
         shares = [item.share for item in self.holdings] + [item.share for item in self.spare]
+        if len(shares) == 1 and shares[0] is self.capacity:
+            return
         total = sum(shares, Fraction(0))
         if total != self.capacity or min(shares) <= 0:
             raise ValueError(f"the parts of {self.device.key} add up to {total}, not to {self.capacity}")

@@ -15,7 +15,6 @@ from aliquot.accounting.entries import Entry
 from aliquot.accounting.price_files import Spending, milliseconds
 from aliquot.accounting.progress import GAP_MS, Progress, Step, advance
 from aliquot.accounting.revision import net, revised
-from aliquot.inventory.report import Report
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Admit, Allocate, Plan
@@ -24,7 +23,7 @@ from aliquot.store.entries import Entry as JournalEntry
 from aliquot.store.journal import Journal
 from aliquot.store.ledger import Ledger, StaleWriterError
 from aliquot.store.ledger_database import LedgerError
-from aliquot.store.ledger_occupancies import Occupancies
+from aliquot.store.ledger_occupancies import Occupancies, Seen
 from aliquot.store.ledger_reading import entries
 from aliquot.store.ledger_usage import HistoryUse, keyed
 
@@ -79,7 +78,7 @@ class Accountant:
         self._use_of: UseOf = usage.of_span if usage is not None else nothing_known
         self._journal = journal
         self._gap_ms = gap_ms
-        self._report: Report | None = None
+        self._seen: Seen | None = None
         self._decisions: dict[str, str] = {}
         self._asked: set[str] = set()
         self._occupancies = Occupancies(self._decisions)
@@ -113,10 +112,9 @@ class Accountant:
         Raises LedgerError when it cannot be kept; nothing is lost by that, the next look settles it.
         """
         self.decided(plan)
-        report = Report.of(snapshot, plan, self._policy, previous=self._report)
-        self._report = report
-        self._look_up(report)
-        occupancies = self._occupancies.of(report)
+        seen = self._seen = Seen.of(snapshot, self._policy.default_queue, self._seen)
+        self._look_up(seen)
+        occupancies = self._occupancies.of(seen)
         for _ in range(3):
             step = advance(self._progress, milliseconds(now), occupancies, gap_ms=self._gap_ms)
             try:
@@ -177,12 +175,12 @@ class Accountant:
         self._noted_ms = progress.seen_ms
         return len(entries)
 
-    def _look_up(self, report: Report) -> None:
+    def _look_up(self, seen: Seen) -> None:
         """Find the decisions on claims that were given before this process began."""
         if self._journal is None:
             return
-        claims = {claim.key: claim for claim in report.snapshot.resource_claims}
-        for state in report.devices.devices:
+        claims = {claim.key: claim for claim in seen.snapshot.resource_claims}
+        for state in seen.devices.devices:
             for holder in state.holders:
                 refs = [holder.claim] if holder.claim is not None else list(holder.pods)
                 for ref in refs:
@@ -192,7 +190,7 @@ class Accountant:
                     self.heard(self._journal.entries(workload=_named(holder.workload), limit=20))
         if len(self._decisions) > 4 * len(claims) + 10_000:
             there = {claim.metadata.uid for claim in claims.values()}
-            there |= {pod.metadata.uid for pod in report.snapshot.pods}
+            there |= {pod.metadata.uid for pod in seen.snapshot.pods}
             for uid in [uid for uid in self._decisions if uid not in there]:
                 del self._decisions[uid]
             self._asked &= there

@@ -2,18 +2,22 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from aliquot.accounting.entries import Account, Category, Device, Holding, Occupancy, Place, PodRef, Spare
 from aliquot.accounting.leftovers import Demand, Room, spare_of
 from aliquot.accounting.price_files import milliseconds
+from aliquot.dra.fleet import Fleet
 from aliquot.dra.pools import BLOCKING_EFFECTS
-from aliquot.inventory.devices import DeviceState, Holder
-from aliquot.inventory.layout import Board
-from aliquot.inventory.report import Report
+from aliquot.inventory import legacy
+from aliquot.inventory.devices import DeviceState, DeviceTable, Holder, device_table
+from aliquot.inventory.layout import Board, Layout
+from aliquot.inventory.owners import Owners
 from aliquot.model.core import Node, Pod
 from aliquot.model.index import SnapshotIndex, live
 from aliquot.model.resource import DeviceTaint, DeviceTaintRule, ResourceClaim
+from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.holdings import legacy_devices
 from aliquot.scheduling.objectives import POWER_LABEL, PRICE_LABEL
@@ -47,31 +51,65 @@ NOISE = frozenset(
 
 MOST_LABELS = 32
 _RESERVED_LABELS = {"karpenter.sh/capacity-type": "reserved"}
-NO_ACCOUNT = Account()
+NOTHING = Fraction(0)
+WHOLE = Fraction(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What of a snapshot's tables accounting needs; what did not change is taken over from the one before."""
+
+    snapshot: Snapshot
+    index: SnapshotIndex
+    tree: QueueTree
+    fleet: Fleet
+    layout: Layout
+    devices: DeviceTable
+
+    @staticmethod
+    def of(snapshot: Snapshot, default_queue: str, previous: "Seen | None" = None) -> "Seen":
+        fleet = Fleet.of(
+            snapshot.resource_slices,
+            snapshot.device_classes,
+            snapshot.device_taint_rules,
+            previous=previous.fleet if previous is not None else None,
+        )
+        layout = Layout.of(fleet, previous.layout if previous is not None else None)
+        index = SnapshotIndex.of(snapshot, previous.index if previous is not None else None)
+        tree = QueueTree.of(snapshot.queues)
+        owners = Owners.of(index, tree, default_queue)
+        plugins = {node.name: legacy.boards(node) for node in snapshot.nodes}
+        devices = device_table(
+            snapshot,
+            layout,
+            owners,
+            {name: boards for name, boards in plugins.items() if boards},
+            previous.devices if previous is not None else None,
+        )
+        return Seen(snapshot, index, tree, fleet, layout, devices)
 
 
 class Occupancies:
-    """Makes occupancies from one report after the other. decisions: ids by the uid of a claim or pod."""
+    """Makes occupancies from one look after the other. decisions: ids by the uid of a claim or pod."""
 
     def __init__(self, decisions: Mapping[str, str]) -> None:
         self._decisions = decisions
 
-    def of(self, report: Report) -> tuple[Occupancy, ...]:
+    def of(self, seen: Seen) -> tuple[Occupancy, ...]:
         """One for every accelerator that is published or advertised, in the order of the device table."""
-        index = SnapshotIndex.of(report.snapshot)
-        tree = QueueTree.of(report.snapshot.queues)
-        pods = {pod.key: pod for pod in report.snapshot.pods}
-        accounts = _Accounts(index, tree, pods, self._decisions)
-        states = [state for state in report.devices.devices if state.board.accelerator]
+        index = seen.index
+        pods = {pod.key: pod for pod in seen.snapshot.pods}
+        accounts = _Accounts(index, seen.tree, pods, self._decisions)
+        states = [state for state in seen.devices.devices if state.board.accelerator]
         by_node: dict[str, list[DeviceState]] = {}
         for state in states:
             by_node.setdefault(state.board.node or f"pool {state.board.pool}", []).append(state)
-        demands = _demands(report, states, pods)
-        left = _left(report.snapshot.pods, index.nodes)
+        demands = _demands(seen, states, pods)
+        left = _left(seen.snapshot.pods, index.nodes)
         found: list[Occupancy] = []
         for own in by_node.values():
             node = index.nodes.get(own[0].board.node)
-            found += _of_node(own, node, accounts, demands, left, report)
+            found += _of_node(own, node, accounts, demands, left, seen)
         return tuple(found)
 
 
@@ -81,31 +119,35 @@ def _of_node(
     accounts: "_Accounts",
     demands: Sequence[Demand],
     left: Mapping[str, tuple[int, int]],
-    report: Report,
+    seen: Seen,
 ) -> Iterable[Occupancy]:
     """The occupancies of one node's devices, which share its price."""
     cpu, memory = left.get(states[0].board.node, (1 << 60, 1 << 60))
-    held = {state.board.key: accounts.holdings(state) for state in states}
-    problems = {state.board.key: state.problem or _tainted(state.board, report) for state in states}
+    held = [accounts.holdings(state) for state in states]
+    rests = [_rest(state, own) for state, own in zip(states, held)]
+    problems = [
+        (state.problem or _tainted(state.board, seen)) if rest else "" for state, rest in zip(states, rests)
+    ]
     free = {
-        "/".join(state.board.key): _capacity(state)
-        - sum((item.share for item in held[state.board.key]), Fraction(0))
-        for state in states
-        if not problems[state.board.key]
+        str(number): rest
+        for number, (rest, problem) in enumerate(zip(rests, problems))
+        if rest and not problem
     }
     models = {state.board.product for state in states}
-    room = Room(free=free, model=models.pop() if len(models) == 1 else "", cpu_milli=cpu, memory=memory)
-    spare = spare_of(room, demands)
-    for number, state in enumerate(states):
-        holdings = held[state.board.key]
-        rest = _capacity(state) - sum((item.share for item in holdings), Fraction(0))
-        problem = problems[state.board.key]
-        if problem and rest:
-            parts: tuple[Spare, ...] = (Spare(category=Category.SYSTEM, share=rest, reason=problem),)
-        else:
-            parts = (spare["/".join(state.board.key)],) if rest else ()
+    model = models.pop() if len(models) == 1 else ""
+    spare = spare_of(Room(free=free, model=model, cpu_milli=cpu, memory=memory), demands) if free else {}
+    places: dict[tuple[str, str, str], Place] = {}
+    for number, (state, holdings, rest, problem) in enumerate(zip(states, held, rests, problems)):
+        board = state.board
+        key = (board.driver, board.pool, board.product)
+        if key not in places:
+            places[key] = _place(board, node)
+        parts: tuple[Spare, ...] = ()
+        if rest:
+            reserved = Spare(category=Category.SYSTEM, share=rest, reason=problem)
+            parts = (reserved if problem else spare[str(number)],)
         yield Occupancy(
-            device=Device(place=_place(state.board, node), name=state.board.name),
+            device=Device(place=places[key], name=board.name),
             holdings=holdings,
             spare=parts,
             index=number,
@@ -114,10 +156,19 @@ def _of_node(
         )
 
 
+def _rest(state: DeviceState, holdings: Sequence[Holding]) -> Fraction:
+    """What nobody holds of a device."""
+    capacity = _capacity(state)
+    if len(holdings) <= 1:
+        # Most devices are held whole or not at all, and fractions are slow.
+        taken = holdings[0].share if holdings else 0
+        return NOTHING if taken is capacity or taken == capacity else capacity - taken
+    return capacity - sum((item.share for item in holdings), NOTHING)
+
+
 def _capacity(state: DeviceState) -> Fraction:
     """1; a MIG instance of a device plugin is so much of a device as its slices are."""
-    parts = state.board.parts
-    return parts[0].share if state.board.driver == "device-plugin" and parts[0].share < 1 else Fraction(1)
+    return state.board.parts[0].share if state.board.driver == legacy.KIND else WHOLE
 
 
 def _place(board: Board, node: Node | None) -> Place:
@@ -136,14 +187,14 @@ def _place(board: Board, node: Node | None) -> Place:
     )
 
 
-def _tainted(board: Board, report: Report) -> str:
+def _tainted(board: Board, seen: Seen) -> str:
     """The key of a taint that keeps work from the whole board, "" if there is none."""
-    pool = report.fleet.pools.get((board.driver, board.pool))
+    pool = seen.fleet.pools.get((board.driver, board.pool))
     if pool is None:
         return ""
     whole = max(board.parts, key=lambda part: part.share)
     taints: list[DeviceTaint] = list(pool.taints.get(whole.number, ()))
-    taints += _by_rules(report.snapshot.device_taint_rules, board, whole.name)
+    taints += _by_rules(seen.snapshot.device_taint_rules, board, whole.name)
     key = next((taint.key for taint in taints if taint.effect in BLOCKING_EFFECTS), None)
     return "" if key is None else f"Tainted:{key}"
 
@@ -192,7 +243,7 @@ class _Accounts:
                         since_ms=known.since_ms,
                     )
                 found[made.key] = made
-        total = sum((item.share for item in found.values()), Fraction(0))
+        total = sum((item.share for item in found.values()), NOTHING) if len(found) > 1 else NOTHING
         if total > state.allocated:
             scale = state.allocated / total
             return tuple(
@@ -273,13 +324,13 @@ def _left(pods: Iterable[Pod], nodes: Mapping[str, Node]) -> dict[str, tuple[int
 
 
 def _demands(
-    report: Report, states: Sequence[DeviceState], pods: Mapping[tuple[str, str], Pod]
+    seen: Seen, states: Sequence[DeviceState], pods: Mapping[tuple[str, str], Pod]
 ) -> tuple[Demand, ...]:
     """What pods ask for that wait, and what those that run have; each once."""
     held: dict[tuple[str, str], list[Fraction]] = {}
     models: dict[tuple[str, str], set[str]] = {}
     classes: dict[str, Fraction] = {}
-    claims = {claim.key: claim for claim in report.snapshot.resource_claims}
+    claims = {claim.key: claim for claim in seen.snapshot.resource_claims}
     for state in states:
         for holder in state.holders:
             if holder.admin:
