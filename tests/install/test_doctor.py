@@ -198,7 +198,10 @@ class TestInstalled:
         assert run("doctor", "--only", "policies", "--wait", "5").code == 0
         plural = "validatingadmissionpolicybindings.admissionregistration.k8s.io"
         bare.delete(plural, "queues.aliquot.dev")
-        done = run("doctor", "--only", "policies", "--wait", "1")
+        assert run("doctor", "--only", "policies", "--wait", "5", "--fail-on", "error").code == 0
+        assert run("doctor", "--only", "policies").code == 1
+        bare.delete(plural, "one-allocator.aliquot.dev")
+        done = run("doctor", "--only", "policies", "--wait", "1", "--fail-on", "error")
         assert done.code == 1
         assert "Not yet as it should be; looking again." in done.err
 

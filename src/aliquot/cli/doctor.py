@@ -29,7 +29,7 @@ _COLUMNS = (
 
 @click.command(
     short_help="Check a cluster, and name what is missing and its fix.",
-    epilog="Exit status: 0 nothing wrong, 1 warnings or errors were found, 2 it could not be looked.",
+    epilog="Exit status: 0 nothing wrong, 1 warnings or errors were found, 2 the cluster does not answer.",
 )
 @target_options
 @click.option("--only", "only", multiple=True, type=click.Choice(tuple(GROUPS)), help="Only this group.")
@@ -38,7 +38,14 @@ _COLUMNS = (
     "seconds",
     default=0,
     type=click.IntRange(0, 3600),
-    help="Look again for so many seconds until nothing is wrong.",
+    help="Look again for so many seconds until there is no error.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(("warning", "error")),
+    default="warning",
+    show_default=True,
+    help="From which level on the exit status is 1.",
 )
 @click.option(
     "--output",
@@ -48,7 +55,9 @@ _COLUMNS = (
     default="table",
     help="Form of the output; wide shows tables with fixes beside findings.",
 )
-def doctor(kubeconfig: str, context: str, only: tuple[str, ...], seconds: int, form: str) -> None:
+def doctor(
+    kubeconfig: str, context: str, only: tuple[str, ...], seconds: int, fail_on: str, form: str
+) -> None:
     """Check whether a cluster can run Aliquot, and whether Aliquot runs: each finding with its fix.
 
     Nothing is changed: what policies do is tried with dry runs.
@@ -58,7 +67,8 @@ def doctor(kubeconfig: str, context: str, only: tuple[str, ...], seconds: int, f
         _print(found)
     else:
         write(_table(found), form)
-    if any(one.level in (Level.WARNING, Level.ERROR) for one in found):
+    failing = (Level.ERROR,) if fail_on == "error" else (Level.WARNING, Level.ERROR)
+    if any(one.level in failing for one in found):
         raise click.exceptions.Exit(1)
 
 

@@ -13,33 +13,40 @@ Json = dict[str, Any]
 _ADMISSION = "admissionregistration.k8s.io"
 
 
+SAFETY = ("one-allocator.aliquot.dev", "extended-claims.aliquot.dev")
+"""Policies without which a device can be given to two claims; the others keep order, not safety."""
+
+
 async def check(cluster: Cluster) -> AsyncIterator[Finding]:
     """Presence and contents."""
     version = await gates_version(cluster)
-    missing, other, broken = [], [], []
     documents = [one for one in manifests.load() if one["kind"].endswith(("Policy", "PolicyBinding"))]
+    looked_at = []
     for document in documents:
         if document["kind"].startswith("Mutating"):
             if not version:
                 continue
             document["apiVersion"] = f"{_ADMISSION}/{version}"
-    stored = await asyncio.gather(*(cluster.stored(document) for document in documents))
-    for document, found in zip(documents, stored, strict=True):
-        name = f"{document['kind']} {document['metadata']['name']}"
-        if document["kind"].startswith("Mutating") and not version:
-            continue
+        looked_at.append(document)
+    stored = await asyncio.gather(*(cluster.stored(document) for document in looked_at))
+    missing, other, broken = [], [], []
+    for document, found in zip(looked_at, stored, strict=True):
         if found is None:
-            missing.append(name)
+            missing.append(document)
         elif not covers(found["spec"], document["spec"]):
-            other.append(name)
+            other.append(_name(document))
         elif complaints := _complaints(found):
-            broken.append(f"{name}: {complaints[0]}")
-    if missing:
-        text = f"{len(missing)} policies or bindings are missing, such as {missing[0]}"
-        fix = "`aliquot install`; until then two allocators may give one device to two claims"
-        yield error("policies/present", text, fix, missing=missing)
-    else:
+            broken.append(f"{_name(document)}: {complaints[0]}")
+    if not missing:
         yield ok("policies/present", "all policies and bindings are there")
+    dangerous = [_name(one) for one in missing if one["metadata"]["name"] in SAFETY]
+    rest = [_name(one) for one in missing if one["metadata"]["name"] not in SAFETY]
+    if dangerous:
+        text = f"{dangerous[0]} is missing: two allocators may give one device to two claims"
+        yield error("policies/present", text, "`aliquot install`", missing=dangerous)
+    if rest:
+        text = f"{len(rest)} policies or bindings are missing, such as {rest[0]}"
+        yield warning("policies/complete", text, "`aliquot install`", missing=rest)
     if other:
         fix = "`aliquot install --plan` shows the differences, `aliquot install` takes them away"
         text = f"not as this version has them: {', '.join(other[:4])}"
@@ -47,6 +54,10 @@ async def check(cluster: Cluster) -> AsyncIterator[Finding]:
     if broken:
         text = f"the API server complains about {broken[0]}"
         yield warning("policies/contents", text, "report this with the server's version", complaints=broken)
+
+
+def _name(document: Json) -> str:
+    return f"{document['kind']} {document['metadata']['name']}"
 
 
 async def gates_version(cluster: Cluster) -> str:
