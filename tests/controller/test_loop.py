@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 
+import msgspec
 import pytest
 from tests.controller.objects import (
     DRIVER,
@@ -20,10 +21,11 @@ from tests.controller.objects import (
 )
 from tests.controller.world import until
 from tests.kube.faults import Fault, FaultyProxy
+from tests.kube.times import VirtualClock
 
 from aliquot.controller.enact import Enactor
 from aliquot.controller.live import Live
-from aliquot.controller.loop import Loop
+from aliquot.controller.loop import Loop, _Delays
 from aliquot.controller.outcomes import Outcome
 from aliquot.controller.writing import Writer
 from aliquot.kube.client import Client, cancel_and_wait
@@ -199,3 +201,28 @@ async def test_changes_that_come_together_are_decided_together(
         await asyncio.gather(*(add_pod(client, f"p{number}") for number in range(40)))
         assert await until(lambda: bool(sizes) and sizes[-1] == 40, 10)
     assert len(sizes) < 20
+
+
+async def test_a_refused_workload_that_wants_nothing_any_more_does_not_keep_the_loop_busy(
+    client: Client, mirror: Mirror, proxy: FaultyProxy, make: Callable[[Decide], Loop]
+) -> None:
+    plan = await plan_for_a_pod(client, mirror)
+    proxy.plan = lambda method, path, query: Fault(status=403) if method == "PATCH" else None
+    waits = Plan(decisions=tuple(msgspec.structs.replace(item, actions=()) for item in plan.decisions))
+    calls = 0
+
+    def choose(snapshot: Snapshot, policy: Policy, now: datetime) -> Plan:
+        nonlocal calls
+        calls += 1
+        return plan if calls == 1 else waits
+
+    loop = make(choose)
+    clock = VirtualClock()
+    loop._delays = _Delays(clock, random.Random(1))
+    await loop.cycle()
+    delay = loop._delays.next()
+    assert delay is not None
+    assert delay > 0
+    clock.advance(delay)
+    await loop.cycle()
+    assert loop._delays.next() is None

@@ -73,12 +73,13 @@ class _Delays:
         self._clock = clock
         self._randomness = randomness
         self._by_workload: dict[ObjectRef, tuple[Backoff, float]] = {}
+        self._asked = float("-inf")
 
     def without_delayed(self, plan: Plan) -> Plan:
         """The plan without the actions of workloads that are left alone at present."""
         workloads = {decision.workload for decision in plan.decisions}
         self._by_workload = {ref: found for ref, found in self._by_workload.items() if ref in workloads}
-        now = self._clock.monotonic()
+        now = self._asked = self._clock.monotonic()
         delayed = {ref for ref, (_, until) in self._by_workload.items() if until > now}
         if not delayed:
             return plan
@@ -100,10 +101,11 @@ class _Delays:
         self._by_workload[workload] = (backoff, self._clock.monotonic() + backoff.next())
 
     def next(self) -> float | None:
-        """Seconds until the first workload may be tried again."""
-        if not self._by_workload:
-            return None
-        return max(0.0, min(until for _, until in self._by_workload.values()) - self._clock.monotonic())
+        """Seconds until the first workload may be tried again that could not be with the last plan. Others
+        may have had nothing to be tried.
+        """
+        due = [until for _, until in self._by_workload.values() if until > self._asked]
+        return max(0.0, min(due) - self._clock.monotonic()) if due else None
 
 
 class Loop:
