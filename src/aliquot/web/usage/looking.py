@@ -7,12 +7,12 @@ from datetime import datetime
 
 from aliquot.accounting.entries import Category
 from aliquot.inventory.report import Report
+from aliquot.model.index import SnapshotIndex
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.decide import decide
-from aliquot.scheduling.memory import Memory
+from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
-from aliquot.store.ledger_occupancies import Occupancies
+from aliquot.store.ledger_occupancies import Occupancies, Seen
 from aliquot.store.usage import UsageHistory
 from aliquot.telemetry.collecting import Collected, Collector
 from aliquot.telemetry.holdings import Facts, facts, ms
@@ -63,18 +63,15 @@ class Looker:
         """Whether there is nothing to learn usage from."""
         return self._settings.empty and self._history is None
 
-    async def look(self, snapshot: Snapshot, now: datetime, plan: Plan | None = None) -> Look:
-        """What the sources and the cluster say. plan: what was decided on the snapshot, if that is known."""
+    async def look(self, snapshot: Snapshot, now: datetime) -> Look:
+        """What the sources and the cluster say. Nothing is decided for it: use is of what is held."""
         end = ms(now)
         start = end - self._window
         collected = await self._collector.collect(start, end)
-        return await asyncio.to_thread(self._sum_up, snapshot, plan, now, start, end, collected)
+        return await asyncio.to_thread(self._sum_up, snapshot, start, end, collected)
 
-    def _sum_up(
-        self, snapshot: Snapshot, plan: Plan | None, now: datetime, start: int, end: int, collected: Collected
-    ) -> Look:
-        made = plan if plan is not None else decide(snapshot, self._policy, now, memory=Memory())
-        report = Report.of(snapshot, made, self._policy, previous=self._report)
+    def _sum_up(self, snapshot: Snapshot, start: int, end: int, collected: Collected) -> Look:
+        report = Report.of(snapshot, Plan(), self._policy, previous=self._report)
         self._report = report
         known = facts(report, team_labels=self._settings.team_labels)
         usage = joined_usage(collected.readings, known.devices, known.tenures, known.owners)
@@ -124,7 +121,16 @@ def remembered(history: UsageHistory, start: int, end: int, usage: Usage) -> Usa
 def stranded(report: Report) -> Mapping[Subject, str]:
     """Why what is free of a device can be given to nobody, for devices of which that is so."""
     found = {}
-    for occupancy in Occupancies({}).of(report):
+    snapshot = report.snapshot
+    seen = Seen(
+        snapshot,
+        SnapshotIndex.of(snapshot),
+        QueueTree.of(snapshot.queues),
+        report.fleet,
+        report.layout,
+        report.devices,
+    )
+    for occupancy in Occupancies({}).of(seen):
         place = occupancy.device.place
         for spare in occupancy.spare:
             if spare.category is Category.STRANDED and spare.share:

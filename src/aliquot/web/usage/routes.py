@@ -61,7 +61,7 @@ class Looks:
             known = self._made.get(window)
             if known is not None and time.monotonic() - known[0] < FRESH_S:
                 return known[1]
-            look = await self._lookers[window].look(self._live.snapshot, datetime.now(UTC), self._live.plan)
+            look = await self._lookers[window].look(self._live.snapshot, datetime.now(UTC))
             self._made[window] = (time.monotonic(), look)
             return look
 
