@@ -2,8 +2,8 @@
 
 `decide` measures whole decisions, `allocator` the allocator alone, `cycle` the inputs that KAI-Scheduler was
 measured with, `large` a large cluster, decided in full and after changes, `day` a simulated day, `placement`
-the openb benchmark's placements, `scale` the whole controller against a server that only answers; all if none
-is named.
+the openb benchmark's placements, `scale` the whole controller against a server that only answers, `ledger` a month of
+10,000 devices in the ledger; all if none is named.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
-from benchmarks import allocator, cycle, day, large, placement, scale, throughput
+from benchmarks import allocator, cycle, day, large, ledger, placement, scale, throughput
 from benchmarks.fleets import FOUR_GPUS_ON_ONE_SOCKET, ONE_GPU, nodes, snapshot, waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -124,6 +124,12 @@ def days(sizes: Sequence[int], runs: int) -> None:
         print(line, flush=True)
 
 
+def ledgers(sizes: Sequence[int], runs: int) -> None:
+    """sizes: devices; a month of each, once."""
+    for line in ledger.table(sizes):
+        print(line, flush=True)
+
+
 def placements(sizes: Sequence[int], runs: int) -> None:
     """sizes: has no meaning here, the cluster is the trace's."""
     for line in placement.table(runs):
@@ -144,6 +150,7 @@ def main() -> None:
         "cycle": (cycles, (cycle.MEASURED_ON,)),
         "large": (large_clusters, large.SIZES),
         "day": (days, day.SIZES),
+        "ledger": (ledgers, ledger.SIZES),
         "placement": (placements, ()),
         "scale": (at_scale, scale.NODES),
     }
