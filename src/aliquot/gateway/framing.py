@@ -36,6 +36,7 @@ REASONS = {
 PIPELINED = 8
 """How many whole requests may wait on one connection behind the one that is answered."""
 
+LINGER_SECONDS = 2.0
 HIGH_WATER = 256 * 1024
 CHUNK_OVERHEAD = 64 * 1024
 
@@ -291,6 +292,8 @@ class Connection(asyncio.Protocol):
             self._refuse(400, "the Host header is missing")
         elif not self._target.startswith(b"/"):
             self._refuse(400, "the target has to be a path")
+        elif b"upgrade" in headers or self._parser.get_method() == b"CONNECT":
+            self._refuse(400, "this server speaks HTTP/1.1 and changes to nothing else")
         elif self._parser.get_http_version() != "1.1" and b"transfer-encoding" in headers:
             self._refuse(400, "HTTP/1.0 has no transfer codings")
         elif int(headers.get(b"content-length", b"0")) > self._bounds.body_bytes:
@@ -376,10 +379,19 @@ class Connection(asyncio.Protocol):
             body = self._acceptor.refusal(status, message)
             headers = [(b"Content-Type", b"application/json")]
             self.send(_head(status, headers, b"Content-Length: %d\r\n" % len(body), False) + body)
-            self._transport.close()
+            self._linger()
         else:
             self._waiting.clear()
             self._transport.pause_reading()
+
+    def _linger(self) -> None:
+        """Close once the caller has read the refusal: closing with unread data would take it away again."""
+        assert self._transport is not None
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self.deadline = self._loop.time() + LINGER_SECONDS
+        else:
+            self._transport.close()
 
     def expire(self) -> None:
         """The time of what is under way is over."""

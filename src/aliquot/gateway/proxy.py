@@ -120,13 +120,24 @@ class Proxy:
         self, request: Request, asked: Asked, admitted: Admitted, mark: tuple[bytes, bytes]
     ) -> TokenUse | None:
         try:
-            sent = await self._send(asked, admitted)
+            async with asyncio.timeout(None) as deadline:
+                # A stream that nobody waits for is ended; a whole answer is awaited for its usage.
+                self._bounded(
+                    request, admitted, deadline, 0 if asked.stream else self._bounds.abandoned_seconds
+                )
+                sent = await self._send(asked, admitted)
         except CallError:
             await admitted.settle_unsent()
             raise
+        except TimeoutError:
+            outcome = Outcome.ABORTED if request.gone else Outcome.CUT
+            await settle_worst(admitted, outcome, "", "")
+            raise failure(503, "the call was stopped", kind="server_error", code="call_stopped") from None
         except BaseException:
             await settle_worst(admitted, Outcome.ABORTED, "", "")
             raise
+        finally:
+            self._unbounded(request, admitted)
         headers = [mark, *limit_headers(admitted)]
         if admitted.model != asked.model:
             headers.append((b"x-aliquot-model", admitted.model.encode("ascii", "replace")))
@@ -142,6 +153,18 @@ class Proxy:
         finally:
             sent.server.open -= 1
             sent.answer.close()
+
+    def _bounded(
+        self, request: Request, admitted: Admitted, deadline: asyncio.Timeout, patience: float
+    ) -> None:
+        """End what is awaited at once if the call is cut, and `patience` seconds after its caller left."""
+        loop = asyncio.get_running_loop()
+        self._cuts[admitted.call.request] = lambda: _shorten(deadline, loop.time())
+        request.on_gone(lambda: _shorten(deadline, loop.time() + patience))
+
+    def _unbounded(self, request: Request, admitted: Admitted) -> None:
+        request.on_gone(None)
+        self._cuts.pop(admitted.call.request, None)
 
     async def _send(self, asked: Asked, admitted: Admitted) -> Sent:
         """Send the call to the first upstream that takes it. Raises CallError."""
@@ -186,12 +209,9 @@ class Proxy:
     async def _whole(
         self, request: Request, admitted: Admitted, sent: Sent, headers: Headers
     ) -> TokenUse | None:
-        loop = asyncio.get_running_loop()
-        deadline = asyncio.timeout(self._bounds.call_seconds)
-        request.on_gone(lambda: _shorten(deadline, loop.time() + self._bounds.abandoned_seconds))
-        self._cuts[admitted.call.request] = lambda: _shorten(deadline, loop.time())
         try:
-            async with deadline:
+            async with asyncio.timeout(self._bounds.call_seconds) as deadline:
+                self._bounded(request, admitted, deadline, self._bounds.abandoned_seconds)
                 content = await sent.answer.read(self._bounds.answer_bytes)
         except (ExchangeError, TimeoutError) as error:
             outcome = Outcome.ABORTED if request.gone else Outcome.FAILED
@@ -201,8 +221,7 @@ class Proxy:
                 502, f"upstream {sent.server.name}: {problem}", kind="server_error", code="upstream_failed"
             ) from None
         finally:
-            request.on_gone(None)
-            self._cuts.pop(admitted.call.request, None)
+            self._unbounded(request, admitted)
         answer = sent.answer
         kind = answer.content_type or b"application/json"
         outcome = Outcome.ABORTED if request.gone else Outcome.COMPLETED
@@ -240,8 +259,7 @@ class Proxy:
             outcome = Outcome.CUT
             pump.say("the call took too long")
         finally:
-            request.on_gone(None)
-            self._cuts.pop(admitted.call.request, None)
+            self._unbounded(request, admitted)
         if outcome is Outcome.FAILED:
             request.abort()
         elif not request.gone:

@@ -181,7 +181,7 @@ def _contents(endpoint: Endpoint, body: dict[str, Any], count: _Count) -> int:
         if not isinstance(content, str | list):
             raise RequestError(f"{field} has to be text or a list", param=field)
         return 1 if isinstance(content, str) else len(content)
-    if isinstance(content, str):
+    if isinstance(content, str) and endpoint is Endpoint.RESPONSES:
         return 2
     if not isinstance(content, list) or not all(isinstance(one, dict) for one in content):
         raise RequestError(f"{field} has to be a list of messages", param=field)
