@@ -63,7 +63,13 @@ def test_every_pool_holds_its_history_with_the_margin_and_everybody_is_in_one(
             assert group.need >= group.peak * 1.15 - 1
 
 
-def test_too_little_history_counts_twice() -> None:
+def test_those_with_too_little_history_have_a_device_each() -> None:
     short = profile([20.0] * 30)
     groups = pools_of([short, short], DEVICE, POLICY)
-    assert [group.need for group in groups] == [pytest.approx(80 * GIB)]
+    assert [group.members for group in groups] == [(0,), (1,)]
+    assert [group.need for group in groups] == [pytest.approx(40 * GIB)] * 2
+
+
+def test_a_workload_that_ended_has_no_part_in_it() -> None:
+    ended, running = profile([50.0] * 1200), profile([0.0] * 1200 + [50.0] * 1200)
+    assert [group.members for group in pools_of([ended, running], DEVICE, POLICY)] == [(1,)]

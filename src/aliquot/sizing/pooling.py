@@ -87,18 +87,32 @@ def candidate(number: int, use: Use, window: Window, device: Part) -> Candidate:
 
 
 def pools_of(profiles: Sequence[Profile], device: Part, policy: SizingPolicy) -> tuple[Pool, ...]:
-    """Pools of these workloads over their whole common history; members are their places in the sequence.
-    Only workloads of one device in one pod, which fit on the device by themselves."""
+    """Pools of the workloads that are still there, over their whole common history; members are their places
+    in the sequence. Only workloads of one device in one pod, which fit on the device by themselves; those
+    with too little history have a device each.
+
+    A workload that ended has no part in it: its successor would seem to fit beside it.
+    """
+    latest = max((use.memory.end for item in profiles for use in item.uses), default=0)
     uses = [
-        (number, item.uses[0])
+        (number, item)
         for number, item in enumerate(profiles)
-        if len(item.uses) == 1 and not item.peers and item.memory.peak <= device.memory
+        if len(item.uses) == 1
+        and not item.peers
+        and item.memory.peak <= device.memory
+        and item.uses[0].memory.end > latest - HOUR_MS
     ]
-    if not uses:
-        return ()
-    window = Window(min(use.memory.start for _, use in uses), max(use.memory.end for _, use in uses))
-    found = [candidate(number, use, window, device) for number, use in uses]
-    return pools(found, window, device, policy)
+    known = [(number, item.uses[0]) for number, item in uses if item.hours >= policy.least_hours]
+    alone = [
+        Pool((number,), item.need(policy), item.memory.peak, 0.0)
+        for number, item in uses
+        if item.hours < policy.least_hours
+    ]
+    if not known:
+        return tuple(alone)
+    window = Window(min(use.memory.start for _, use in known), latest)
+    found = [candidate(number, use, window, device) for number, use in known]
+    return (*pools(found, window, device, policy), *alone)
 
 
 def pools(

@@ -35,7 +35,7 @@ class Step:
 
 
 def axis(most: float, unit: str = "", steps: int = 5) -> tuple[float, tuple[Tick, ...]]:
-    """The end of an axis that holds `most`, and its ticks."""
+    """The end of an axis that holds `most`, and its ticks; the last one has the unit."""
     if most <= 0:
         return 1.0, (Tick(0, "0"),)
     raw = most / steps
@@ -47,7 +47,8 @@ def axis(most: float, unit: str = "", steps: int = 5) -> tuple[float, tuple[Tick
     step = next(size * factor for factor in TICKS if size * factor >= raw)
     count = -(-most // step)
     top = step * count
-    shown = [Tick(100 * number / count, f"{step * number:g}{unit}") for number in range(int(count) + 1)]
+    numbers = range(int(count) + 1)
+    shown = (Tick(100 * at / count, f"{step * at:g}{unit if at == count else ''}") for at in numbers)
     return top, tuple(shown)
 
 

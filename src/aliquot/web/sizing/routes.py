@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from aliquot.store.usage_schema import HistoryError
 from aliquot.web.sizing.page import Sized, render, style
 
 Source = Callable[[], Awaitable[Sized | None]]
@@ -16,7 +17,10 @@ def routes(source: Source) -> list[BaseRoute]:
     """`/sizing` and its style sheet."""
 
     async def page(request: Request) -> Response:
-        sized = await source()
+        try:
+            sized = await source()
+        except HistoryError as error:
+            return PlainTextResponse(f"{error}\n", 503)
         if sized is None or not sized.first:
             return PlainTextResponse(
                 "There is no history of use yet; `aliquot recommend` tells how to give one.\n", 503
