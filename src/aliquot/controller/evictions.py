@@ -150,7 +150,10 @@ class Evictions:
                 await self._mark(pod, action.verdict)
                 await self._writer.once(lambda: client.delete(PODS, meta.name, meta.namespace, uid=meta.uid))
             elif pod.spec.node_name:
-                await self._writer.once(lambda: client.evict(meta.name, meta.namespace, uid=meta.uid))
+                version = meta.resource_version
+                await self._writer.once(
+                    lambda: client.evict(meta.name, meta.namespace, uid=meta.uid, resource_version=version)
+                )
                 # The server has written a reason of its own, which says no more than that it was asked.
                 await self._mark_leaving(pod, action.verdict)
             elif meta.controller is None:

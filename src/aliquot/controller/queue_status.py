@@ -153,7 +153,9 @@ class QueueStatuses:
         usage = (
             {} if past is None else {"usage": [plain(past.records[name]) for name in sorted(past.records)]}
         )
-        patch = {"metadata": {"uid": queue.metadata.uid}, "status": {**status, **usage}}
+        meta = queue.metadata
+        guard = {"uid": meta.uid, "resourceVersion": meta.resource_version}
+        patch = {"metadata": guard, "status": {**status, **usage}}
         client = self._writer.client
         try:
             body = await self._writer.once(

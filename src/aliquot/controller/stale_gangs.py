@@ -32,7 +32,11 @@ class StaleGangs:
 
     async def _write(self, ref: ObjectRef, since: datetime | None) -> None:
         text = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if since is not None else None
-        patch = {"metadata": {"uid": ref.uid, "annotations": {STALE_SINCE: text}}}
+        pod = self._writer.mirror.get(Pod, ref.namespace, ref.name)
+        if pod is None or pod.metadata.uid != ref.uid:
+            return
+        guard = {"uid": ref.uid, "resourceVersion": pod.metadata.resource_version}
+        patch = {"metadata": {**guard, "annotations": {STALE_SINCE: text}}}
         client = self._writer.client
         try:
             body = await self._writer.once(lambda: client.patch(PODS, ref.name, patch, ref.namespace))
