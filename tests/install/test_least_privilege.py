@@ -2,18 +2,23 @@
 
 import asyncio
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.approvals.test_custom_resource import model
 from tests.controller.test_run import controller
 from tests.controller.world import cluster, until
 from tests.install.access import Recorded, recording
 
 from aliquot import manifests
+from aliquot.controller.registry import RegistryKeeper
 from aliquot.embedded import server as embedded_server
 from aliquot.embedded.hooks import SYSTEM
 from aliquot.embedded.registry import Registry
+from aliquot.kube.client import Client
+from aliquot.kube.config import load_kubeconfig
 from aliquot.model.kinds import API_VERSIONS
 from aliquot.scheduling.policy import Policy
 
@@ -108,6 +113,12 @@ class People:
     def running(self, owner: str) -> int:
         return sum((pod.get("status") or {}).get("phase") == "Running" for pod in self.pods(owner))
 
+    def approve(self, made: dict[str, Any]) -> None:
+        """A model that was proposed may run."""
+        made["spec"] |= {"state": "Approved", "decision": {"reason": "because"}}
+        resource = self._registry.resources.named("approvedmodels", "aliquot.dev")
+        self._registry.update(resource, None, made["metadata"]["name"], made, SYSTEM)
+
     def cordon(self) -> None:
         """No node takes another pod."""
         nodes = self._registry.resources.named("nodes")
@@ -140,6 +151,7 @@ async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, re
         people.queue("low", resources=[{"name": "gpu", "quota": 0}])
         people.queue("high", resources=[{"name": "gpu", "quota": 12}])
         policy = Policy(staleness_seconds=1)
+        people.approve(running.load.create("approvedmodels.aliquot.dev", None, model()))
         async with controller(running, tmp_path, "a", lease_seconds=2, policy=policy) as live:
             assert await until(lambda: live.leading and live.version > 0, 20)
             for _ in range(12):
@@ -153,6 +165,8 @@ async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, re
             people.cordon()
             people.delete_pod("urgent")
             assert await until(lambda: people.running("urgent") == 0, 60), live.plan
+            async with Client(load_kubeconfig([running.server.controller_kubeconfig])) as client:
+                await RegistryKeeper(client, lambda: datetime.now(UTC)).look()
         assert running.witness.broken == []
 
     assert recorded.refused == set()

@@ -124,6 +124,10 @@ CHOSEN = (
     *("--set-json", 'tolerations=[{"key":"a","operator":"Exists"}]'),
     *("--set-json", 'drivers={"a.example":""}', "--set", "policy.defaultQueue=q"),
     *("--set-json", 'extraEnv=[{"name":"A","value":"b"}]', "--set-json", 'extraArgs=["--lease-seconds=30"]'),
+    *("--set", "prometheus=http://prometheus.monitoring:9090", "--set", "prices.currency=EUR"),
+    *("--set", "ledger.address=postgresql://aliquot@db/ledger"),
+    *("--set", "ledger.passwordSecret.name=db", "--set", "ledger.passwordSecret.key=password"),
+    *("--set-json", 'networkPolicy.egress=[{"ports":[{"port":9090}]}]'),
     *("--set-json", 'networkPolicy.metricsFrom=[{"namespaceSelector":{}}]'),
     *("--set-json", 'journal={"hostPath":{"path":"/a"}}', "--set-json", 'imagePullSecrets=[{"name":"a"}]'),
 )
@@ -170,7 +174,13 @@ def test_values_reach_the_controller() -> None:
     assert main["image"] == first["image"] == f"example.com/aliquot:{__version__}"
     assert main["imagePullPolicy"] == first["imagePullPolicy"] == "Always"
     assert main["args"][-1] == "--lease-seconds=30"
-    assert main["env"] == [{"name": "A", "value": "b"}]
+    assert main["args"][-4:-1] == [
+        "--prometheus=http://prometheus.monitoring:9090",
+        "--ledger=postgresql://aliquot@db/ledger",
+        "--prices=/etc/aliquot/prices.yaml",
+    ]
+    secret = {"secretKeyRef": {"name": "db", "key": "password"}}
+    assert main["env"] == [{"name": "PGPASSWORD", "valueFrom": secret}, {"name": "A", "value": "b"}]
     assert pod["tolerations"] == [{"key": "a", "operator": "Exists"}]
     assert pod["nodeSelector"] == {"a": "b"}
     assert pod["priorityClassName"] == "p"
@@ -178,11 +188,14 @@ def test_values_reach_the_controller() -> None:
     assert pod["volumes"][0] == {"name": "journal", "hostPath": {"path": "/a"}}
     assert [one["name"] for one in pod["volumes"]] == ["journal", "policy", "tmp"]
     assert objects["ConfigMap", "aliquot-system", "aliquot-drivers"]["data"] == {"a.example": ""}
-    assert yaml.safe_load(
-        objects["ConfigMap", "aliquot-system", "aliquot-policy"]["data"]["policy.yaml"]
-    ) == {"defaultQueue": "q"}
+    files = objects["ConfigMap", "aliquot-system", "aliquot-policy"]["data"]
+    assert {name: yaml.safe_load(text) for name, text in files.items()} == {
+        "policy.yaml": {"defaultQueue": "q"},
+        "prices.yaml": {"currency": "EUR"},
+    }
     network = objects["NetworkPolicy", "aliquot-system", "aliquot-controller"]
     assert network["spec"]["ingress"][0]["from"] == [{"namespaceSelector": {}}]
+    assert network["spec"]["egress"][-1] == {"ports": [{"port": 9090}]}
 
 
 def test_a_digest_goes_before_a_tag() -> None:

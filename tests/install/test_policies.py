@@ -17,7 +17,7 @@ from tests.embedded.admission.cluster import (
 from aliquot.embedded.hooks import Object, User
 from aliquot.embedded.status import StatusError
 from aliquot.fractions.groups import GROUPS_ANNOTATION
-from aliquot.workloads.labels import ADMITTED_AT, STALE_SINCE
+from aliquot.workloads.labels import ADMITTED_AT, SHOWN_AT, STALE_SINCE
 
 KUBELET = User("system:node:n1", ("system:nodes", "system:authenticated"))
 REPLICAS = User("system:serviceaccount:kube-system:replicaset-controller")
@@ -120,7 +120,7 @@ class TestGate:
         assert not pod["spec"].get("schedulingGates")
 
 
-MARKS = [GROUPS_ANNOTATION, STALE_SINCE, ADMITTED_AT]
+MARKS = [GROUPS_ANNOTATION, STALE_SINCE, ADMITTED_AT, SHOWN_AT]
 
 
 class TestMarks:

@@ -79,6 +79,7 @@ def test_the_controller_may_do_what_the_design_needs_and_no_more() -> None:
         "pods/eviction": {"create"},
         "events": {"create"},
         "queues/status": {"patch"},
+        "approvedmodels/status": {"patch"},
     }
 
 
