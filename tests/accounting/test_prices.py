@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from fractions import Fraction
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -156,3 +157,11 @@ def test_times_are_whole_milliseconds_and_money_is_exact() -> None:
     assert micros("NaN") is None
     with pytest.raises(ValueError, match="aware"):
         milliseconds(datetime(2026, 1, 1))
+
+
+def test_the_price_book_of_the_documentation_is_one() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "ledger.md").read_text()
+    found = parse_spending(text.partition("```yaml\n")[2].partition("```")[0], "docs/ledger.md")
+
+    assert [price.basis for price in found.book.prices] == ["spot", "on-demand", "reserved", "own"]
+    assert (len(found.book.tariffs), len(found.invoices), len(found.budgets)) == (2, 1, 1)
