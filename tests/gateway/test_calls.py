@@ -106,6 +106,9 @@ async def test_a_caller_that_leaves_before_a_whole_answer_pays_what_the_server_s
         writer.write(request(running.key, {**HELLO, "max_tokens": 30}))
         await asyncio.to_thread(upstream.started.wait, 20)
         writer.transport.abort()
+        async with asyncio.timeout(20):
+            while running.gateway.connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
         upstream.hold.set()
         (use,) = await running.settled(1)
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Literal
 
@@ -65,7 +65,7 @@ async def open_store(configuration: Configuration, clock: Clock = system_clock) 
 class Gateway:
     """A gateway that runs. address: where it listens, as (host, port); admin: the same of its metrics.
 
-    envoy_port: that of the external-processing service, 0 without one.
+    envoy_port: that of the external-processing service, 0 without one. connections: those of callers.
     """
 
     def __init__(self, desk: Desk, proxy: Proxy, policies: Policies, observation: Observation) -> None:
@@ -76,6 +76,7 @@ class Gateway:
         self.address: tuple[str, int] = ("", 0)
         self.admin: tuple[str, int] | None = None
         self.envoy_port = 0
+        self.connections: Collection[object] = ()
 
     def stop_agent(self, agent: str, *, by: str, reason: str) -> int:
         """Refuse an agent's calls from now on, and cut those under way; how many were."""
@@ -123,6 +124,7 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
         proxy = Proxy(reception)
         gateway = Gateway(desk, proxy, policies, observation)
         acceptor = Acceptor(proxy.handle, refusal_body, file.bounds)
+        gateway.connections = acceptor.connections
         background = [
             desk.keep(),
             _tidy(store, file.store.keep_uses_days * DAY_US),
