@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.telemetry.cluster import an_hour, small
 from tests.telemetry.prometheus_server import load, prometheus
@@ -83,3 +84,25 @@ async def test_what_could_not_be_read_is_read_later_and_told_once(tmp_path: Path
             written = await recorder.step(NOW + LAG_MS)
         assert written.new > 1000
         assert len(told) == 1
+
+
+async def test_the_last_minutes_of_a_pod_that_is_gone_are_its_workloads(tmp_path: Path) -> None:
+    cluster = small()
+    load(tmp_path, an_hour(cluster, NOW).text())
+    snapshot = cluster.after
+    gone = msgspec.structs.replace(
+        snapshot,
+        pods=tuple(item for item in snapshot.pods if item.name != "busy"),
+        resource_claims=tuple(item for item in snapshot.resource_claims if item.name != "busy"),
+    )
+    async with prometheus(tmp_path) as url:
+        with UsageHistory.open(tmp_path / "usage.db") as history:
+            settings = Settings(prometheus=Endpoint(url))
+            recorder = Recorder(settings, history, lambda: snapshot)
+            await recorder.step(NOW - 10 * MINUTE)
+            snapshot = gone
+            await recorder.step(NOW + LAG_MS)
+            found = history.read(NOW - 3_600_000, NOW, metrics=[Metric.ENGINE_BUSY], devices=False)
+    (busy,) = [item for item in found if item.owner.pod is not None and item.owner.pod.name == "busy"]
+    assert busy.owner.queue == "red"
+    assert busy.covered == 60 * MINUTE

@@ -11,7 +11,7 @@ from aliquot.usage.metrics import Metric
 from aliquot.usage.provenance import Provenance
 from aliquot.usage.rollup import bucketed, coarser, series_of
 from aliquot.usage.series import NOBODY, Owner, Series, Subject, column
-from aliquot.usage.sharing import BY_SHARE, Tenure, attributed, divided, weights_of
+from aliquot.usage.sharing import BY_SHARE, Tenure, attributed, carried, divided, weights_of
 
 OWNERS = tuple(Owner(queue=f"team-{name}", pod=ObjectRef("Pod", "ns", name)) for name in "abc")
 
@@ -116,3 +116,20 @@ def test_a_series_of_buckets_keeps_amounts_and_maxima(item: Series, width: int) 
 def test_an_hour_of_141_gib_fits_its_bucket() -> None:
     item = Series.of(Metric.MEMORY_USED, Subject(), [(3_600_000, 3_600_000, 288 << 30)])
     assert int(bucketed(item, 3_600_000).totals[0]) == (288 << 30) * 3_600_000
+
+
+def test_who_left_is_known_until_what_they_used_has_been_told() -> None:
+    first = Tenure(PLACE, OWNERS[0], Fraction(1), 100)
+    second = Tenure(PLACE, OWNERS[1], Fraction(1), 170)
+    looks = [(150, [first]), (180, [second]), (240, [second]), (500, [])]
+    known: tuple[Tenure, ...] = ()
+    seen = []
+    for now, current in looks:
+        known = carried(known, current, now, now - 100)
+        seen.append({item.owner: (item.start, item.end) for item in known})
+    assert seen == [
+        {OWNERS[0]: (100, None)},
+        {OWNERS[1]: (170, None), OWNERS[0]: (100, 170)},
+        {OWNERS[1]: (170, None), OWNERS[0]: (100, 170)},
+        {OWNERS[1]: (170, 500)},
+    ]

@@ -39,6 +39,30 @@ class Tenure:
     admin: bool = False
 
 
+def carried(before: Sequence[Tenure], current: Sequence[Tenure], now: int, forget: int) -> tuple[Tenure, ...]:
+    """The tenures that a cluster has now, and those that it had before and that have ended since.
+
+    before: what was carried at the last look. now: ms; who is gone left by now, or when somebody else took
+    the same. forget: tenures that ended before are left out.
+
+    Samples come later than what they tell of: without this the last minute of every pod would belong to a
+    pod of which nobody knows the queue any more.
+    """
+    held = {(item.subject, item.owner) for item in current}
+    taken: dict[Subject, list[int]] = {}
+    for item in current:
+        taken.setdefault(item.subject, []).append(item.start)
+    ended = []
+    for item in before:
+        if (item.subject, item.owner) in held:
+            continue
+        end = now if item.end is None else item.end
+        end = min([end, *(start for start in taken.get(item.subject, ()) if start > item.start)])
+        if end > max(item.start, forget):
+            ended.append(replace(item, end=end))
+    return (*current, *ended)
+
+
 def divided(values: Column, weights: Sequence[int]) -> tuple[Column, ...]:
     """Each value divided by the weights into integers that add up to it: 10 by (1, 1, 1) is 3, 3, 4."""
     whole = sum(weights)

@@ -11,9 +11,11 @@ from aliquot.scheduling.policy import Policy
 from aliquot.store.usage import UsageHistory, Written
 from aliquot.store.usage_schema import HistoryError
 from aliquot.telemetry.collecting import Collector
-from aliquot.telemetry.holdings import facts
+from aliquot.telemetry.holdings import Facts, facts
 from aliquot.telemetry.settings import Settings
 from aliquot.usage.joining import joined_usage
+from aliquot.usage.series import Owner
+from aliquot.usage.sharing import Tenure, carried
 from aliquot.web.usage.looking import kept
 
 EVERY_S = 60.0
@@ -50,6 +52,8 @@ class Recorder:
         self._tell = tell
         self._collector = Collector(settings)
         self._report: Report | None = None
+        self._tenures: tuple[Tenure, ...] = ()
+        self._owners: dict[tuple[str, str], Owner] = {}
         self._troubles: set[str] = set()
 
     async def run(self) -> None:
@@ -62,6 +66,7 @@ class Recorder:
         """Write what has become known by `now` (ms); after a pause, piece by piece, what was missed."""
         written = Written()
         end = now - LAG_MS
+        known = await asyncio.to_thread(self._known, now)
         try:
             start = max(await asyncio.to_thread(self._history.until), end - MOST_BEHIND_MS)
             if not self._settings.prometheus:
@@ -70,7 +75,7 @@ class Recorder:
                 end = now
             while start < end:
                 until = min(start + PIECE_MS, end)
-                done = await self._piece(start - OVERLAP_MS, until)
+                done = await self._piece(known, start - OVERLAP_MS, until)
                 if done is None:
                     break
                 written.new += done.new
@@ -81,7 +86,23 @@ class Recorder:
             self._trouble({str(error)})
         return written
 
-    async def _piece(self, start: int, end: int) -> Written | None:
+    def _known(self, now: int) -> Facts:
+        """What the cluster is, with who held devices a while ago and whom pods worked for."""
+        report = Report.of(self._snapshot(), Plan(), self._policy, previous=self._report)
+        self._report = report
+        known = facts(report, team_labels=self._settings.team_labels)
+        self._tenures = carried(self._tenures, known.tenures, now, now - PIECE_MS)
+        self._owners = {
+            **{
+                (item.owner.pod.namespace, item.owner.pod.name): item.owner
+                for item in self._tenures
+                if item.owner.pod is not None
+            },
+            **known.owners,
+        }
+        return Facts(known.devices, self._tenures, self._owners, known.teams)
+
+    async def _piece(self, known: Facts, start: int, end: int) -> Written | None:
         collected = await self._collector.collect(start, end)
         self._trouble({str(problem) for problem in collected.problems})
         if collected.problems and not collected.readings:
@@ -89,9 +110,6 @@ class Recorder:
             return None
 
         def write() -> Written:
-            report = Report.of(self._snapshot(), Plan(), self._policy, previous=self._report)
-            self._report = report
-            known = facts(report, team_labels=self._settings.team_labels)
             usage = joined_usage(collected.readings, known.devices, known.tenures, known.owners)
             return self._history.write(kept(usage), end)
 
