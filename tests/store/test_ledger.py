@@ -374,6 +374,30 @@ def test_a_password_is_not_shown() -> None:
     assert "me@127.0.0.1" in str(caught.value)
 
 
+def test_a_connection_that_breaks_in_the_middle_leaves_nothing_and_is_made_anew(server: str) -> None:
+    """The server ends the session between two statements; the rest must not be written by another one."""
+    admin, database = PostgresDatabase(server), PostgresDatabase(server)
+    admin.execute("CREATE TABLE once (id BIGINT)")
+    (process,) = database.execute("SELECT pg_backend_pid()")[0]
+
+    def broken() -> None:
+        with database.writing():
+            database.execute("INSERT INTO once VALUES (1)")
+            admin.execute("SELECT pg_terminate_backend(?)", (process,))
+            with contextlib.suppress(LedgerError):
+                database.execute("INSERT INTO once VALUES (2)")
+            database.execute("INSERT INTO once VALUES (3)")
+
+    with pytest.raises(LedgerError, match="nothing was written"):
+        broken()
+    assert admin.execute("SELECT id FROM once") == []
+    with database.writing():
+        database.execute("INSERT INTO once VALUES (4)")
+    assert admin.execute("SELECT id FROM once") == [(4,)]
+    for one in (admin, database):
+        one.close()
+
+
 _KEEPER = """
 import sys, time
 from pathlib import Path

@@ -1,9 +1,10 @@
 """Who has which part of every device, as accounting takes it, from the tables of a snapshot."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
+from math import ceil, lcm
 
 from aliquot.accounting.entries import Account, Category, Device, Holding, Occupancy, Place, PodRef, Spare
 from aliquot.accounting.leftovers import Demand, Room, spare_of
@@ -137,6 +138,9 @@ def _of_node(
     model = models.pop() if len(models) == 1 else ""
     spare = spare_of(Room(free=free, model=model, cpu_milli=cpu, memory=memory), demands) if free else {}
     places: dict[tuple[str, str, str], Place] = {}
+    slices = lcm(*(_capacity(state).denominator for state in states))
+    widths = [int(_capacity(state) * slices) for state in states]
+    ends = list(accumulate(widths))
     for number, (state, holdings, rest, problem) in enumerate(zip(states, held, rests, problems)):
         board = state.board
         key = (board.driver, board.pool, board.product)
@@ -150,8 +154,9 @@ def _of_node(
             device=Device(place=places[key], name=board.name),
             holdings=holdings,
             spare=parts,
-            index=number,
-            of=len(states),
+            index=ends[number] - widths[number],
+            width=widths[number],
+            of=ends[-1],
             capacity=_capacity(state),
         )
 
@@ -351,7 +356,7 @@ def _demands(
             continue
         small = max(shares) < 1
         demand = Demand(
-            devices=1 if small else math.ceil(sum(shares, Fraction(0))),
+            devices=1 if small else ceil(sum(shares, Fraction(0))),
             share=max(shares) if small else Fraction(1),
             cpu_milli=wants.get(CPU, 0),
             memory=wants.get(MEMORY, 0),

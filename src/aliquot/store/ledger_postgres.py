@@ -41,9 +41,11 @@ class PostgresDatabase:
         self._connection()
 
     def _connection(self) -> "psycopg.Connection[Row]":
-        """The connection; a new one in place of one that broke."""
+        """The connection; a new one in place of one that broke, but never in the middle of a transaction."""
         if self._held is not None and not self._held.closed:
             return self._held
+        if self._inside:
+            raise LedgerError(self.place, "the connection broke", "it is made anew; nothing was written")
         try:
             made = self._psycopg.connect(
                 self._address,
@@ -102,11 +104,15 @@ class PostgresDatabase:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock:
+            connection = self._connection()
+            self._inside = True
             try:
-                with self._connection().transaction():
+                with connection.transaction():
                     yield
             except self._psycopg.Error as error:
                 raise self._failure(error) from error
+            finally:
+                self._inside = False
 
     def close(self) -> None:
         with self._lock:
