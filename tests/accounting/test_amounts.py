@@ -62,6 +62,18 @@ def test_the_devices_of_a_node_pay_for_the_node(rate: int, devices: int, cuts: l
     assert paid == accrued(rate, cuts[0], cuts[-1])
 
 
+@given(st.integers(0, 10**9), st.lists(st.integers(1, 7), min_size=1, max_size=9), times)
+def test_devices_of_different_size_pay_by_size(rate: int, widths: list[int], cuts: list[int]) -> None:
+    paid = [
+        accrued_share(rate, sum(widths[:place]), sum(widths), cuts[0], cuts[-1], width=width)
+        for place, width in enumerate(widths)
+    ]
+
+    assert sum(paid) == accrued(rate, cuts[0], cuts[-1])
+    for part, width in zip(paid, widths, strict=True):
+        assert abs(part - Fraction(accrued(rate, cuts[0], cuts[-1]) * width, sum(widths))) <= 2
+
+
 def test_a_full_hour_costs_the_price_of_an_hour() -> None:
     hour = 497_222 * HOUR_MS
 

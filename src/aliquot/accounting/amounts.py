@@ -62,14 +62,18 @@ def accrued(micros_per_hour: int, start_ms: int, end_ms: int) -> int:
     return micros_per_hour * end_ms // HOUR_MS - micros_per_hour * start_ms // HOUR_MS
 
 
-def accrued_share(micros_per_hour: int, index: int, of: int, start_ms: int, end_ms: int) -> int:
-    """The part of device `index` of `of` devices in what their node costs; all together they cost the node.
+def accrued_share(
+    micros_per_hour: int, index: int, of: int, start_ms: int, end_ms: int, *, width: int = 1
+) -> int:
+    """The part of a device in what its node costs; all devices together cost the node.
 
-    Device i pays the running total's i-th slice, so both devices and pieces of time add up exactly.
+    The node's price is cut into `of` slices, and the device pays those from `index` on, `width` of them: of
+    the running total floor(total x (index + width) / of) - floor(total x index / of). So both devices and
+    pieces of time add up exactly.
     """
 
     def slice_at(time_ms: int) -> int:
         total = micros_per_hour * time_ms // HOUR_MS
-        return total * (index + 1) // of - total * index // of
+        return total * (index + width) // of - total * index // of
 
     return slice_at(end_ms) - slice_at(start_ms)

@@ -134,13 +134,15 @@ class Occupancy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Who has which part of a device. The shares of holdings and spare add up to its capacity.
 
     capacity: 1; less for a MIG instance that a device plugin hands out without saying which device it is of.
-    index, of: the device's number among the devices that share its node's price, and how many these are.
+    index, width, of: where the device's part of its node's price lies, in slices of it (`accrued_share`): for
+    whole devices its number among them, 1, and how many there are.
     """
 
     device: Device
     holdings: tuple[Holding, ...]
     spare: tuple[Spare, ...]
     index: int = 0
+    width: int = 1
     of: int = 1
     capacity: Fraction = Fraction(1)
 

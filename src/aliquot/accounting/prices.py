@@ -9,7 +9,7 @@ from functools import cache
 
 import msgspec
 
-from aliquot.accounting.amounts import HOUR_MS, MILLION, accrued, accrued_share
+from aliquot.accounting.amounts import HOUR_MS, MILLION, accrued_share
 from aliquot.accounting.entries import Occupancy, Place
 from aliquot.catalog.prices import prices_of
 
@@ -152,10 +152,13 @@ class PriceBook(msgspec.Struct, frozen=True, kw_only=True):
         bounds = (start_ms, *self.cuts(start_ms, end_ms), end_ms)
         for first, last in itertools.pairwise(bounds):
             quote = self.quote(occupancy.device.place, first)
+            rate, capacity = quote.micros_per_hour, occupancy.capacity
             if quote.per_device:
-                found += accrued(quote.micros_per_hour, first, last)
+                over, under = capacity.numerator, capacity.denominator
+                found += accrued_share(rate, 0, under, first, last, width=over)
             else:
-                found += accrued_share(quote.micros_per_hour, occupancy.index, occupancy.of, first, last)
+                place, width, of = occupancy.index, occupancy.width, occupancy.of
+                found += accrued_share(rate, place, of, first, last, width=width)
         return found, quote
 
 
