@@ -69,8 +69,10 @@ _OTHERS = (
 )
 """Kinds of which objects in Aliquot's namespace keep it from being deleted, unless they are Aliquot's."""
 
-_EVERYWHERE = ("kube-root-ca.crt", "kubernetes")
-"""Objects that a cluster puts into every namespace, or that are the cluster's."""
+_EVERYWHERE = ("kube-root-ca.crt", "openshift-service-ca.crt")
+"""ConfigMaps that a cluster puts into every namespace."""
+_SECRETS = ("helm.sh/release", "kubernetes.io/dockercfg", "kubernetes.io/service-account-token")
+"""Types of Secrets that Helm keeps of a release, and that clusters make for service accounts."""
 
 PATIENCE_SECONDS = 90.0
 POLL_SECONDS = 1.0
@@ -202,8 +204,8 @@ async def _others(cluster: Cluster) -> tuple[str, ...]:
         for item in await cluster.list(api_version, kind, manifests.NAMESPACE):
             metadata = item["metadata"]
             ours = (metadata.get("labels") or {}).get("app.kubernetes.io/part-of") == "aliquot"
-            helm = str(item.get("type", "")).startswith("helm.sh/release")
-            if not ours and not helm and metadata["name"] not in _EVERYWHERE:
+            kept = str(item.get("type", "")).startswith(_SECRETS)
+            if not ours and not kept and metadata["name"] not in _EVERYWHERE:
                 found.append(f"{kind} {metadata['name']}")
     return tuple(found)
 
