@@ -188,6 +188,8 @@ class Envoy(_Part, frozen=True, kw_only=True):
 
 
 class _File(_Part, frozen=True, kw_only=True):
+    """agents: guards by the agent's name. audit: the file of the audit record, "" for none."""
+
     upstreams: tuple[Upstream, ...]
     store: Store
     models: tuple[ModelTerms, ...] = ()
@@ -201,6 +203,7 @@ class _File(_Part, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     approvals: Approvals = Approvals()
     agents: dict[str, dict[str, Any]] = {}
+    audit: str = ""
     unbudgeted: Choice = Choice.DENY
     currency: str = "USD"
 

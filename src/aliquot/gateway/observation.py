@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from aliquot.budgets.spending import Call, Caller, TokenUse
 from aliquot.gateway.admission import Desk
+from aliquot.gateway.auditing import Auditor
 from aliquot.gateway.upstreams import Server, Upstreams
 from aliquot.gateway.verdicts import Alert
 
@@ -14,9 +15,13 @@ _log = logging.getLogger(__name__)
 
 
 class Observation:
-    """Counts calls. Labels are only names of the configuration, so their number is bounded by it."""
+    """Counts calls. Labels are only names of the configuration, so their number is bounded by it.
+
+    auditor: is told of refusals, if there is one.
+    """
 
     def __init__(self) -> None:
+        self.auditor: Auditor | None = None
         self.registry = CollectorRegistry()
         self._calls = Counter(
             "aliquot_gateway_calls_total",
@@ -57,6 +62,8 @@ class Observation:
 
     def refused(self, call: Call | None, caller: Caller | None, reason: str) -> None:
         self._refused.labels(reason).inc()
+        if self.auditor is not None:
+            self.auditor.refused(call, caller, reason)
 
     def alert(self, alert: Alert) -> None:
         """A budget came near its limit."""

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import ssl
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Coroutine
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import yaml
@@ -16,6 +17,7 @@ from aliquot.approvals.documents import parse
 from aliquot.approvals.verdict import Registry
 from aliquot.gateway.admission import Desk
 from aliquot.gateway.answers import JSON, failure, refusal_body
+from aliquot.gateway.auditing import Auditor
 from aliquot.gateway.callers import Callers, Keys, Verifier
 from aliquot.gateway.configuration import Configuration, ConfigurationError, Listen
 from aliquot.gateway.framing import Acceptor, Request
@@ -29,8 +31,10 @@ from aliquot.gateway.upstreams import Upstreams
 from aliquot.kube.client import Client
 from aliquot.kube.config import ConfigError, in_cluster, load_kubeconfig
 from aliquot.model.kinds import ObjectError
-from aliquot.store.budgets import BudgetStore, Clock, system_clock
+from aliquot.store.budgets import BudgetStore, BudgetStoreError, Clock, system_clock
 from aliquot.store.budgets_sqlite import SqliteBudgets
+
+_log = logging.getLogger(__name__)
 
 TIDY_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
@@ -101,6 +105,12 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
         upstreams = Upstreams(configuration)
         stack.callback(upstreams.close)
         observation = Observation()
+        background: list[Coroutine[Any, Any, None]] = []
+        if file.audit:
+            auditor = Auditor.open(configuration.path(file.audit), store, file.currency, clock)
+            observation.auditor = auditor
+            stack.push_async_callback(auditor.close)
+            background.append(auditor.keep())
         policies = Policies(clock, registry_of(configuration), Guards(guard_limits(configuration)))
         desk = Desk(
             store,
@@ -125,7 +135,7 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
         gateway = Gateway(desk, proxy, policies, observation)
         acceptor = Acceptor(proxy.handle, refusal_body, file.bounds)
         gateway.connections = acceptor.connections
-        background = [
+        background += [
             desk.keep(),
             _tidy(store, file.store.keep_uses_days * DAY_US),
             acceptor.sweep(),
@@ -186,7 +196,10 @@ async def _cancelled(tasks: list["asyncio.Task[None]"]) -> None:
 async def _tidy(store: BudgetStore, keep_us: int) -> None:
     while True:
         await asyncio.sleep(TIDY_SECONDS)
-        await store.tidy(keep_us)
+        try:
+            await store.tidy(keep_us)
+        except BudgetStoreError as error:
+            _log.error("%s", error)
 
 
 async def _verifiers(configuration: Configuration, stack: contextlib.AsyncExitStack) -> tuple[Verifier, ...]:

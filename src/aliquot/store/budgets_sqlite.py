@@ -197,15 +197,18 @@ class SqliteBudgets:
         """Also folds the write-ahead log into the file, in a thread and with a connection of its own."""
         now = self._clock()
         connection = self._connection
-        for window, buckets in WINDOWS.items():
-            connection.execute(
-                "DELETE FROM buckets WHERE bucket < ? "
-                "AND counter IN (SELECT id FROM counters WHERE window = ?)",
-                (now // buckets.width - buckets.count - 1, window.value),
-            )
-        connection.execute("DELETE FROM uses WHERE ended < ?", (now - keep_uses_us,))
-        self._accounts.forget_idle(now)
-        await asyncio.get_running_loop().run_in_executor(self._thread, _checkpoint, self.path)
+        try:
+            for window, buckets in WINDOWS.items():
+                connection.execute(
+                    "DELETE FROM buckets WHERE bucket < ? "
+                    "AND counter IN (SELECT id FROM counters WHERE window = ?)",
+                    (now // buckets.width - buckets.count - 1, window.value),
+                )
+            connection.execute("DELETE FROM uses WHERE ended < ?", (now - keep_uses_us,))
+            self._accounts.forget_idle(now)
+            await asyncio.get_running_loop().run_in_executor(self._thread, _checkpoint, self.path)
+        except sqlite3.Error as error:
+            raise BudgetStoreError(str(self.path), f"cannot be tidied: {error}", "check the disk") from error
 
     async def keys(self) -> list[KeyRecord]:
         return read_keys(self._connection)
