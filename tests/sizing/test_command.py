@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from tests.sizing.clusters import cluster
+from tests.sizing.clusters import cluster, used
 
 from aliquot.cli.failures import Failure
 from aliquot.cli.main import cli
 from aliquot.model.kinds import encode_json
+from aliquot.store.usage import UsageHistory
 
 HEADER = "time,namespace,workload,pod,device,memory_bytes,busy_percent\n"
 START = 1_700_000_000
@@ -173,6 +174,27 @@ def test_a_page_is_one_file(tmp_path: Path) -> None:
     assert "A100-SXM4-80GB, together" in page
     assert "http://" not in page
     assert "<script" not in page
+
+
+def test_what_a_policy_on_idle_workloads_would_do(snapshot: Path, tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv", hours=3)
+    use.write_text(use.read_text().replace(",5\n", ",0\n"))
+    policy = tmp_path / "idle.yaml"
+    policy.write_text("rules:\n- steps: [{step: notify, afterSeconds: 3600}]\n")
+    found = run("-f", snapshot, "--history", use, "--idle", policy, status=1).stdout
+    assert "pod/chat-0" in found
+    assert "notify (dry run)" in found
+    items = json.loads(run("-f", snapshot, "--history", use, "--idle", policy, "-o", "json", status=1).stdout)
+    assert [item["acts"] for item in items["items"]] == [[], []]
+
+
+def test_a_kept_history_is_read_like_a_table(snapshot: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "usage.db"
+    with UsageHistory.open(kept) as history:
+        history.write(used(cluster(2), 8.0, 5.0), 1000 * (START + 49 * 3600))
+    at = ("--at", "2023-11-16T23:00:00Z")
+    found = json.loads(run("-f", snapshot, "--history", kept, *at, "-o", "json", status=1).stdout)
+    assert {item["part"]["name"] for item in found["items"]} == {"1g.10gb"}
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import pytest
 from msgspec.structs import replace
+from tests.sizing.clusters import cluster, used
 from tests.sizing.histories import MINUTE, START, busy, memory
 
 from aliquot.model.meta import ObjectRef
+from aliquot.sizing.cluster import fleet_report
 from aliquot.sizing.culling import (
     Cull,
     Culling,
@@ -22,6 +24,7 @@ from aliquot.sizing.culling import (
     culling,
     woken,
 )
+from aliquot.sizing.holders import holders_of
 from aliquot.sizing.idleness import Idleness, idleness
 from aliquot.sizing.kinds import Kind
 from aliquot.usage.provenance import Provenance
@@ -255,3 +258,19 @@ def test_a_gap_in_idle_time_lowers_what_is_known_of_it() -> None:
     quiet = busy([0] * 10)
     found = idleness([quiet.between(START, START + 2 * MINUTE)], 10_000, START + 10 * MINUTE)
     assert found.coverage(START + 10 * MINUTE) == pytest.approx(0.2)
+
+
+def test_holders_of_a_cluster_are_idle_together_or_not_at_all() -> None:
+    snapshot = cluster(2)
+    quiet = used(snapshot, 4.0, 0.0, hours=3)
+    end = max(item.end for item in quiet)
+    report = fleet_report(snapshot)
+    found = holders_of(snapshot, report, quiet, POLICY, end)
+    assert [(item.workload.name, item.idleness.seconds(end)) for item in found] == [
+        ("chat-0", 3 * 3600),
+        ("chat-1", 3 * 3600),
+    ]
+    partly = [item for item in quiet if item.owner.pod is not None and item.owner.pod.name == "chat-0"]
+    unknown = holders_of(snapshot, report, partly, POLICY, end)[1]
+    assert unknown.idleness.why == "nothing measures how busy pod chat-1 is"
+    assert steps(culling(found, (), POLICY, end)) == [("chat-0", Step.NOTIFY), ("chat-1", Step.NOTIFY)]

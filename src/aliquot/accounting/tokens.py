@@ -117,6 +117,15 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+def servers_by_model(entries: Iterable[Entry]) -> tuple[Server, ...]:
+    """One server for each model that pods say they serve (label `aliquot.dev/model`), named by it."""
+    found: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.account.model:
+            found.setdefault(entry.account.model, []).append(entry)
+    return tuple(Server(key=model, entries=tuple(own)) for model, own in sorted(found.items()))
+
+
 def join(
     servers: Iterable[Server], calls: Iterable[TokenUse], server_of: Callable[[TokenUse], str | None]
 ) -> Chain:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from aliquot.cli import cluster, cluster_input, recommend_diff, snapshot_files
+from aliquot.cli import cluster, cluster_input, recommend_diff, recommend_idle, snapshot_files
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
@@ -94,6 +94,9 @@ FORMS = ("table", "wide", "json", "yaml", "csv", "name", "html", "patch")
 )
 @click.option("--repartition", "layouts", is_flag=True, help="Show which MIG layouts serve the demand.")
 @click.option(
+    "--idle", "idle_file", type=FILE, default=None, help="Show what this policy on idle workloads would do."
+)
+@click.option(
     "--diff",
     "folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -125,6 +128,7 @@ def recommend(
     together: bool,
     simulate: bool,
     layouts: bool,
+    idle_file: Path | None,
     folder: Path | None,
     output: str,
     kubeconfig: str,
@@ -141,6 +145,12 @@ def recommend(
     wanted_sources = Sources(histories, prometheus, sources, token_file, since, at)
     snapshot = _cluster(files, target, live=not (histories or fleet))
     series, servers = read(wanted_sources, snapshot or Snapshot())
+    if idle_file is not None:
+        if output in ("html", "patch"):
+            raise Failure(f"--idle: is not shown as {output}; leave -o out, or write json, yaml or csv")
+        return recommend_idle.show(
+            snapshot or Snapshot(), series, recommend_idle.read_policy(idle_file), output
+        )
     report = fleet_report(snapshot or Snapshot())
     there = fleet_of(report, prices, frozenset(policy.modes) if modes or policy_file else None)
     if had:
