@@ -24,6 +24,8 @@ from aliquot.cli.governed import (
     patched,
     run,
 )
+from aliquot.cli.models_cost import cost
+from aliquot.cli.models_page import page
 from aliquot.cli.output import FORMS, note, write, write_document, yaml_text
 from aliquot.install.cluster import Cluster
 from aliquot.model.kinds import ObjectError
@@ -36,6 +38,10 @@ def models() -> None:
     A model is proposed, approved, perhaps deprecated, and revoked. Revoking takes effect on new calls and new
     pods within seconds; what still runs is listed.
     """
+
+
+models.add_command(cost)
+models.add_command(page)
 
 
 @models.command("list", epilog="Exit status: 0 shown, 2 error.")

@@ -5,11 +5,8 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
-
-from aliquot.accounting.tokens import Chain, Server, join
+from aliquot.accounting.tokens import Chain, join, servers_by_model
 from aliquot.agents.containment import LABEL_AGENT
 from aliquot.agents.guards import Switch
 from aliquot.agents.switches import NAME, parse
@@ -26,8 +23,9 @@ from aliquot.install.cluster import Cluster
 from aliquot.kube.errors import ApiError, TransportError
 from aliquot.manifests import NAMESPACE
 from aliquot.model.kinds import ObjectError
+from aliquot.store.audit_uses import uses_between
 from aliquot.store.budgets import BudgetStoreError
-from aliquot.store.budgets_sqlite import connect, read_gauges
+from aliquot.store.budgets_sqlite import read_gauges
 from aliquot.store.ledger import Ledger
 from aliquot.store.ledger_reading import entries
 from aliquot.store.switches import SwitchError, SwitchFile
@@ -35,10 +33,6 @@ from aliquot.web.governance import views
 from aliquot.web.governance.pages import Json, UnavailableError
 
 DAY_US = 86_400_000_000
-MAX_USES = 500_000
-"""Calls that the page of spend looks at; beyond, the command line and the ledger are asked."""
-
-_use = msgspec.json.Decoder(TokenUse)
 
 
 class LiveSource:
@@ -123,7 +117,7 @@ class LiveSource:
         since = until - days * DAY_US
 
         def read() -> Json:
-            uses = _uses(self._store(), since, until) if self._store().exists() else []
+            uses = uses_between(self._store(), since, until)
             return views.spend(uses, self._chain(uses, since, until), configuration.file.currency)
 
         return await _in_thread(read)
@@ -133,12 +127,7 @@ class LiveSource:
         if self._ledger is None:
             return None
         found = entries(self._ledger, since_us // 1000, until_us // 1000)
-        by_model: dict[str, list[Any]] = {}
-        for entry in found:
-            if entry.account.model:
-                by_model.setdefault(entry.account.model, []).append(entry)
-        servers = [Server(key=model, entries=tuple(own)) for model, own in by_model.items()]
-        return join(servers, uses, lambda use: use.model)
+        return join(servers_by_model(found), uses, lambda use: use.model)
 
     def _configured(self) -> Configuration:
         if self._configuration is None:
@@ -162,15 +151,6 @@ def _count(pod: Json, namespace: str, pods: dict[str, int]) -> None:
     for name in filter(None, names):
         agent = f"{namespace}/{name}"
         pods[agent] = pods.get(agent, 0) + 1
-
-
-def _uses(path: Path, since_us: int, until_us: int) -> list[TokenUse]:
-    with contextlib.closing(connect(path, read_only=True)) as connection:
-        rows = connection.execute(
-            "SELECT body FROM uses WHERE ended >= ? AND ended < ? ORDER BY ended DESC LIMIT ?",
-            (since_us, until_us, MAX_USES),
-        )
-        return [_use.decode(body) for (body,) in rows]
 
 
 async def _in_thread(read: Callable[[], Json]) -> Json:
