@@ -66,7 +66,7 @@ async def test_a_driver_moves_over_and_back_and_nobody_is_left_waiting_for_aliqu
             assert await until(lambda: live.leading and live.version > 0, 20)
             people.pod("before")
             assert people.is_gated("before")
-            assert await until(lambda: not people.is_gated("before"), 20), "it is not Aliquot's to place"
+            assert await until(lambda: not people.is_gated("before"), 8), "it is not Aliquot's to place"
             assert people.allocated() == 0
 
             people.manage(gpu_nvidia_com="")
