@@ -21,7 +21,7 @@ apiVersion: aliquot.dev/v1alpha1
 kind: Fleet
 nodes:
   - {count: 1, type: l4-pcie-4, name: old, zone: b, legacy: {replicas: 4}}
-  - {count: 1, type: dgx-a100, name: cut, zone: b, legacy: {strategy: mixed}, mig: {layout: [1g.5gb, 1g.5gb, 3g.20gb]}}
+  - {count: 1, type: dgx-a100, name: cut, legacy: {strategy: mixed}, mig: {layout: [1g.5gb, 1g.5gb, 3g.20gb]}}
 """
 
 PLUGIN_PODS = "".join(

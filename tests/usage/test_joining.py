@@ -185,6 +185,20 @@ def test_devices_of_a_device_plugin_are_told_apart_by_their_pods() -> None:
     assert by_pod(usage)["a"].values.tolist() == [3]
 
 
+def test_gpus_behind_the_mig_devices_of_a_device_plugin_are_not_strangers() -> None:
+    place = Subject("n1", "device-plugin", "n1", "nvidia.com/mig-1g.5gb-0")
+    part = Device(place, index="0", profile="1g.5gb", share=Fraction(1, 7), anonymous=True)
+    gpu_labels = {"UUID": "GPU-x", "Hostname": "n1", "gpu": "0"}
+    readings = [
+        said(gpu_labels, [400], Metric.POWER),
+        said({**gpu_labels, "GPU_I_ID": "7", "GPU_I_PROFILE": "1g.5gb"}, [60]),
+        said({"UUID": "GPU-y", "Hostname": "n2", "gpu": "0"}, [1], Metric.POWER),
+    ]
+    usage = joined_usage(readings, [part], [held(part, "a")], OWNERS)
+    assert by_pod(usage)["a"].values.tolist() == [60]
+    assert [item.uuid for item in usage.unmatched] == ["GPU-y"]
+
+
 def test_who_held_a_device_before_is_known_from_the_exporter() -> None:
     device = gpu(0)
     readings = [

@@ -112,6 +112,17 @@ def test_the_most_telling_metric_is_taken_and_a_weak_one_is_marked() -> None:
     )
 
 
+def test_the_last_error_is_told_and_changes_no_state() -> None:
+    found = unit(minutes([90] * 60), minutes([0] * 50 + [31] * 10, Metric.XID))
+    assert (found.state, found.xid) == (Waste.PRODUCTIVE, 31)
+
+
+def test_a_cluster_without_devices_has_nothing_to_waste() -> None:
+    seen = overview([], [], Usage({}, ()), START, END)
+    assert (seen.capacity, seen.utilisation, seen.utilisation_of_held, seen.coverage) == (0, 0, None, 0)
+    assert sum(seen.fleet.states.values()) == 0
+
+
 def test_what_is_free_and_fits_nobody_says_why() -> None:
     found = unit(held=False, stranded={PLACE: "NoCPULeft"})
     assert (found.state, found.stranded) == (Waste.UNOCCUPIED, "NoCPULeft")

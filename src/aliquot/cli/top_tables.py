@@ -126,10 +126,15 @@ def _device_row(
         unit.mode,
         unit.product,
         f"{unit.power.value / 1000:.0f}W" if unit.power.value is not None else UNKNOWN,
-        unit.stranded or unit.why,
+        _why(unit),
     )
     place = unit.subject
     return Row(cells=cells, item=item, name=f"device/{place.pool}/{place.part or place.device}", total=total)
+
+
+def _why(unit: UnitUse) -> str:
+    parts = [unit.stranded or unit.why, f"last XID {unit.xid}" if unit.xid else ""]
+    return ", ".join(part for part in parts if part)
 
 
 def _workload(owner: Owner) -> str:

@@ -88,7 +88,8 @@ def joined_usage(
             continue
         subject = matcher.find(identity)
         if subject is None:
-            unmatched.setdefault(replace(identity, pod=None, container=""))
+            if not matcher.beneath(identity):
+                unmatched.setdefault(replace(identity, pod=None, container=""))
             continue
         groups.setdefault((subject, item.metric), {}).setdefault(item.origin, []).append(item)
         if identity.pod is not None:

@@ -59,6 +59,7 @@ class Matcher:
     _by_index: dict[tuple[str, str], Device] = field(default_factory=dict)
     _anonymous: dict[tuple[str, ...], Subject] = field(default_factory=dict)
     _held_by: dict[tuple[str, str], list[Subject]] = field(default_factory=dict)
+    _cut_nodes: set[str] = field(default_factory=set)
 
     @staticmethod
     def of(devices: Iterable[Device], tenures: Iterable[Tenure], seen: Iterable[Identity]) -> "Matcher":
@@ -87,6 +88,8 @@ class Matcher:
         for own in self.boards.values():
             for device in own:
                 place = device.subject
+                if device.anonymous and device.profile:
+                    self._cut_nodes.add(place.node)
                 self._by_name[place.driver, place.pool, place.part or place.device] = device
                 if device.uuid:
                     self._by_uuid[device.uuid] = device
@@ -122,6 +125,14 @@ class Matcher:
         pod = (identity.pod.namespace, identity.pod.name)
         own = self._held_by.get(pod, ())
         return own[0] if len(own) == 1 and self.holders[own[0]] == {pod} else None
+
+    def beneath(self, identity: Identity) -> bool:
+        """Whether it is a GPU of which the cluster knows only the MIG devices that a device plugin made of
+        it."""
+        return not identity.instance and any(
+            (node, identity.index) not in self._by_index and node in self._cut_nodes
+            for node in identity.nodes
+        )
 
     def _board(self, identity: Identity) -> Device | None:
         if identity.uuid in self._by_uuid:

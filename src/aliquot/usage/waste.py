@@ -56,6 +56,7 @@ class UnitUse:
     are, None if not known. power: average, mW. idle_since: ms, None while it is at work or not known;
     idle_longer: it was idle all the time looked at, and may have been before. stranded: why what is free of
     it can be given to nobody, "" if it could. why: of the state, in a few words.
+    xid: the last XID error in this time, 0 for none.
     """
 
     subject: Subject
@@ -76,6 +77,7 @@ class UnitUse:
     idle_since: int | None = None
     idle_longer: bool = False
     stranded: str = ""
+    xid: int = 0
 
     @property
     def free(self) -> Fraction:
@@ -160,7 +162,7 @@ def _unit(
     dram, tensor = series(Metric.DRAM_BUSY), series(Metric.TENSOR_BUSY)
     memory = series(Metric.MEMORY_USED)
     power = series(Metric.POWER)
-    errors = series(Metric.ROW_REMAP_FAILURE)
+    errors, codes = series(Metric.ROW_REMAP_FAILURE), series(Metric.XID)
     level = _mean(busy)
     if busy is not None and busy.metric is Metric.KERNEL_BUSY and level.value is not None:
         level = Known(level.value, Provenance.ESTIMATED, KERNELS)
@@ -187,6 +189,7 @@ def _unit(
         idle_since=idle_since,
         idle_longer=longer,
         stranded=reasons.get(device.subject, "") if held < device.share else "",
+        xid=int(codes.values[-1]) if codes is not None and len(codes) else 0,
     )
 
 

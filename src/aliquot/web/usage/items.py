@@ -76,6 +76,7 @@ def unit_item(unit: UnitUse) -> dict[str, Any]:
         "state": unit.state.value,
         "why": unit.why,
         "stranded": unit.stranded,
+        "xid": unit.xid,
         "busy": known_item(unit.busy, "ppm"),
         "busyMetric": unit.busy_metric.value if unit.busy_metric is not None else None,
         "tensor": known_item(unit.tensor, "ppm"),

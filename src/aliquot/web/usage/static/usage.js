@@ -68,6 +68,8 @@ function idle(unit, end) {
   return `${unit.idleLonger ? ">" : ""}${duration(end - unit.idleSince)}`;
 }
 
+const why = (unit) => [unit.stranded || unit.why, unit.xid ? `last XID ${unit.xid}` : ""].filter(Boolean).join(", ");
+
 /** Columns: title, what is shown of a row, what it is sorted by, and whether it is a number. */
 const DEVICES = [
   ["Device", (row) => (row.part ? row.part.replace(`${row.device}-`, "") : `${row.node}/${row.device}`), null, false, "name"],
@@ -80,7 +82,7 @@ const DEVICES = [
   ["Idle", (row) => idle(row, latest.summary.end), (row) => (row.idleSince ? latest.summary.end - row.idleSince : -1), true],
   ["Queue", queues, queues],
   ["Workload", workloads, workloads],
-  ["Why", (row) => row.stranded || row.why, (row) => row.stranded || row.why, false, "why wide-only"],
+  ["Why", why, why, false, "why wide-only"],
 ];
 
 const utilisation = (row) => load({
