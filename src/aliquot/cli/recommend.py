@@ -29,7 +29,7 @@ from aliquot.sizing.cluster import Fleet, InForce, fleet_of, fleet_report, profi
 from aliquot.sizing.demand import repartition_of
 from aliquot.sizing.effect import effect
 from aliquot.sizing.layouts import LayoutError
-from aliquot.sizing.parts import Isolation, exclusive
+from aliquot.sizing.parts import Isolation, Part, exclusive
 from aliquot.sizing.policy import SizingPolicy, isolation_of_word
 from aliquot.sizing.pooling import pools_of
 from aliquot.sizing.profiles import Profile, Use
@@ -164,7 +164,8 @@ def recommend(
         there = Fleet(there.offers, there.devices, there.unknown, {**dict.fromkeys(pods, force)})
     fleets = _fleets(fleet, there, prices, each=each)
     if back:
-        return _backtest((*series, *servers), split, fleets, policy, together=together, output=output)
+        past = histories_of((*series, *servers), exclusive(model_of(had)) if had else None)
+        return _backtest(past, split, fleets, policy, together=together, output=output)
     profiles = profiles_of(snapshot or Snapshot(), there, report, series, policy, servers)
     wanted = [item for item in profiles if _named(item, names, namespace)]
     if not wanted:
@@ -313,7 +314,7 @@ def _layouts(plan: Repartition, output: str) -> int:
 
 
 def _backtest(
-    series: Sequence[Series],
+    histories: Sequence[History],
     split: float,
     fleets: Mapping[str, tuple[Offer, ...]],
     policy: SizingPolicy,
@@ -321,7 +322,6 @@ def _backtest(
     together: bool,
     output: str,
 ) -> int:
-    histories = histories_of(series)
     if not histories:
         raise Failure("--backtest: there is no history of memory")
     first = min(item.use.memory.start for item in histories)
@@ -346,8 +346,8 @@ def _backtest(
     return 0
 
 
-def histories_of(series: Sequence[Series]) -> list[History]:
-    """One history for each pod and device that has samples of memory."""
+def histories_of(series: Sequence[Series], had: Part | None = None) -> list[History]:
+    """One history for each pod and device that has samples of memory. had: the part that all had."""
     grouped: dict[tuple[str, str, str], dict[Metric, Series]] = {}
     for item in series:
         pod = item.owner.pod
@@ -358,6 +358,6 @@ def histories_of(series: Sequence[Series]) -> list[History]:
         memory = metrics.get(Metric.MEMORY_USED)
         if memory is not None and memory.owner.pod is not None:
             busy = next((metrics[metric] for metric in BUSY if metric in metrics), None)
-            use = Use(memory, busy, metrics.get(Metric.DRAM_BUSY))
+            use = Use(memory, busy, metrics.get(Metric.DRAM_BUSY), had=had)
             found.append(History(memory.owner.pod, use))
     return found

@@ -4,17 +4,19 @@ Saving is told against whole devices, and against the optimum with hindsight: th
 held what the second half took.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import msgspec
 import numpy as np
 
 from aliquot.model.meta import ObjectRef
 from aliquot.sizing.choosing import Offer, Recommendation, recommend
-from aliquot.sizing.extremes import HOUR_MS
-from aliquot.sizing.judging import Loss, judge
+from aliquot.sizing.extremes import HOUR_MS, Extremes
+from aliquot.sizing.judging import judge
 from aliquot.sizing.kinds import Kind
 from aliquot.sizing.parts import Isolation, Mode, Part, consumable, exclusive, parts_of
 from aliquot.sizing.policy import SizingPolicy
@@ -229,16 +231,17 @@ def _hindsight(profile: Profile, after: Use, fleet: Sequence[Offer], policy: Siz
     )
     if known is None:
         return None
+    peak = known.memory.peak
+    known = replace(known, extremes=Extremes(0.0, 0.0, 3, peak), hours=math.inf)
+    exact = msgspec.structs.replace(policy, margin_percent=0, growth_percent=0)
     best: Part | None = None
     for offer in fleet:
         modes = [mode for mode in policy.modes if offer.modes is None or mode in offer.modes]
         parts = list(parts_of(offer.accelerator, modes))
-        if Mode.CONSUMABLE in modes and (one := consumable(offer.accelerator, known.memory.peak)):
+        if Mode.CONSUMABLE in modes and (one := consumable(offer.accelerator, peak)):
             parts.append(one)
         for part in parts:
-            loss = judge(known, part, policy).loss
-            held = part.memory >= known.memory.peak and loss in (None, Loss.MEMORY, Loss.HISTORY)
-            if held and (best is None or _size(part) < _size(best)):
+            if (best is None or _size(part) < _size(best)) and judge(known, part, exact).loss is None:
                 best = part
     return best
 
