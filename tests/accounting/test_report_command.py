@@ -24,6 +24,10 @@ from aliquot.accounting.entries import Category, Span
 from aliquot.accounting.focus import COLUMNS
 from aliquot.accounting.price_files import milliseconds, parse_spending
 from aliquot.cli.main import main
+from aliquot.embedded.server import EmbeddedServer
+from aliquot.kube.client import Client
+from aliquot.kube.config import load_kubeconfig
+from aliquot.kube.resources import EVENTS
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
 from aliquot.store.ledger import Ledger
@@ -282,3 +286,31 @@ def test_without_a_ledger_or_prices_it_says_how_to_name_one(
     monkeypatch.setenv("ALIQUOT_LEDGER", str(tmp_path / "moved.db"))
     assert run("cost", *WINDOW, on=())[0] == 0
     assert os.environ["ALIQUOT_LEDGER"]
+
+
+async def test_an_alert_is_an_event_on_the_queue(run: Any, tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path / "cluster")
+    await server.start()
+    try:
+        words = ("budgets", "--at", "2026-03-16", "--events", "--kubeconfig", server.kubeconfig)
+        status, _, err = await asyncio.to_thread(run, *words)
+        assert (status, "told: budget a" in err) == (1, True)
+        assert "told" not in (await asyncio.to_thread(run, *words))[2]
+        async with Client(load_kubeconfig([server.kubeconfig])) as client:
+            found = [
+                item async for page in client.pages(EVENTS, "default") for item in json.loads(page)["items"]
+            ]
+    finally:
+        await server.stop()
+    (event,) = found
+    assert event["regarding"]["kind"] == "Queue"
+    assert (event["regarding"]["name"], event["reason"], event["type"]) == (
+        "queue-a",
+        "BudgetReached",
+        "Warning",
+    )
+    assert "60.00 of 70.00 EUR" in event["note"]
+    status, _, err = await asyncio.to_thread(
+        run, "budgets", "--at", "2026-04-16", "--events", "--kubeconfig", "/none"
+    )
+    assert status == 2

@@ -13,8 +13,10 @@ import pytest
 from tests.inventory.world import NOW, QUEUES, World, claim, pod, world
 
 from aliquot.accounting.amounts import HOUR_MS, MILLION
+from aliquot.accounting.budgets import Alert, Budget, Period
 from aliquot.accounting.entries import Category, Kind
 from aliquot.accounting.price_files import Spending, milliseconds
+from aliquot.accounting.prices import Basis, Match, Price, PriceBook
 from aliquot.model.meta import Condition, ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Plan
@@ -275,8 +277,8 @@ class Told:
 class Watched(Accountant):
     """Tells when it has looked, and how many entries it wrote."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        super().__init__(ledger, Spending())
+    def __init__(self, ledger: Ledger, spending: Spending) -> None:
+        super().__init__(ledger, spending)
         self.looks: asyncio.Queue[int] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
 
@@ -287,7 +289,7 @@ class Watched(Accountant):
 
 
 async def test_it_keeps_the_ledger_beside_whatever_publishes(made: World, ledger: Ledger) -> None:
-    told, accountant, clock = Told(), Watched(ledger), [NOW]
+    told, accountant, clock = Told(), Watched(ledger, Spending()), [NOW]
     running = asyncio.create_task(keep(accountant, told, lambda: clock[0]))
     try:
         async with asyncio.timeout(60):
@@ -305,3 +307,28 @@ async def test_it_keeps_the_ledger_beside_whatever_publishes(made: World, ledger
     held = [entry for entry in entries(ledger, *ALL) if entry.account.claim == "whole"]
     assert [(entry.device_ms, entry.category) for entry in held] == [(120_000, Category.EXCLUSIVE)]
     assert held[0].start_ms == milliseconds(NOW)
+
+
+async def test_alerts_of_budgets_are_told_once_whoever_keeps_the_ledger(made: World, ledger: Ledger) -> None:
+    budget = Budget(
+        name="red", selects=(("queue", "red"),), period=Period.MONTH, amount_micros=1000, alert_percent=(100,)
+    )
+    price = Price(name="all", match=Match(), basis=Basis.OWN, micros_per_hour=MILLION, per_device=True)
+    spending = Spending(book=PriceBook(prices=(price,)), budgets=(budget,))
+    look(Accountant(ledger, spending), made.after, 0)
+    look(Accountant(ledger, spending), made.before, 4)
+
+    heard: list[Alert] = []
+    for _ in range(2):
+        told, accountant = Told(), Watched(ledger, spending)
+        running = asyncio.create_task(keep(accountant, told, lambda: NOW + timedelta(hours=2), heard.append))
+        async with asyncio.timeout(60):
+            told.publish(made.before)
+            await accountant.looks.get()
+            told.publish(made.before)
+            await accountant.looks.get()
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+    assert [(alert.budget, alert.level, alert.subject) for alert in heard] == [("red", 100, ("Queue", "red"))]

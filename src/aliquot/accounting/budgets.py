@@ -105,6 +105,15 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     spent_micros: int
     amount_micros: int
     currency: str
+    selects: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def subject(self) -> tuple[str, str]:
+        """Kind and name of the object that an event about it belongs to: the budget's Queue, else its
+        Namespace; ("", "") for a budget of neither."""
+        chosen = dict(self.selects)
+        kinds = (("queue", "Queue"), ("namespace", "Namespace"))
+        return next(((kind, chosen[name]) for name, kind in kinds if name in chosen), ("", ""))
 
     @property
     def text(self) -> str:
@@ -125,6 +134,7 @@ def alerts(state: BudgetState, currency: str) -> tuple[Alert, ...]:
             spent_micros=state.spent_micros,
             amount_micros=state.budget.amount_micros,
             currency=currency,
+            selects=state.budget.selects,
         )
         for level in state.reached
     )

@@ -1,16 +1,20 @@
 """`aliquot report budgets`: how budgets stand, and telling when spending reaches a level."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from aliquot.accounting.amounts import MILLION
-from aliquot.accounting.budgets import BudgetState, alerts
+from aliquot.accounting.budgets import Alert, BudgetState, alerts
+from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import Column, Row, Table, note, write
+from aliquot.cli.report_events import EventError, write_event
 from aliquot.cli.report_forms import write_bytes
 from aliquot.cli.report_input import Source, source_options
 from aliquot.cli.report_tables import decimal
@@ -19,6 +23,8 @@ from aliquot.inventory.amounts import NONE
 from aliquot.store.ledger import Ledger
 from aliquot.store.ledger_database import LedgerError
 from aliquot.store.ledger_reports import budget_states, note_told, told_before
+
+Tell = Callable[[Alert], Coroutine[Any, Any, None]]
 
 FORMS = ("table", "json", "yaml", "csv", "metrics")
 
@@ -34,20 +40,25 @@ FORMS = ("table", "json", "yaml", "csv", "metrics")
     default=None,
     help="A file (mode 600) with the address to which alerts are posted, each once.",
 )
+@click.option("--events", is_flag=True, help="Write alerts as events on the budget's queue or namespace.")
 @click.option("-o", "--output", type=click.Choice(FORMS), default="table", show_default=True)
 @click.option(
     "-f", "--file", type=click.Path(path_type=Path, dir_okay=False), help="Write there, not to stdout."
 )
+@target_options
 @source_options
 def budgets(
     at: str,
     webhook_file: Path | None,
+    events: bool,
     output: str,
     file: Path | None,
     ledger: str,
     journal: Path | None,
     prices: Path | None,
     settled: bool,
+    kubeconfig: str,
+    context: str,
 ) -> int:
     """Show the budgets of the price book: spent, left, and what the period will come to at this pace."""
     if prices is None:
@@ -61,11 +72,12 @@ def budgets(
     except ValueError:
         raise Failure(f"--at {at}: is no time; write 2026-01-31T12:00:00Z") from None
     now = now if now.tzinfo is not None else now.replace(tzinfo=UTC)
-    with source.open(read_only=webhook_file is None) as opened:
+    ways = _ways(webhook_file, Target(kubeconfig, context) if events else None)
+    with source.open(read_only=not ways) as opened:
         try:
             states = budget_states(opened, asked, now)
             currency = opened.currency or "USD"
-            told = _tell(opened, states, currency, webhook_file, now) if webhook_file is not None else True
+            told = _tell(opened, states, currency, ways, now)
         except LedgerError as error:
             raise Failure(str(error)) from None
     if output == "metrics":
@@ -77,23 +89,33 @@ def budgets(
     return 1 if any(state.reached for state in states) else 0
 
 
+def _ways(webhook_file: Path | None, target: Target | None) -> tuple[Tell, ...]:
+    """How alerts are told. Raises Failure."""
+    found: list[Tell] = []
+    if webhook_file is not None:
+        try:
+            found.append(partial(post, read_address(webhook_file)))
+        except (OSError, ValueError) as error:
+            raise Failure(f"--webhook-file {webhook_file}: {error}") from None
+    if target is not None:
+        found.append(partial(write_event, target.connection()))
+    return tuple(found)
+
+
 def _tell(
-    ledger: Ledger, states: tuple[BudgetState, ...], currency: str, webhook_file: Path, now: datetime
+    ledger: Ledger, states: tuple[BudgetState, ...], currency: str, ways: tuple[Tell, ...], now: datetime
 ) -> bool:
-    """Post what was not told before; whether all of it was taken. What was not is tried again next time."""
-    try:
-        address = read_address(webhook_file)
-    except (OSError, ValueError) as error:
-        raise Failure(f"--webhook-file {webhook_file}: {error}") from None
+    """Tell what was not told before in all ways; whether it was. What was not is told again next time."""
     complete = True
-    for state in states:
+    for state in states if ways else ():
         for alert in alerts(state, currency):
             if told_before(ledger, alert):
                 continue
             try:
-                asyncio.run(post(address, alert))
-            except WebhookError as error:
-                note(f"error: {error}; the alert is tried again next time")
+                for way in ways:
+                    asyncio.run(way(alert))
+            except (WebhookError, EventError) as error:
+                note(f"error: {error}; the alert is told again next time")
                 complete = False
                 continue
             note_told(ledger, alert, now)

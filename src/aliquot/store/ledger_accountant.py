@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Protocol
 
 from aliquot.accounting.amounts import HOUR_MS
+from aliquot.accounting.budgets import Alert, alerts
 from aliquot.accounting.closing import UseOf, entries_of, nothing_known
 from aliquot.accounting.columns import Columns
 from aliquot.accounting.entries import Entry
@@ -25,6 +26,7 @@ from aliquot.store.ledger import Ledger, StaleWriterError
 from aliquot.store.ledger_database import LedgerError
 from aliquot.store.ledger_occupancies import Occupancies, Seen
 from aliquot.store.ledger_reading import entries
+from aliquot.store.ledger_reports import budget_states, note_told, told_before
 from aliquot.store.ledger_usage import HistoryUse, keyed
 
 _log = logging.getLogger(__name__)
@@ -154,6 +156,12 @@ class Accountant:
         self._sequence += 1
         return len(found)
 
+    def alerts(self, now: datetime) -> tuple[Alert, ...]:
+        """What there is to tell about budgets and was not told before. Raises LedgerError."""
+        states = budget_states(self.ledger, self.spending.budgets, now)
+        found = [alert for state in states for alert in alerts(state, self.spending.book.currency)]
+        return tuple(alert for alert in found if not told_before(self.ledger, alert))
+
     def _write(self, step: Step) -> int:
         progress = step.progress
         if not step.spans and not step.changed:
@@ -200,11 +208,17 @@ def _named(ref: ObjectRef) -> ObjectRef:
     return ObjectRef(kind=ref.kind, namespace=ref.namespace, name=ref.name)
 
 
-async def keep(accountant: Accountant, live: Live, now: Callable[[], datetime]) -> None:
+async def keep(
+    accountant: Accountant,
+    live: Live,
+    now: Callable[[], datetime],
+    tell: Callable[[Alert], None] | None = None,
+) -> None:
     """Run an accountant beside the controller, until cancelled; a part of what the leader does.
 
     It looks after every change, but not more often than once a second and a tenth of the time, and every ten
-    seconds if nothing changes. A ledger that cannot be written holds nobody up: it is told and tried again.
+    seconds if nothing changes. tell: takes alerts of budgets, each once, in the event loop. A ledger that
+    cannot be written holds nobody up: it is told and tried again.
     """
     await asyncio.to_thread(accountant.resume)
     seen, revised_ms = 0, 0
@@ -224,6 +238,10 @@ async def keep(accountant: Accountant, live: Live, now: Callable[[], datetime]) 
             if over_ms > revised_ms:
                 await asyncio.to_thread(accountant.revise, over_ms - 2 * HOUR_MS, over_ms)
                 revised_ms = over_ms
+                if tell is not None:
+                    for alert in await asyncio.to_thread(accountant.alerts, now()):
+                        tell(alert)
+                        await asyncio.to_thread(note_told, accountant.ledger, alert, now())
         except StaleWriterError as error:
             _log.warning("%s; going on from there", error)
             await asyncio.to_thread(accountant.resume)
