@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from tests.inventory.world import QUEUES, claim, pod, world
 from tests.telemetry.cluster import an_hour, small
 from tests.telemetry.exporter import serving
 from tests.telemetry.prometheus_server import load, prometheus
@@ -169,3 +170,26 @@ async def test_a_file_of_sources_may_name_metrics_of_other_exporters(folder: Pat
     assert "25%" in out
     assert status == 2
     assert "metrics.my_duty: kernel-busy is not given in 'furlongs'; choose from percent, ratio, ppm" in err
+
+
+async def test_what_is_free_and_fits_nobody_is_stranded_and_says_why(tmp_path: Path) -> None:
+    """Pods want five GPUs of one node each: three of eight are left that nobody can use."""
+    manifests = QUEUES + "".join(
+        claim(name, "blue", "deviceClassName: gpu.nvidia.com, count: 5") + pod(name, "blue", name)
+        for name in ("first", "second")
+    )
+    fleet = """
+apiVersion: aliquot.dev/v1alpha1
+kind: Fleet
+nodes: [{count: 1, type: dgx-h100, name: plain, zone: a}]
+"""
+    cluster = world(manifests, fleet)
+    saved = Saved(snapshot=cluster.after, time=datetime.fromtimestamp(NOW / 1000, UTC), policy=Policy())
+    snapshot_files.write(saved, tmp_path / "cluster.json")
+    _, out, _ = await top(tmp_path, "-o", "wide")
+    _, text, _ = await top(tmp_path, "-o", "json")
+    assert "3 unoccupied (3 of them stranded)" in " ".join(out.split())
+    lines = [line for line in out.splitlines() if "stranded" in line and "/gpu-" in line]
+    assert len(lines) == 3
+    assert all("TooFewTogether" in line for line in lines)
+    assert json.loads(text)["summary"]["stranded"] == "3"

@@ -19,7 +19,10 @@ from aliquot.web.usage.items import board_item, group_item, state_name, summary
 
 UNKNOWN = "?"
 ESTIMATED = "~"
-LEGEND = "~ estimated, ? not measured; SM/TC/BW: SMs, tensor cores, memory bandwidth at work, in %"
+LEGEND = (
+    "~ estimated, ? not measured\n"
+    "SM/TC/BW: % of time at work of SMs (else the engine, else any kernel), tensor cores,\nmemory bandwidth"
+)
 
 Keep = Callable[[BoardUse], bool]
 
@@ -262,9 +265,13 @@ def _total_row(fleet: Group, columns: tuple[Column, ...]) -> Row:
 def headline(seen: Overview, width: int) -> tuple[str, ...]:
     """The fleet in a few lines, with the definitions of its figures."""
     fleet = seen.fleet
-    states = ", ".join(f"{count(fleet.states[state])} {state}" for state in Waste if fleet.states.get(state))
-    if seen.stranded:
-        states += f" ({count(seen.stranded)} of them stranded)"
+    words = []
+    for state in Waste:
+        if fleet.states.get(state):
+            words.append(f"{count(fleet.states[state])} {state}")
+            if state is Waste.UNOCCUPIED and seen.stranded:
+                words[-1] += f" ({count(seen.stranded)} of them stranded)"
+    states = ", ".join(words)
     time = amounts.duration((seen.end - seen.start) // 1000)
     parts = [f"{amounts.percent(seen.utilisation, 1)} of all device-time"]
     of_held = seen.utilisation_of_held

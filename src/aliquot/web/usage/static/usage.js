@@ -36,14 +36,14 @@ function bytes(value) {
 }
 
 /** A share of time with a bar; figure: {value in ppm, provenance, rule}. */
-function load(figure) {
+function load(figure, metric = "") {
   const known = figure.value !== null;
   const estimated = figure.provenance === "estimated";
   const text = known ? `${estimated ? "~" : ""}${percent(figure.value / 1e6)}` : "?";
   const fill = element("i");
   fill.style.width = known ? `${Math.min(100, figure.value / 1e4)}%` : "0";
   const bar = element("span", { class: known ? "bar" : "bar none" }, fill);
-  const label = element("span", { class: estimated ? "figure-text estimated" : "figure-text", title: figure.rule ?? "" }, text);
+  const label = element("span", { class: estimated ? "figure-text estimated" : "figure-text", title: figure.rule || metric || "" }, text);
   return element("span", { class: "load" }, bar, label);
 }
 
@@ -75,7 +75,7 @@ const DEVICES = [
   ["Device", (row) => (row.part ? row.part.replace(`${row.device}-`, "") : `${row.node}/${row.device}`), null, false, "name"],
   ["State", (row) => stateCell(stateOf(row)), (row) => ORDER.indexOf(stateOf(row))],
   ["Held", (row) => amount(number(row.held)), (row) => number(row.held), true],
-  ["SMs", (row) => load(row.busy), (row) => row.busy.value ?? -1],
+  ["Compute", (row) => load(row.busy, row.busyMetric), (row) => row.busy.value ?? -1],
   ["Tensor cores", (row) => load(row.tensor), (row) => row.tensor.value ?? -1, false, "wide-only"],
   ["Memory bandwidth", (row) => load(row.memoryBandwidth), (row) => row.memoryBandwidth.value ?? -1, false, "wide-only"],
   ["Memory peak", (row) => memory(row), (row) => row.memoryPeak.value ?? -1, true],
