@@ -198,7 +198,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     victim_order: str = "cheapest"
     spare_victims: bool = True
     reservation_seconds: int = 300
-    hold_after_seconds: int = 3600
+    hold_after_seconds: int = 0
     hold_seconds: int = 7200
     hold_share: float = 0.1
     stepwise: bool = False
@@ -237,7 +237,6 @@ KAI = Policy(
     victim_order="youngest",
     spare_victims=False,
     reservation_seconds=0,
-    hold_after_seconds=0,
     stepwise=True,
     strict_topology=True,
 )
