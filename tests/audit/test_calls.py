@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 from aliquot.audit.policy import Totals
 from aliquot.audit.record import read
-from aliquot.audit.search import Search
-from aliquot.budgets.spending import Basis, Call, Caller, Endpoint, Outcome, TokenUse
+from aliquot.budgets.spending import Basis, Caller, Endpoint, Outcome, TokenUse
+from aliquot.gateway.auditing import event_of
 from aliquot.store.audit import AuditLog
-from aliquot.store.audit_calls import ended, refused
 
 CALLER = Caller(
     namespace="team-a", service_account="coder", agent="team-a/coder", queue="q", user="ann@x.org"
@@ -56,9 +55,9 @@ def test_sums_of_the_log_are_those_of_the_calls_however_often_they_are_told(
     uses = [use(number, cost, tokens, outcome) for number, (cost, tokens, outcome, _) in enumerate(made)]
     with AuditLog.open(path) as log:
         for one, (*_, twice) in zip(uses, made, strict=True):
-            log.append(ended(one, currency="EUR"))
+            log.append(event_of(one, "EUR"))
             if twice:
-                log.append(ended(one, currency="EUR"))
+                log.append(event_of(one, "EUR"))
         log.flush()
         totals = Totals()
         for record in log.records():
@@ -69,14 +68,3 @@ def test_sums_of_the_log_are_those_of_the_calls_however_often_they_are_told(
     assert totals.cost_nano == sum(one.cost_nano or 0 for one in uses)
     assert totals.input_tokens == sum(one.input_tokens for one in uses)
     assert totals.output_tokens == sum(one.output_tokens for one in uses)
-
-
-def test_a_refused_call_says_who_asked_for_what_and_what_decided(tmp_path: Path) -> None:
-    call = Call(request="r1", model="llama", endpoint=Endpoint.CHAT, prompt_bound=10)
-    with AuditLog.open(tmp_path / "audit.db") as log:
-        log.append(refused(call, CALLER, 7, policy="tokenbudget/team-a", reason="BudgetExhausted")).result(30)
-        (record,) = log.records(Search(agent="team-a/coder", policy="tokenbudget/team-a"))
-
-    body = read(record.body)
-    assert (body.outcome, body.reason, body.asked) == ("denied", "BudgetExhausted", "llama")
-    assert b"ann@x.org" not in record.body
