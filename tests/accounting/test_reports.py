@@ -162,6 +162,7 @@ def test_rows_keep_the_rules_of_focus() -> None:
         ("PricingUnit", "gpu hours", "is not written like GB-Hours"),
         ("PricingUnit", None, "null exactly when"),
         ("PricingQuantity", None, "null exactly when"),
+        ("ContractedUnitPrice", None, "must not be null for usage"),
         ("Tags", "team=a", "is no JSON object"),
         ("RegionId", "", "a missing value is null"),
         ("ListUnitPrice", Decimal(3), "is not ListUnitPrice x PricingQuantity"),

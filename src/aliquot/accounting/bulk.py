@@ -178,7 +178,8 @@ def _energy(
     weights = share * activity
     blind = weights.sum(axis=1) == 0
     guessed = (unknown & (share > 0)).any(axis=1)
-    exact = ~guessed & ~(blind & (active > 0))
+    alone = (share > 0).sum(axis=1) == 1
+    exact = alone | (~guessed & ~(blind & (active > 0)))
     if share.shape[1] == 1:
         return energy[:, None].copy(), exact
     weights = np.where(blind[:, None], share, weights)

@@ -67,7 +67,8 @@ def split_energy(
     """The energy of every part of a device in a span, in the order of `shares`.
 
     activity: of each part in millionths; None where it is not known; 0 for parts that nobody holds. With a
-    measurement the parts add up to it exactly (counted: it is one, not an estimate of somebody else's). It
+    measurement the parts add up to it exactly (counted: it is one, not an estimate of somebody else's), and
+    a device that is one part has all of it. It
     is divided by activity where that is known of every part, and then it counts as measured; else the parts
     of unknown activity are taken to be as busy as the rest on average, and the figures are estimates. A
     device of unknown energy and activity that somebody holds has unknown energy; one that nobody holds draws
@@ -89,10 +90,11 @@ def split_energy(
         idle = min(measured_mj, idle_of_model * length_ms // 1000)
         active = measured_mj - idle
     weights = _weights(shares, activity)
-    exact = measured_mj is not None and counted and not guessed
+    alone = len(shares) == 1
+    exact = measured_mj is not None and counted and (alone or not guessed)
     if active and not any(weights):
         # Nobody was seen to do anything, yet energy was drawn: it goes by capacity.
-        weights, exact = list(shares), False
+        weights, exact = list(shares), exact and alone
     parts = zip(apportion(idle, shares), apportion(active, weights))
     return tuple(Share(one + other, known=True, measured=exact) for one, other in parts)
 

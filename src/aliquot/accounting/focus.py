@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from typing import TypeAlias
 
 import msgspec
@@ -18,6 +19,7 @@ from aliquot.accounting.amounts import DAY_MS, HOUR_MS, MILLION
 from aliquot.accounting.entries import Account, Category, Place
 from aliquot.accounting.price_files import moment
 from aliquot.accounting.reports import Tally
+from aliquot.catalog.prices import prices_of
 
 Value: TypeAlias = str | Decimal | None
 Row: TypeAlias = dict[str, Value]
@@ -112,6 +114,7 @@ CUSTOM = (
 
 METHOD = "aliquot-share-of-device"
 UNIT = "GPU-Hours"
+_HOSTS = {"aws": "AWS", "azure": "Microsoft", "gcp": "Google Cloud"}
 
 
 class Charge(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,7 +171,7 @@ def _row(charge: Charge, issuer: Issuer) -> Row:
         ChargeDescription=_description(charge),
         ChargeFrequency="Usage-Based",
         PricingCategory="Dynamic" if place.capacity_type == "spot" else "Standard",
-        HostProviderName=issuer.name,
+        HostProviderName=_host(place.instance_type) or issuer.name,
         ServiceProviderName=issuer.name,
         ProviderName=issuer.name,
         PublisherName=issuer.name,
@@ -206,6 +209,8 @@ def _row(charge: Charge, issuer: Issuer) -> Row:
     )
     if amounts.device_ms:
         row.update(PricingQuantity=hours, PricingUnit=UNIT, ConsumedQuantity=hours, ConsumedUnit=UNIT)
+        # The day's price of an hour, electricity included; FOCUS wants price x quantity to be the cost.
+        row.update(ListUnitPrice=cost / hours, ContractedUnitPrice=cost / hours)
     if held:
         name = account.claim or (account.pods[0].name if account.pods else account.workload)
         row.update(
@@ -218,6 +223,13 @@ def _row(charge: Charge, issuer: Issuer) -> Row:
             AllocatedTags=tags,
         )
     return row
+
+
+@cache
+def _host(instance_type: str) -> str:
+    """Who runs the machine, by its instance type; "" where that is nobody's that is known."""
+    known = prices_of(instance_type) if instance_type else ()
+    return _HOSTS.get(known[0].provider, known[0].provider) if known else ""
 
 
 def _description(charge: Charge) -> str:

@@ -158,8 +158,10 @@ def _agreements(row: Row) -> Iterable[str]:
         if unit is not None and (not isinstance(unit, str) or not _UNIT.fullmatch(unit)):
             yield f"{name}: {unit!r} is not written like GB-Hours"
     usage = row.get("ChargeCategory") in ("Usage", "Purchase")
-    if usage and row.get("ChargeClass") is None and row.get("PricingQuantity") is None:
-        yield "PricingQuantity: must not be null for usage"
+    if usage and row.get("ChargeClass") is None:
+        for name in ("PricingQuantity", "ListUnitPrice", "ContractedUnitPrice"):
+            if row.get(name) is None:
+                yield f"{name}: must not be null for usage"
     if row.get("ChargeCategory") == "Usage" and row.get("ChargeFrequency") != "Usage-Based":
         yield "ChargeFrequency: usage is Usage-Based"
     for price, cost in (("ListUnitPrice", "ListCost"), ("ContractedUnitPrice", "ContractedCost")):
