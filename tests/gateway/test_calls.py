@@ -13,10 +13,12 @@ from tests.gateway.conftest import Running, Start
 from tests.gateway.raw import HELLO, exchange, request, statuses
 from tests.gateway.upstream import Server, serving
 
+from aliquot.agents.guards import Switch
 from aliquot.budgets.holding import Gauge
 from aliquot.budgets.spending import Basis, Outcome
 from aliquot.budgets.windows import Window
 from aliquot.store.budgets import BudgetStoreError
+from aliquot.store.switches import SwitchFile
 
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
 
@@ -357,3 +359,46 @@ async def test_alerts_come_before_the_limit(start: Start, caplog: pytest.LogCapt
 
     assert 'budget_alerts_total{budget="research",measure="requests",per="day",percent="50"} 1.0' in metrics
     assert 'percent="80"} 1.0' in metrics
+
+
+async def test_a_revoked_model_and_a_stopped_agent_are_refused_within_seconds(
+    start: Start, tmp_path: Path
+) -> None:
+    spec = {
+        "model": "tiny",
+        "version": "1",
+        "weights": {"source": "pvc://models/tiny/1"},
+        "state": "Approved",
+        "servedNames": ["tiny"],
+        "call": {"namespaces": ["*"]},
+    }
+    document = {"apiVersion": "aliquot.dev/v1alpha1", "kind": "ApprovedModel", "metadata": {"name": "tiny-1"}}
+    path = tmp_path / "approved.yaml"
+    path.write_text(json.dumps(document | {"spec": spec}))
+    switches = SwitchFile(tmp_path / "switches.json")
+    async with start(
+        approvals={"required": True, "files": ["approved.yaml"]}, switches="switches.json"
+    ) as running:
+        key = await running.new_key(namespace="research", agent="robot")
+        first = statuses(await exchange(running.gateway.address, request(key)))
+        switches.stop(Switch(agent="robot", by="ada", reason="enough", at_us=1))
+        stopped = await until(running, key, 403)
+        switches.resume("robot")
+        resumed = await until(running, key, 200)
+        path.write_text(json.dumps(document | {"spec": spec | {"state": "Revoked"}}) + " ")
+        revoked = await until(running, key, 403)
+
+    assert first == [200]
+    assert b"enough" in stopped
+    assert b'"choices"' in resumed
+    assert b"ModelRevoked" in revoked
+
+
+async def until(running: Running, key: str, status: int) -> bytes:
+    """The first answer with this status."""
+    async with asyncio.timeout(20):
+        while True:
+            answer = await exchange(running.gateway.address, request(key))
+            if statuses(answer) == [status]:
+                return answer
+            await asyncio.sleep(0.1)

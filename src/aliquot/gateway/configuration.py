@@ -11,9 +11,12 @@ from typing import Any
 import msgspec
 import yaml
 
+from aliquot.approvals.documents import parse as parse_model
+from aliquot.approvals.verdict import Registry
 from aliquot.budgets.charging import rates_of
 from aliquot.budgets.definition import DefinitionError, ModelTerms, TokenBudget, parse_budget
 from aliquot.budgets.tree import BudgetTree
+from aliquot.model.kinds import ObjectError
 
 MAX_FILE_BYTES = 1 << 20
 
@@ -103,8 +106,9 @@ class Store(_Part, frozen=True, kw_only=True):
 class ServiceAccounts(_Part, frozen=True, kw_only=True):
     """Tokens of Kubernetes service accounts, checked by TokenReview.
 
-    audiences: at least one, so that a token made for something else is refused. agent_label, queue_label:
-    read from pods' labels is not done here: `agents` and `queues` map `namespace/name` or `namespace`.
+    audiences: at least one, so that a token made for something else is refused. queues, agents: the queue
+    that pays and the agent's name, by `namespace/name` or `namespace`; an agent is called `namespace/name`
+    unless this names it.
     """
 
     audiences: tuple[str, ...]
@@ -171,13 +175,24 @@ class Bounds(_Part, frozen=True, kw_only=True):
 
 
 class Approvals(_Part, frozen=True, kw_only=True):
-    """required: only approved models may be called. files: ApprovedModel manifests. kubeconfig: watch those
-    of that cluster ("in-cluster": of the one the gateway runs in).
-    """
+    """required: only approved models may be called. files: ApprovedModel manifests."""
 
     required: bool = False
     files: tuple[str, ...] = ()
+
+
+class Cluster(_Part, frozen=True, kw_only=True):
+    """A cluster whose objects hold for the gateway as they change.
+
+    kubeconfig: "" for the cluster that the gateway runs in. models: its ApprovedModels, and only those may be
+    called. budgets: its TokenBudgets, besides those of the file. switches: its stopped agents.
+    """
+
     kubeconfig: str = ""
+    namespace: str = "aliquot-system"
+    models: bool = True
+    budgets: bool = True
+    switches: bool = True
 
 
 class Envoy(_Part, frozen=True, kw_only=True):
@@ -188,7 +203,10 @@ class Envoy(_Part, frozen=True, kw_only=True):
 
 
 class _File(_Part, frozen=True, kw_only=True):
-    """agents: guards by the agent's name. audit: the file of the audit record, "" for none."""
+    """agents: guards by the agent's name. audit: the file of the audit record, "" for none.
+
+    switches: the file of stopped agents, which `aliquot agents stop --switches` writes.
+    """
 
     upstreams: tuple[Upstream, ...]
     store: Store
@@ -204,6 +222,8 @@ class _File(_Part, frozen=True, kw_only=True):
     approvals: Approvals = Approvals()
     agents: dict[str, dict[str, Any]] = {}
     audit: str = ""
+    switches: str = ""
+    cluster: Cluster | None = None
     unbudgeted: Choice = Choice.DENY
     currency: str = "USD"
 
@@ -218,6 +238,25 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
     def path(self, name: str) -> Path:
         return self.folder / name
+
+    def registry(self) -> Registry | None:
+        """The approved models of the files; None if calls need no approval. Raises ConfigurationError."""
+        settings = self.file.approvals
+        if not settings.required and not settings.files:
+            return None
+        found = []
+        for name in settings.files:
+            path = self.path(name)
+            try:
+                documents = list(yaml.safe_load_all(path.read_text("utf-8")))
+                found += [
+                    parse_model(one)
+                    for one in documents
+                    if isinstance(one, dict) and one.get("kind") == "ApprovedModel"
+                ]
+            except (OSError, UnicodeDecodeError, yaml.YAMLError, ObjectError) as error:
+                raise ConfigurationError(str(path), "", f"cannot be read: {error}") from None
+        return Registry(found)
 
 
 def load(path: Path) -> Configuration:

@@ -15,11 +15,15 @@ NANO_PER_MICRO = 1000
 
 
 class Policies:
-    """The checks of one gateway. registry: approved models; None: calls need no approval."""
+    """The checks of one gateway. registry: approved models; None: calls need no approval.
+
+    blind: where stopped agents are told of but could not be read; while there is any, no agent may call.
+    """
 
     def __init__(self, clock: Clock, registry: Registry | None = None, guards: Guards | None = None) -> None:
         self.registry = registry
         self.guards = guards
+        self.blind: set[str] = set()
         self._clock = clock
 
     def permit(self, known: Known, call: Call, model: str) -> None:
@@ -45,6 +49,13 @@ class Policies:
         """Count the call of an agent; it has to be settled then. Raises CallError if a guard refuses it."""
         if self.guards is None or not known.caller.agent:
             return
+        if self.blind:
+            raise failure(
+                503,
+                "it cannot be read which agents are stopped",
+                kind="server_error",
+                code="switches_unreadable",
+            )
         cost = rates.cost_nano(call.prompt_bound, 0, most) or 0
         now = self._clock()
         stop = self.guards.ask(

@@ -6,20 +6,17 @@ import logging
 import os
 import ssl
 from collections.abc import AsyncIterator, Collection, Coroutine
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
 from aliquot.agents.guards import Guards, Limits
-from aliquot.approvals.documents import parse
-from aliquot.approvals.verdict import Registry
 from aliquot.gateway.admission import Desk
 from aliquot.gateway.answers import JSON, failure, refusal_body
 from aliquot.gateway.auditing import Auditor
 from aliquot.gateway.callers import Callers, Keys, Verifier
 from aliquot.gateway.configuration import Configuration, ConfigurationError, Listen
+from aliquot.gateway.following import Follower
 from aliquot.gateway.framing import Acceptor, Request
 from aliquot.gateway.observation import Observation
 from aliquot.gateway.oidc import OidcVerifier
@@ -30,7 +27,6 @@ from aliquot.gateway.service_accounts import ServiceAccountVerifier
 from aliquot.gateway.upstreams import Upstreams
 from aliquot.kube.client import Client
 from aliquot.kube.config import ConfigError, in_cluster, load_kubeconfig
-from aliquot.model.kinds import ObjectError
 from aliquot.store.budgets import BudgetStore, BudgetStoreError, Clock, system_clock
 from aliquot.store.budgets_sqlite import SqliteBudgets
 
@@ -111,7 +107,7 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
             observation.auditor = auditor
             stack.push_async_callback(auditor.close)
             background.append(auditor.keep())
-        policies = Policies(clock, registry_of(configuration), Guards(guard_limits(configuration)))
+        policies = Policies(clock, configuration.registry(), Guards(guard_limits(configuration)))
         desk = Desk(
             store,
             configuration.tree,
@@ -143,6 +139,14 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
         ]
         if keys is not None:
             background.append(keys.keep())
+        follower = Follower(configuration, desk, policies, proxy)
+        if file.switches or file.approvals.files:
+            background.append(follower.follow_files())
+        if file.cluster is not None:
+            client = await stack.enter_async_context(
+                _client(configuration, file.cluster.kubeconfig, "cluster")
+            )
+            background.append(follower.follow_cluster(client))
         tasks = [asyncio.get_running_loop().create_task(one) for one in background]
         stack.push_async_callback(_cancelled, tasks)
         listener = await _listen(configuration, file.listen, acceptor)
@@ -206,40 +210,20 @@ async def _verifiers(configuration: Configuration, stack: contextlib.AsyncExitSt
     callers = configuration.file.callers
     found: list[Verifier] = [OidcVerifier(issuer, configuration.folder) for issuer in callers.oidc]
     if callers.service_accounts is not None:
-        client = await stack.enter_async_context(_client(configuration, callers.service_accounts.kubeconfig))
+        client = await stack.enter_async_context(
+            _client(configuration, callers.service_accounts.kubeconfig, "callers.serviceAccounts")
+        )
         found.append(ServiceAccountVerifier(callers.service_accounts, client))
     return tuple(found)
 
 
-def _client(configuration: Configuration, kubeconfig: str) -> Client:
+def _client(configuration: Configuration, kubeconfig: str, place: str) -> Client:
     try:
         if kubeconfig:
             return Client(load_kubeconfig([configuration.path(kubeconfig)]))
         return Client(in_cluster(os.environ))
     except ConfigError as error:
-        raise ConfigurationError(
-            str(configuration.folder), "callers.serviceAccounts.kubeconfig", str(error)
-        ) from None
-
-
-def registry_of(configuration: Configuration) -> Registry | None:
-    """The approved models of the configuration's files; None if calls need no approval."""
-    settings = configuration.file.approvals
-    if not settings.required:
-        return None
-    found = []
-    for name in settings.files:
-        path: Path = configuration.path(name)
-        try:
-            documents = list(yaml.safe_load_all(path.read_text("utf-8")))
-            found += [
-                parse(one)
-                for one in documents
-                if isinstance(one, dict) and one.get("kind") == "ApprovedModel"
-            ]
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, ObjectError) as error:
-            raise ConfigurationError(str(path), "", f"cannot be read: {error}") from None
-    return Registry(found)
+        raise ConfigurationError(str(configuration.folder), f"{place}.kubeconfig", str(error)) from None
 
 
 def guard_limits(configuration: Configuration) -> dict[str, Limits]:

@@ -72,7 +72,7 @@ class ServiceAccountVerifier:
             namespace=namespace,
             service_account=name,
             queue=self._of(self._settings.queues, namespace, name),
-            agent=self._of(self._settings.agents, namespace, name),
+            agent=self._of(self._settings.agents, namespace, name) or f"{namespace}/{name}",
             session=f"pod:{pods[0]}" if pods else f"account:{namespace}/{name}",
         )
         return Known(caller), now + self._settings.cache_seconds * 1_000_000
