@@ -14,9 +14,10 @@ from tests.install.test_install import lease
 from tests.install.world import Bare, gpu_pod
 
 from aliquot import manifests
-from aliquot.install.checks import api, clock
+from aliquot.install.checks import api, clock, permissions
 from aliquot.install.checks.permissions import rights
 from aliquot.install.checks.policies import covers
+from aliquot.kube.errors import ApiError
 
 
 @pytest.fixture(scope="module")
@@ -352,3 +353,39 @@ def test_every_right_of_the_shipped_roles_is_asked_about() -> None:
     found = set(rights())
     assert any(right.resource == "resourceclaims/binding" and right.verb == "patch" for right in found)
     assert any(right.name == "aliquot-drivers" and right.namespace == manifests.NAMESPACE for right in found)
+
+
+@pytest.mark.usefixtures("installed")
+def test_the_controller_asks_about_itself(bare: Bare, capsys: pytest.CaptureFixture[str]) -> None:
+    config = bare.kubeconfig.with_name("controller.kubeconfig")
+    done = aliquot(capsys, "doctor", "--only", "permissions", "-o", "json", "--kubeconfig", str(config))
+    (found,) = json.loads(done.out)["items"]
+    assert found["level"] == "ok"
+
+
+class Refusing:
+    """A cluster that lets the caller ask nothing, or says no to everything."""
+
+    def __init__(self, *, forbidden: bool) -> None:
+        self._forbidden = forbidden
+
+    async def serves(self, *_: str) -> bool:
+        return False
+
+    async def review(self, kind: str, spec: Any, group: str = "") -> dict[str, Any]:
+        if self._forbidden:
+            raise ApiError(403, "Forbidden", "no")
+        return {"allowed": "coordination.k8s.io" in str(spec)}
+
+
+async def test_what_the_controller_may_not_do_is_named() -> None:
+    (found,) = [one async for one in permissions.check(Refusing(forbidden=False))]  # type: ignore[arg-type]
+    assert found.level.value == "error"
+    assert "patch resourceclaims/binding.resource.k8s.io" in found.facts["lacking"]
+    assert not [text for text in found.facts["lacking"] if "leases" in text]
+
+
+async def test_whoever_may_not_ask_is_told_so() -> None:
+    (found,) = [one async for one in permissions.check(Refusing(forbidden=True))]  # type: ignore[arg-type]
+    assert found.level.value == "unknown"
+    assert "subjectaccessreviews" in found.fix

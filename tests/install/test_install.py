@@ -180,6 +180,57 @@ async def test_kubectl_applies_the_same(bare: Bare, run: Any) -> None:
     assert {one["action"] for one in planned["items"]} == {"keep"}
 
 
+TRIES = [
+    (("patch", "pod", "p", "--type=merge", "-p", '{"spec":{"schedulingGates":[]}}'), "only Aliquot lifts"),
+    (("annotate", "pod", "p", "aliquot.dev/gpu-groups=a"), "only Aliquot sets the annotation"),
+    (
+        ("annotate", "resourceclaim", "c", "resource.kubernetes.io/extended-resource-claim=true"),
+        "only kube-scheduler sets",
+    ),
+    (
+        (
+            *("patch", "resourceclaim", "c", "--subresource=status", "--type=merge", "-p"),
+            '{"status":{"allocation":{"devices":{"results":[{"request":"a","driver":"gpu.nvidia.com",'
+            '"pool":"plain-0","device":"gpu-0"}]}}}}',
+        ),
+        "only Aliquot allocates devices of driver gpu.nvidia.com",
+    ),
+]
+
+
+async def test_an_administrator_with_kubectl_is_refused_what_is_aliquots(bare: Bare, run: Any) -> None:
+    await asyncio.to_thread(run, "install", "--yes", "--no-deployment")
+    bare.namespace("team", managed=True)
+    bare.create(gpu_pod("p", "team"))
+    request = {"name": "a", "exactly": {"deviceClassName": "gpu.nvidia.com"}}
+    bare.create(
+        {
+            "apiVersion": "resource.k8s.io/v1",
+            "kind": "ResourceClaim",
+            "metadata": {"name": "c", "namespace": "team"},
+            "spec": {"devices": {"requests": [request]}},
+        }
+    )
+    for words, said in TRIES:
+        code, err = await kubectl(bare, "-n", "team", *words)
+        assert code == 1, words
+        assert said in err
+    assert (await kubectl(bare, "-n", "team", "label", "pod", "p", "a=b"))[0] == 0
+    assert (await kubectl(bare, "-n", "team", "delete", "pod", "p", "--wait=false"))[0] == 0
+
+
+async def kubectl(bare: Bare, *words: str) -> tuple[int, str]:
+    """The status of the real kubectl, and what it complains about."""
+    process = await asyncio.create_subprocess_exec(
+        *(kubectl_path(), "--kubeconfig", str(bare.kubeconfig), *words),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, err.decode()
+
+
 def gated(bare: Bare) -> list[str]:
     return [pod["metadata"]["name"] for pod in bare.list("pods") if pod["spec"].get("schedulingGates")]
 

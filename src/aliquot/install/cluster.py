@@ -145,7 +145,7 @@ class Cluster:
     async def review(self, kind: str, spec: Json, group: str = "authorization.k8s.io") -> Json:
         """The status of a review such as SelfSubjectAccessReview."""
         resource = await self.resource(f"{group}/v1", kind)
-        body = {"apiVersion": f"{group}/v1", "kind": kind, "spec": spec}
+        body: Json = {"apiVersion": f"{group}/v1", "kind": kind, **({"spec": spec} if spec else {})}
         async with self._slots:
             answer = decode(await self.client.request("POST", resource.path(), body=body, attempts=2))
         status: Json = answer.get("status") or {}
