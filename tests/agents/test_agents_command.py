@@ -105,3 +105,8 @@ def test_an_agent_of_a_gateway_without_a_cluster_is_stopped_by_its_file(
     assert aliquot(capsys, *stop, "--switches", switches).code == 0
     shown = aliquot(capsys, "agents", "list", "--no-cluster", "--switches", switches)
     assert "Stopped" in shown.out
+    log = ("--audit-log", str(tmp_path / "audit.db"))
+    assert aliquot(capsys, *stop, "--switches", switches, "--by=ann", *log).code == 0
+    assert aliquot(capsys, "agents", "resume", "bot", "--no-cluster", "--switches", switches, *log).code == 0
+    told = aliquot(capsys, "audit", "search", "--agent=bot", "--log", str(tmp_path / "audit.db"))
+    assert [line.split()[3] for line in told.out.splitlines()[1:]] == ["agent", "agent"]

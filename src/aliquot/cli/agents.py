@@ -13,10 +13,20 @@ from aliquot.agents.guards import Switch
 from aliquot.agents.switches import NAME, entry, key_of, parse
 from aliquot.agents.tenant import KIND, Tenant
 from aliquot.agents.tenant import parse as parse_tenant
+from aliquot.audit.record import Kind
 from aliquot.cli import manifests as files
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
-from aliquot.cli.governed import API_VERSION, NAMESPACE, Json, confirmed, found, run
+from aliquot.cli.governed import (
+    API_VERSION,
+    NAMESPACE,
+    Json,
+    audit_option,
+    confirmed,
+    found,
+    recorded,
+    run,
+)
 from aliquot.cli.output import FORMS, Column, Row, Table, note, write, yaml_text
 from aliquot.install.cluster import Cluster, NotServedError
 from aliquot.kube.errors import ApiError
@@ -157,6 +167,7 @@ def contain_(
 @click.option("--by", default="", help="Who stops it, for the record.")
 @click.option("--keep-pods", is_flag=True, help="Cut its calls; leave its pods.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@audit_option
 @_switches_option
 @_cluster_option
 @target_options
@@ -166,6 +177,7 @@ def stop(
     by: str,
     keep_pods: bool,
     yes: bool,
+    audit_log: Path | None,
     file: Path | None,
     no_cluster: bool,
     kubeconfig: str,
@@ -196,6 +208,7 @@ def stop(
         except SwitchError as error:
             raise Failure(str(error)) from None
     if no_cluster:
+        recorded(audit_log, Kind.AGENT, "stop", agent, reason, by)
         note(f"{agent} is stopped")
         return 0
 
@@ -204,6 +217,7 @@ def stop(
         return await _evict(cluster, pods)
 
     left = run(target, work)
+    recorded(audit_log, Kind.AGENT, "stop", agent, reason, by)
     note(f"{agent} is stopped; {len(pods) - len(left)} of {len(pods)} pods leave")
     for problem in left:
         click.echo(problem)
@@ -212,10 +226,18 @@ def stop(
 
 @agents.command(epilog="Exit status: 0 it may call again, 1 it was not stopped, 2 error.")
 @click.argument("agent")
+@audit_option
 @_switches_option
 @_cluster_option
 @target_options
-def resume(agent: str, file: Path | None, no_cluster: bool, kubeconfig: str, context: str) -> int:
+def resume(
+    agent: str,
+    audit_log: Path | None,
+    file: Path | None,
+    no_cluster: bool,
+    kubeconfig: str,
+    context: str,
+) -> int:
     """Let a stopped agent call again."""
     if no_cluster and file is None:
         raise Failure("--no-cluster needs --switches, the file that the gateway reads")
@@ -234,6 +256,8 @@ def resume(agent: str, file: Path | None, no_cluster: bool, kubeconfig: str, con
             return True
 
         was = run(Target(kubeconfig, context), work) or was
+    if was:
+        recorded(audit_log, Kind.AGENT, "resume", agent, "")
     note(f"{agent} may call again" if was else f"{agent} was not stopped")
     return 0 if was else 1
 

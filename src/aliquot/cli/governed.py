@@ -1,22 +1,28 @@
 """What commands on models and agents share: a connection, Aliquot's own resources, errors as failures."""
 
 import asyncio
+import getpass
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import msgspec
 
 from aliquot import manifests
+from aliquot.audit.record import Event, Kind, Outcome
 from aliquot.cli.cluster import Target
 from aliquot.cli.failures import Failure
 from aliquot.install.cluster import Cluster, NotServedError
 from aliquot.kube.client import Client
 from aliquot.kube.credentials import CredentialError
 from aliquot.kube.errors import ApiError, TransportError
+from aliquot.store.audit import AuditLog
+from aliquot.store.audit_file import AuditError
 
 API_VERSION = "aliquot.dev/v1alpha1"
 NAMESPACE = manifests.NAMESPACE
@@ -79,6 +85,38 @@ def confirmed(question: str, *, yes: bool) -> bool:
     if not sys.stdin.isatty():
         raise Failure("nobody can be asked here; give --yes to go on without")
     return click.confirm(question, default=False, err=True)
+
+
+audit_option = click.option(
+    "--audit-log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="ALIQUOT_AUDIT_LOG",
+    default=None,
+    help="Record it in this audit log, too (or ALIQUOT_AUDIT_LOG).",
+)
+
+
+def recorded(path: Path | None, kind: Kind, action: str, subject: str, reason: str, by: str = "") -> None:
+    """Record what a person did in an audit log, if one was named. Raises Failure."""
+    if path is None:
+        return
+    now_us = time.time_ns() // 1000
+    event = Event(
+        event=f"{kind.value}/{action}/{subject}/{now_us}",
+        time_us=now_us,
+        kind=kind,
+        outcome=Outcome.DONE,
+        action=action,
+        agent=subject if kind is Kind.AGENT else "",
+        model=subject if kind is Kind.MODEL else "",
+        reason=reason,
+        private={"user": by or getpass.getuser()},
+    )
+    try:
+        with AuditLog.open(path) as log:
+            log.record([event])
+    except AuditError as error:
+        raise Failure(f"it was done, but not recorded: {error}") from None
 
 
 def now_text() -> str:

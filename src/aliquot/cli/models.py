@@ -1,6 +1,7 @@
 """`aliquot models list|show|propose|approve|deprecate|revoke|sync`."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from aliquot.approvals.documents import decoded as decoded_model
 from aliquot.approvals.model import ApprovedModel, State
 from aliquot.approvals.references import workloads_of
 from aliquot.approvals.roster import NAME, changed, roster
+from aliquot.audit.record import Kind
 from aliquot.cli import manifests as files
 from aliquot.cli import models_tables as tables
 from aliquot.cli.cluster import Target, target_options
@@ -18,10 +20,12 @@ from aliquot.cli.governed import (
     API_VERSION,
     NAMESPACE,
     Json,
+    audit_option,
     confirmed,
     found,
     now_text,
     patched,
+    recorded,
     run,
 )
 from aliquot.cli.models_cost import cost
@@ -158,20 +162,24 @@ def propose(
 @models.command(epilog="Exit status: 0 approved, 2 error.")
 @click.argument("name")
 @click.option("--reason", default="", help="Why, for whoever looks later.")
+@audit_option
 @target_options
-def approve(name: str, reason: str, kubeconfig: str, context: str) -> int:
+def approve(name: str, reason: str, audit_log: Path | None, kubeconfig: str, context: str) -> int:
     """Approve a model (proposed or deprecated): it may run and be called from now on."""
-    return _decide(name, State.APPROVED, reason, "", Target(kubeconfig, context))
+    return _decide(name, State.APPROVED, reason, "", Target(kubeconfig, context), audit_log)
 
 
 @models.command(epilog="Exit status: 0 deprecated, 2 error.")
 @click.argument("name")
 @click.option("--reason", default="", help="Why.")
 @click.option("--replaced-by", default="", help="The model to use instead.")
+@audit_option
 @target_options
-def deprecate(name: str, reason: str, replaced_by: str, kubeconfig: str, context: str) -> int:
+def deprecate(
+    name: str, reason: str, replaced_by: str, audit_log: Path | None, kubeconfig: str, context: str
+) -> int:
     """Deprecate a model: it still runs and answers, and says what to use instead."""
-    return _decide(name, State.DEPRECATED, reason, replaced_by, Target(kubeconfig, context))
+    return _decide(name, State.DEPRECATED, reason, replaced_by, Target(kubeconfig, context), audit_log)
 
 
 @models.command(epilog="Exit status: 0 revoked, 1 revoked, but something still serves it, 2 error.")
@@ -179,13 +187,22 @@ def deprecate(name: str, reason: str, replaced_by: str, kubeconfig: str, context
 @click.option("--reason", required=True, help="Why; callers are told.")
 @click.option("--replaced-by", default="", help="The model to use instead.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@audit_option
 @target_options
-def revoke(name: str, reason: str, replaced_by: str, yes: bool, kubeconfig: str, context: str) -> int:
+def revoke(
+    name: str,
+    reason: str,
+    replaced_by: str,
+    yes: bool,
+    audit_log: Path | None,
+    kubeconfig: str,
+    context: str,
+) -> int:
     """Revoke a model for good, and list what still serves it."""
     if not confirmed(f"Revoke {name}? New calls and pods are refused at once, for good.", yes=yes):
         note("nothing was changed")
         return 2
-    return _decide(name, State.REVOKED, reason, replaced_by, Target(kubeconfig, context))
+    return _decide(name, State.REVOKED, reason, replaced_by, Target(kubeconfig, context), audit_log)
 
 
 @models.command(epilog="Exit status: 0 nothing to do, 1 written, 2 error.")
@@ -205,7 +222,9 @@ def sync(kubeconfig: str, context: str) -> int:
     return 1 if count else 0
 
 
-def _decide(name: str, state: State, reason: str, replaced_by: str, target: Target) -> int:
+def _decide(
+    name: str, state: State, reason: str, replaced_by: str, target: Target, audit_log: Path | None
+) -> int:
     async def work(cluster: Cluster) -> tuple[ApprovedModel, tuple[ServingWorkload, ...]]:
         document = await found(cluster, KIND, name)
         spec: Json = {"state": state.value, "decision": {"by": None, "reason": reason, "at": now_text()}}
@@ -218,6 +237,7 @@ def _decide(name: str, state: State, reason: str, replaced_by: str, target: Targ
         return stored, workloads_of(stored, pods)
 
     model, workloads = run(target, work)
+    recorded(audit_log, Kind.MODEL, state.value.lower(), name, reason)
     note(f"model {name} is {model.state.value.lower()}")
     if state is not State.REVOKED:
         return 0
