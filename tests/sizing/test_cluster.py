@@ -4,6 +4,7 @@ from fractions import Fraction
 
 import pytest
 from tests.sizing.clusters import FLEET, NOW, cluster, used
+from tests.sizing.histories import MINUTE, START
 
 from aliquot.model.snapshot import Snapshot
 from aliquot.sizing.choosing import Advice, Recommendation, recommend
@@ -13,6 +14,8 @@ from aliquot.sizing.effect import effect
 from aliquot.sizing.kinds import Kind, Shape, kind_of
 from aliquot.sizing.parts import Mode
 from aliquot.sizing.policy import SizingPolicy
+from aliquot.usage.metrics import Metric
+from aliquot.usage.series import Series, Subject
 
 
 def advised(
@@ -54,6 +57,19 @@ def test_the_simulator_places_everybody_on_the_parts_and_shows_what_becomes_free
     # The device table counts an instance by its memory slices: six of eight.
     assert seen.allocated == Fraction(6, 8)
     assert seen.idle == 7
+
+
+def test_a_server_that_allocates_beforehand_is_told_that_its_cache_is_too_large() -> None:
+    snapshot = cluster(1)
+    report = fleet_report(snapshot)
+    fleet = fleet_of(report)
+    held = used(snapshot, 70.0, 20.0)
+    rows = [(START + at * MINUTE, MINUTE, 90_000) for at in range(1, 100)]
+    cache = Series.of(Metric.KV_CACHE_USED, Subject(), rows, held[0].owner)
+    profile = profiles_of(snapshot, fleet, report, held, SizingPolicy(), [cache])[0]
+    assert (profile.kind, profile.cache) == (Kind.INFERENCE, 90_000)
+    found = recommend(profile, fleet.offers, SizingPolicy())
+    assert "used 9 % of its KV cache at most" in found.caveat
 
 
 def test_two_of_half_a_device_each_share_one() -> None:

@@ -56,7 +56,8 @@ def test_a_cluster_and_a_table_give_a_part_with_reason_and_what_would_come_of_it
 ) -> None:
     found = run("-f", snapshot, "--history", table(tmp_path / "use.csv"), status=1).stdout
     assert "team/chat-0" in found
-    assert "H100-SXM5-80GB mig 1g.10gb" in found
+    assert "H100-80GB   Change   mig 1g.10gb" in found
+    assert max(len(line) for line in found.splitlines()[:3]) <= 80
     assert "simulated: 2 pods get other parts; devices that nobody holds: 6 before, 7 after" in found
 
 

@@ -21,13 +21,13 @@ HOURS_OF_MONTH = 730
 
 _COLUMNS = (
     Column(title="WORKLOAD", key="workload"),
-    Column(title="KIND", key="kind"),
     Column(title="NOW", key="now"),
     Column(title="ADVICE", key="advice"),
     Column(title="PART", key="part"),
     Column(title="SAVES", key="saves", right=True),
     Column(title="CONFIDENCE", key="confidence"),
     Column(title="RISK", key="risk"),
+    Column(title="KIND", key="kind", wide=True),
     Column(title="IN FORCE", key="inForce", wide=True),
     Column(title="REASON", key="reason", wide=True),
     Column(title="NOTE", key="note", wide=True),
@@ -54,13 +54,13 @@ def _cells(item: Recommendation, force: InForce | None) -> tuple[str, ...]:
     had = profile.had
     return (
         f"{profile.workload.namespace}/{profile.workload.name}".strip("/"),
-        profile.kind.value,
-        part_text(had),
+        short_text(had),
         item.advice.value,
-        part_text(item.part),
+        short_text(item.part, had),
         saving_text(item),
         item.confidence.level.value,
         item.risk.level.value if item.risk is not None else NONE,
+        profile.kind.value,
         force.mode if force is not None else NONE,
         item.reason,
         item.caveat,
@@ -72,6 +72,19 @@ def part_text(part: Part | None) -> str:
     if part is None:
         return NONE
     return part.accelerator.id if part.exclusive else f"{part.accelerator.id} {part.mode} {part.name}"
+
+
+def short_text(part: Part | None, beside: Part | None = None) -> str:
+    """`A100-80GB mig 3g.40gb`, and without the model beside a part of the same."""
+    if part is None:
+        return NONE
+    family = part.accelerator.id.partition("-")[0]
+    model = f"{family}-{part.accelerator.memory_gb}GB"
+    if part.exclusive:
+        return model
+    if beside is not None and beside.accelerator.id == part.accelerator.id:
+        return f"{part.mode} {part.name}"
+    return f"{model} {part.mode} {part.name}"
 
 
 def saving_text(item: Recommendation) -> str:
@@ -161,6 +174,7 @@ def profile_item(profile: Profile) -> dict[str, Any]:
         "drift": round(profile.drift, 4),
         "provenance": profile.provenance.value,
         "rules": list(profile.rules),
+        "kvCachePeakPpm": profile.cache,
         "held": part_item(profile.had),
     }
 

@@ -21,6 +21,7 @@ from aliquot.sizing.judging import (
 from aliquot.sizing.parts import Mode, Part, consumable, exclusive, parts_of
 from aliquot.sizing.policy import SizingPolicy
 from aliquot.sizing.profiles import Profile
+from aliquot.usage.metrics import WHOLE_PPM
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,12 @@ def _caveat(profile: Profile, best: Judgement) -> str:
         notes.append("the model that it ran on is not known; compute is taken as that of the one recommended")
     elif best.replay is not None and best.replay.scaled:
         notes.append("compute was converted between models by their vendor peaks")
+    if profile.cache is not None and profile.memory.p50 * 20 >= profile.memory.peak * 19:
+        used = profile.cache * 100 / WHOLE_PPM
+        notes.append(
+            f"its server allocates memory beforehand, and used {used:.0f} % of its KV cache at most: "
+            "with a smaller cache it would need less"
+        )
     if best.part.unverified:
         notes.append("a figure of this part has no public source")
     return "; ".join(notes)

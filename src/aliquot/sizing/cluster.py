@@ -179,6 +179,7 @@ class _Found:
     said: dict[str, str] = field(default_factory=dict)
     queue: str = ""
     serves: bool = False
+    cache: int | None = None
     pods: set[tuple[str, str]] = field(default_factory=set)
     series: dict[tuple[str, Subject], dict[Metric, Series]] = field(default_factory=dict)
 
@@ -211,6 +212,8 @@ def profiles_of(
         found = gathering.workload(series)
         if series.metric in SERVERS:
             found.serves = True
+            if series.metric is Metric.KV_CACHE_USED:
+                found.cache = max(found.cache or 0, series.maximum().value or 0)
         elif series.metric is Metric.MEMORY_USED or series.metric.busy:
             found.series.setdefault((series.owner.pod.name, series.subject), {}).setdefault(
                 series.metric, series
@@ -282,6 +285,7 @@ def _profile(found: _Found, fleet: Fleet, policy: SizingPolicy) -> Profile | Non
         isolation=(isolation, rule),
         devices=max(by_pod.values(), default=1),
         pods=max(len(found.pods), 1),
+        cache=found.cache,
         policy=policy,
     )
 

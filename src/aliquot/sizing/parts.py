@@ -107,6 +107,22 @@ def exclusive(accelerator: Accelerator) -> Part:
 SHARE_COUNTS = (2, 3, 4, 6, 8, 12, 16)
 """Into how many equal shares a device is thought divided; MPS takes 48 to 60 clients, time-slicing any."""
 
+
+def part_named(label: str) -> Part | None:
+    """The part with this label, such as `A100-SXM4-80GB mig 3g.40gb`; None where the catalogue has none."""
+    model, _, rest = label.partition(" ")
+    mode, _, name = rest.partition(" ")
+    accelerator = accelerators().get(model)
+    if accelerator is None or mode not in tuple(Mode):
+        return None
+    if mode == Mode.CONSUMABLE:
+        text = name.removesuffix("Mi")
+        exact = text.isascii() and text.isdigit() and len(text) < 12
+        found = consumable(accelerator, int(text) * MIB) if exact and int(text) else None
+        return found if found is not None and found.label == label else None
+    return next((part for part in parts_of(accelerator, [Mode(mode)]) if part.label == label), None)
+
+
 CONSUMABLE_STEP_MIB = 1024
 """Consumable shares are given in steps of 1 MiB; recommendations are rounded up to whole GiB."""
 

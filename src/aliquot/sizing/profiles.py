@@ -75,7 +75,8 @@ class Profile:
 
     hours: time covered by samples of its longest pod; coverage: covered part of the time from first to last
     sample. drift: by how much the peak of the later half of the history differs from that of the earlier,
-    relative to the larger. provenance: the weakest of what was used; rules: of what was estimated.
+    relative to the larger. provenance: the weakest of what was used; rules: of what was estimated. cache: the
+    largest part of its KV cache that a model server used, in millionths; None where it says nothing.
     """
 
     workload: ObjectRef
@@ -99,6 +100,7 @@ class Profile:
     drift: float
     provenance: Provenance
     rules: tuple[str, ...] = ()
+    cache: int | None = None
 
     @property
     def had(self) -> Part | None:
@@ -133,6 +135,7 @@ def profile_of(
     isolation: tuple[Isolation, str] = (Isolation.MEMORY, "policy"),
     devices: int = 1,
     pods: int = 1,
+    cache: int | None = None,
     policy: SizingPolicy | None = None,
 ) -> Profile | None:
     """The profile of a workload; None when nothing was measured of its memory.
@@ -179,6 +182,7 @@ def profile_of(
         drift=max(_drift(use.memory) for use in used),
         provenance=weakest(item.provenance for item in series),
         rules=tuple(sorted({item.rule for item in series if item.rule})),
+        cache=cache,
     )
 
 
