@@ -56,6 +56,7 @@ class Blow(enum.Enum):
     )
     NODE_LOST = "a node goes away and comes back later"
     CORDON = "a node takes no pods for a while"
+    NODE_SHORT = "the node of the next pod that is let go is found to have no CPU left, for long"
     CLAIM_DELETED = "somebody deletes a claim"
     POD_DELETED = "somebody deletes a pod"
     CONTROL_PLANE = "scheduler, controllers and kubelets stand still for a while"

@@ -64,12 +64,13 @@ class Record:
 class Replica:
     """One controller process, as far as the cluster can tell."""
 
-    def __init__(self, number: int, line: Line, clock: LoopClock, seed: int) -> None:
+    def __init__(self, number: int, line: Line, clock: LoopClock, seed: int, policy: Policy) -> None:
         self.number = number
         self.line = line
         self.clock = clock
         self.live = Live()
         self._seed = seed
+        self._policy = policy
         self._starts = 0
         self._task: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
@@ -88,7 +89,7 @@ class Replica:
         self._task = asyncio.create_task(
             run(
                 config,
-                POLICY,
+                self._policy,
                 journal=Record(),
                 stop=self._stop,
                 live=self.live,
@@ -150,7 +151,7 @@ def _store() -> Store:
 
 
 class World:
-    def __init__(self, loop: VirtualLoop, schedule: Schedule) -> None:
+    def __init__(self, loop: VirtualLoop, schedule: Schedule, policy: Policy = POLICY) -> None:
         self.schedule = schedule
         self.loop = loop
         self._chance = random.Random(f"world {schedule.seed}")
@@ -165,7 +166,7 @@ class World:
         app = Application(self.registry, Tokens("p", "t"))
         count = 1 + self._chance.randrange(2)
         self.replicas = [
-            Replica(number, Line(app, "t", schedule, number), LoopClock(loop), schedule.seed)
+            Replica(number, Line(app, "t", schedule, number), LoopClock(loop), schedule.seed, policy)
             for number in range(count)
         ]
         self._blows: set[asyncio.Task[None]] = set()
@@ -281,6 +282,8 @@ class World:
                 self._cordon(item, True)
                 await asyncio.sleep(item.length)
                 self._cordon(item, False)
+            case Blow.NODE_SHORT:
+                await self._short_of_cpu(item)
             case Blow.CLAIM_DELETED:
                 self.load.delete_claim()
             case Blow.POD_DELETED:
@@ -365,6 +368,44 @@ class World:
         )
         self._publish(name, self._generation(name) + 1, DEVICES)
 
+    async def _short_of_cpu(self, item: Happening) -> None:
+        """Between the lifting of a gate and the binding: what the scheduler knows, and Aliquot did not."""
+        lifted: asyncio.Future[str] = self.loop.create_future()
+        before: dict[str, bool] = {}
+
+        def look(change: str, obj: dict[str, Any]) -> None:
+            uid, gated = obj["metadata"]["uid"], bool(obj["spec"].get("schedulingGates"))
+            if before.get(uid) and not gated and not obj["spec"].get("nodeName") and not lifted.done():
+                lifted.set_result(self._node_of(obj))
+            before[uid] = gated
+
+        self.registry.observe(self.registry.resources.named("pods", ""), look)
+        try:
+            async with asyncio.timeout(self.schedule.until):
+                name = await lifted
+        except TimeoutError:
+            return
+        self._room(name, "0")
+        await asyncio.sleep(4.0 * item.length)
+        self._room(name, "64")
+
+    def _node_of(self, pod: dict[str, Any]) -> str:
+        """Where the pod's first claim is allocated."""
+        made = (pod.get("status") or {}).get("resourceClaimStatuses") or [{}]
+        name = pod["spec"]["resourceClaims"][0].get("resourceClaimName") or made[0].get("resourceClaimName")
+        resource = self.registry.resources.named("resourceclaims", "resource.k8s.io")
+        claim = self.registry.get(resource, pod["metadata"]["namespace"], name)
+        pool: str = claim["status"]["allocation"]["devices"]["results"][0]["pool"]
+        return pool
+
+    def _room(self, name: str, cpu: str) -> None:
+        node = self._get("nodes", "", name)
+        if node is None:
+            return
+        node["status"]["allocatable"] = {**node["status"]["allocatable"], "cpu": cpu}
+        resource = self.registry.resources.named("nodes", "")
+        self.registry.update(resource, None, name, node, SYSTEM, subresource="status")
+
     def _cordon(self, item: Happening, on: bool) -> None:
         node = self._get("nodes", "", self._name(item))
         if node is not None:
@@ -396,8 +437,8 @@ class World:
 
 
 @contextlib.asynccontextmanager
-async def world(loop: VirtualLoop, schedule: Schedule) -> AsyncIterator[World]:
-    made = World(loop, schedule)
+async def world(loop: VirtualLoop, schedule: Schedule, policy: Policy = POLICY) -> AsyncIterator[World]:
+    made = World(loop, schedule, policy)
     await made.start()
     try:
         yield made
