@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.approvals.admission import (
     DIGEST,
@@ -17,6 +18,7 @@ from tests.approvals.admission import (
     pod,
 )
 
+from aliquot.approvals.model import Weights
 from aliquot.approvals.roster import changed, roster
 from aliquot.embedded.hooks import SYSTEM
 from aliquot.embedded.status import StatusError
@@ -260,3 +262,22 @@ def test_a_roster_says_nothing_of_models_that_may_not_run() -> None:
     patch: dict[str, Any] = changed(made, roster((LLAMA,)))
     assert patch == {"shelf": None, "artefact": None, "caged": None, "elsewhere": None}
     assert changed(made, made) == {}
+
+
+def test_a_thousand_models_are_within_what_a_policy_may_cost() -> None:
+    server = Server()
+    many = tuple(
+        msgspec.structs.replace(
+            LLAMA,
+            name=f"m{number}",
+            weights=Weights(source=f"hf://org/model-{number}", revision=REVISION),
+        )
+        for number in range(1000)
+    )
+    server.publish(many)
+
+    adapters = [f"a{number}=org/model-{number}" for number in range(4)]
+    assert refusal(server, pod(container("--model", "org/model-999", PIN))) == ""
+    assert "evil/model" in refusal(server, pod(container("--model", "evil/model", PIN)))
+    lora = refusal(server, pod(container("--model", "org/model-1", PIN, "--lora-modules", *adapters)))
+    assert lora == ""
