@@ -33,6 +33,14 @@ from typing import Any
 import uvloop
 import yaml
 
+from aliquot.budgets.definition import ModelTerms, parse_budget
+from aliquot.budgets.spending import Basis, Call, Caller, Endpoint, Outcome
+from aliquot.budgets.tree import BudgetTree
+from aliquot.gateway.admission import Admitted, Desk
+from aliquot.store.budgets import BudgetStore
+from aliquot.store.budgets_postgres import PostgresBudgets
+from aliquot.store.budgets_sqlite import SqliteBudgets
+
 CONNECTIONS = 32
 SECONDS = 4.0
 RATE_SHARE = 0.5
@@ -59,6 +67,9 @@ ANSWER = json.dumps(
 
 litellm = ""
 """The program of LiteLLM's proxy, from an environment of its own; "" to leave it out."""
+
+postgresql = ""
+"""The connection string of an empty database; "" to leave it out."""
 
 
 class Upstream(asyncio.Protocol):
@@ -314,6 +325,8 @@ def load(port: int, key: str, *more: str) -> dict[str, Any]:
 
 def table(runs: int) -> Iterator[str]:
     """The lines of the report."""
+    with tempfile.TemporaryDirectory() as scratch:
+        yield from uvloop.run(decision_rows(Path(scratch)))
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         upstream, gateway_port, litellm_port = free_port(), free_port(), free_port()
@@ -384,6 +397,73 @@ def table(runs: int) -> Iterator[str]:
                 f"aliquot to litellm: {ratio:.1f} times the requests/s, "
                 f"{added['aliquot gateway'] / added['litellm proxy']:.3f} of the added p99"
             )
+
+
+def decision_desk(store: BudgetStore) -> tuple[Desk, Caller]:
+    """A desk with a tree of three budgets and six limits."""
+    limits = [
+        {"measure": "totalTokens", "per": "day", "amount": 10**12},
+        {"measure": "requests", "per": "minute", "amount": 10**9},
+    ]
+    chain = [("company", ""), ("research", "company"), ("ada", "research")]
+    tree = BudgetTree(
+        parse_budget(
+            name, {"parent": parent, "limits": limits, "subject": {"user": "ada"} if name == "ada" else {}}
+        )
+        for name, parent in chain
+    )
+    return Desk(store, tree, {"mock": ModelTerms(name="mock")}), Caller(user="ada")
+
+
+async def decisions(store: BudgetStore, count: int, together: int) -> list[float]:
+    """Milliseconds that each decision took, a hold; its settlement follows and is not timed."""
+    desk, caller = decision_desk(store)
+    taken: list[float] = []
+
+    async def one(number: int) -> None:
+        call = Call(
+            request=f"{id(desk)}-{number}",
+            model="mock",
+            endpoint=Endpoint.CHAT,
+            prompt_bound=500,
+            max_output=64,
+        )
+        begun = time.perf_counter()
+        admitted = await desk.admit(call, caller)
+        taken.append((time.perf_counter() - begun) * 1000)
+        assert isinstance(admitted, Admitted)
+        await admitted.settle(
+            input_tokens=100,
+            output_tokens=20,
+            basis=Basis.MEASURED,
+            outcome=Outcome.COMPLETED,
+            upstream="mock",
+        )
+
+    for begin in range(0, count, together):
+        await asyncio.gather(*(one(number) for number in range(begin, begin + together)))
+    return sorted(taken[count // 10 :])
+
+
+async def decision_rows(folder: Path) -> list[str]:
+    rows = [f"{'the decision alone':44} {'p50 ms':>8} {'p99 ms':>8} {'per second':>11}"]
+
+    async def measure(name: str, store: BudgetStore) -> None:
+        try:
+            for together, count in ((1, 4000), (32, 16_000)):
+                begun = time.perf_counter()
+                taken = await decisions(store, count, together)
+                spent = time.perf_counter() - begun
+                half, most = taken[len(taken) // 2], taken[int(len(taken) * 0.99)]
+                label = f"{name}, {together} at a time"
+                rows.append(f"{label:44} {half:8.3f} {most:8.3f} {count / spent:11,.0f}")
+        finally:
+            await store.close()
+
+    await measure("SQLite", await SqliteBudgets.open(folder / "decisions.db"))
+    if postgresql:
+        await measure("PostgreSQL", await PostgresBudgets.open(postgresql))
+    return rows
 
 
 def line(name: str, found: list[dict[str, Any]]) -> str:

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 PREFIX = "alq"
 MAX_TOKEN_BYTES = 8192
 MAX_REMEMBERED = 10_000
+KEYS_AGAIN_US = 50_000
+"""Unknown keys make all be read again, this often at most."""
 KEYS_EVERY_SECONDS = 1.0
 """How long a key that was revoked elsewhere may still be taken, at most."""
 
@@ -97,8 +99,23 @@ class Keys:
             except BudgetStoreError as error:
                 _log.error("%s", error)
 
+    async def known(self, token: str, now: int) -> Known:
+        """The caller of a key; of one that is not known the store is asked, so that new ones work at once.
+
+        Raises CallerError.
+        """
+        identity = token.split("_", 2)[1]
+        if identity not in self._known and now - self._read_at >= KEYS_AGAIN_US:
+            self._read_at = now
+            try:
+                await self.refresh()
+            except BudgetStoreError as error:
+                _log.error("%s", error)
+                raise CallerError("keys cannot be read now", unavailable=True) from None
+        return self.verify(token, now)
+
     def verify(self, token: str, now: int) -> Known:
-        """The caller of a key. Raises CallerError."""
+        """The caller of a key among those read last. Raises CallerError."""
         _, _, rest = token.partition("_")
         identity, _, secret = rest.partition("_")
         key = self._known.get(identity)
@@ -139,7 +156,7 @@ class Callers:
         if token.startswith(f"{PREFIX}_"):
             if self._keys is None:
                 raise CallerError("keys are not taken here")
-            return self._keys.verify(token, now)
+            return await self._keys.known(token, now)
         place = hashlib.sha256(raw).digest()
         remembered = self._remembered.get(place)
         if remembered is not None and now < remembered[1]:
