@@ -23,7 +23,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
-from benchmarks import allocator, cycle, day, large, ledger, placement, scale, throughput
+from benchmarks import allocator, cycle, day, gateway, large, ledger, placement, scale, throughput
 from benchmarks.fleets import FOUR_GPUS_ON_ONE_SOCKET, ONE_GPU, nodes, snapshot, waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -142,6 +142,12 @@ def at_scale(sizes: Sequence[int], runs: int) -> None:
         print(line, flush=True)
 
 
+def gateways(sizes: Sequence[int], runs: int) -> None:
+    """sizes: has no meaning here."""
+    for line in gateway.table(runs):
+        print(line, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parts = {
@@ -153,13 +159,17 @@ def main() -> None:
         "ledger": (ledgers, ledger.SIZES),
         "placement": (placements, ()),
         "scale": (at_scale, scale.NODES),
+        "gateway": (gateways, ()),
     }
     parser.add_argument("part", nargs="*", default=list(parts), metavar="|".join(parts))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--nodes", type=int, nargs="+", help="sizes of the fleets instead of the usual ones")
     parser.add_argument("--kubeconfig", type=Path, help="of the control plane that throughput is measured on")
     parser.add_argument("--pods", type=int, default=throughput.PODS, help="pods that throughput creates")
+    parser.add_argument("--litellm", default="", help="gateway: the program of LiteLLM's proxy")
+    parser.add_argument("--postgresql", default="", help="gateway: the connection string of an empty database")
     options = parser.parse_args()
+    gateway.litellm, gateway.postgresql = options.litellm, options.postgresql
     if options.part == ["throughput"]:
         if options.kubeconfig is None:
             parser.error("throughput needs --kubeconfig")
