@@ -95,3 +95,12 @@ def test_exporters_of_one_device_are_counted_once(several: list[Series]) -> None
 @given(series(AMOUNT), st.integers(0, 3))
 def test_the_same_exporter_scraped_twice_changes_no_sum(item: Series, copies: int) -> None:
     assert overlaid([item] * (copies + 1)).total() == item.total()
+
+
+def test_a_counter_that_another_exporter_saw_grow_is_not_counted_for_both_sides() -> None:
+    """It grew by 2 between minutes 2 and 3; one exporter was away at 2, the other until then."""
+    early = sampled(AMOUNT, PLACE, column([60, 180]), column([0, 2]))
+    late = sampled(AMOUNT, PLACE, column([120, 180, 240, 300]), column([0, 2, 2, 2]))
+    found = overlaid([early, late])
+    assert found.total() == 2
+    assert (found.start, found.end) == (120, 300)

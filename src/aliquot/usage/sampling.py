@@ -73,7 +73,8 @@ def overlaid(series: Sequence[Series]) -> Series:
     """Several series that measure the same thing as one that counts every moment once.
 
     Two exporters on one node, or one that is scraped by two jobs, say the same twice. The series that covers
-    the most time counts; the others fill its gaps. Equal coverage: the first. Raises ValueError without any.
+    the most time counts; the others fill its gaps, counters with whole increments only. Equal coverage: the
+    first. Raises ValueError without any.
     """
     if not series:
         raise ValueError("there are no series to lay over each other")
@@ -82,6 +83,19 @@ def overlaid(series: Sequence[Series]) -> Series:
     for other in ordered[1:]:
         found = _filled(found, other)
     return found
+
+
+def _whole_within(series: Series, start: int, end: int) -> Series:
+    """The samples that lie in [start, end) as a whole.
+
+    When within a stretch a counter grew is not known. If one exporter saw it grow by 2 from minute 1 to 3,
+    and another by 2 from minute 2 on, taking half of the first for the minute before would make 3 of 2.
+    """
+    low = int(np.searchsorted(series.times - series.spans, start, side="left"))
+    high = max(int(np.searchsorted(series.times, end, side="right")), low)
+    return replace(
+        series, times=series.times[low:high], spans=series.spans[low:high], values=series.values[low:high]
+    )
 
 
 def _filled(first: Series, other: Series) -> Series:
@@ -95,7 +109,7 @@ def _filled(first: Series, other: Series) -> Series:
     for start, end in holes:
         if start >= end:
             continue
-        piece = other.between(start, end)
+        piece = _whole_within(other, start, end) if other.metric.amount else other.between(start, end)
         if not len(piece):
             continue
         before = int(np.searchsorted(first.times, start, side="right"))
