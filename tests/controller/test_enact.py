@@ -61,6 +61,31 @@ async def test_a_claim_is_protected_allocated_and_reserved_then_the_pod_is_let_g
     ]
 
 
+async def test_the_first_decisions_are_carried_out_to_the_end_before_others_begin(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
+) -> None:
+    await add_node(client, "node-a", 3)
+    claims = [await add_claim(client, f"c{number}") for number in range(3)]
+    pods = [await add_pod(client, f"p{number}", f"c{number}") for number in range(3)]
+    await seen(mirror, *claims, *pods)
+    proxy.seen.clear()
+    plan = Plan(
+        decisions=tuple(
+            decide(
+                pod,
+                allocate(claim, "node-a", f"gpu-{number}", pod),
+                admit("node-a", pod),
+                decision=f"d{number}",
+            )
+            for number, (claim, pod) in enumerate(zip(claims, pods, strict=True))
+        )
+    )
+    outcomes = await Enactor(writer, at_a_time=1).enact(plan, mirror.snapshot())
+    assert [outcome.problem for outcome in outcomes] == [None, None, None]
+    names = [path.rpartition("/")[2] for method, path in proxy.seen if method != "GET"]
+    assert names == ["c0", "status", "p0", "c1", "status", "p1", "c2", "status", "p2"]
+
+
 async def test_the_mirror_knows_every_write_at_once(
     client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
 ) -> None:

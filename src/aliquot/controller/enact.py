@@ -35,6 +35,12 @@ from aliquot.scheduling.plan import Admit, Allocate, Deallocate, Decision, Evict
 
 _log = logging.getLogger(__name__)
 
+DECISIONS_AT_A_TIME = 16
+"""Of many decisions the first are carried out to the end before the last are begun: kube-scheduler binds the
+pods of those while the claims of these are written. All at once, no pod would be let go before the last claim
+of the plan is written.
+"""
+
 ClaimAction: TypeAlias = Allocate | Reserve | Deallocate
 Key = tuple[str, str]
 
@@ -64,8 +70,13 @@ class _Step:
 class Enactor:
     """Carries out plans, one after the other; within a plan the decisions run side by side."""
 
-    def __init__(self, writer: Writer, patience: float | None = None) -> None:
-        """patience: for how many seconds a disruption budget's refusal is respected; None: for ever."""
+    def __init__(
+        self, writer: Writer, patience: float | None = None, at_a_time: int = DECISIONS_AT_A_TIME
+    ) -> None:
+        """patience: for how many seconds a disruption budget's refusal is respected; None: for ever.
+        at_a_time: decisions that are carried out side by side.
+        """
+        self._at_a_time = at_a_time
         self._claims = Claims(writer)
         self._pods = Pods(writer)
         self._evictions = Evictions(writer, patience)
@@ -107,15 +118,15 @@ class Enactor:
                 )
         leaving = any(isinstance(action, Evict) for decision in decisions for action in decision.actions)
         pods = {pod.key: pod for pod in snapshot.pods} if leaving else {}
-        done = await asyncio.gather(
-            *(
-                self._attempt(
-                    self._enact(decision, steps[decision.id], now, unreleased.get(decision.id), pods),
-                    decision.workload,
-                )
-                for decision in decisions
-            )
-        )
+        turns = asyncio.Semaphore(self._at_a_time)
+
+        async def in_turn(decision: Decision) -> EnactError | None:
+            # In the order of the plan: a write to a claim waits only for one of an earlier decision.
+            async with turns:
+                work = self._enact(decision, steps[decision.id], now, unreleased.get(decision.id), pods)
+                return await self._attempt(work, decision.workload)
+
+        done = await asyncio.gather(*(in_turn(decision) for decision in decisions))
         return tuple(Outcome(decision, problem) for decision, problem in zip(decisions, done, strict=True))
 
     def _new_violations(self, snapshot: Snapshot, decisions: list[Decision]) -> str:
