@@ -50,7 +50,7 @@ class Result:
 
 
 def processes() -> dict[str, int]:
-    """Processes of this machine that belong to a control plane, and controllers of Aliquot's, by name."""
+    """Processes of this machine that belong to a control plane, by name."""
     found: dict[str, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -60,15 +60,13 @@ def processes() -> dict[str, int]:
         name = Path(line[0].decode(errors="replace")).name
         if name in PLANE:
             found[name] = int(folder.name)
-        elif b"aliquot" in line and b"controller" in line:
-            found["aliquot controller"] = int(folder.name)
     return found
 
 
-def processor() -> dict[str, float]:
-    """Seconds of processor time of each of these processes so far."""
+def processor(controller: int | None) -> dict[str, float]:
+    """Seconds of processor time so far: of these processes, and of the controller with this number."""
     times = {}
-    for name, number in processes().items():
+    for name, number in (processes() | ({"aliquot controller": controller} if controller else {})).items():
         try:
             fields = Path(f"/proc/{number}/stat").read_text().rpartition(") ")[2].split()
         except OSError:
@@ -158,7 +156,7 @@ class Bench:
             },
         )
 
-    def measure(self, name: str, space: str, *, managed: bool) -> Result:
+    def measure(self, name: str, space: str, *, managed: bool, controller: int | None = None) -> Result:
         """Create the pods and wait until all are bound."""
         cluster = self.cluster
         cluster.namespace(space, managed=managed)
@@ -194,14 +192,14 @@ class Bench:
             created[made["metadata"]["name"]] = time.monotonic()
             cluster.create(path, made)
 
-        before = processor()
+        before = processor(controller)
         start = time.monotonic()
         self.each(create, self.pods)
         all_created = time.monotonic() - start
         if not done.wait(SECONDS):
             raise SystemExit(f"{name}: only {len(bound)} of {self.pods} pods were bound in {SECONDS:.0f} s")
         seconds = max(bound.values()) - start
-        after = processor()
+        after = processor(controller)
         watching.join()
         return Result(
             name,
@@ -266,7 +264,8 @@ def measure(kubeconfig: Path, nodes: int, pods: int) -> Iterator[Result]:
             bench.cluster.install()
             with bench.cluster.controller("throughput") as running:
                 bench.cluster.until(lambda: " leads " in running.log.read_text(), "Aliquot leads")
-                yield bench.measure("Aliquot deciding", "throughput-aliquot", managed=True)
+                number = running.process.pid
+                yield bench.measure("Aliquot deciding", "throughput-aliquot", managed=True, controller=number)
             if problem := bench.check():
                 raise SystemExit(problem)
             bench.clear("throughput-aliquot")

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import os
+import ssl
 import threading
 import urllib.parse
 from collections.abc import Callable, Generator
@@ -80,7 +81,7 @@ class Api:
                 answer = connection.getresponse()
                 content = answer.read()
                 break
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLError):
                 # A server may end a connection that was idle; nothing of the request was read then.
                 connection.close()
                 if attempt == 2:

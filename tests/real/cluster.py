@@ -5,6 +5,7 @@ that do not exist, and pods are said to run that do not.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import queue
@@ -208,9 +209,9 @@ class Cluster:
         return path
 
     @contextlib.contextmanager
-    def controller(self, name: str = "controller") -> Iterator["Controller"]:
+    def controller(self, name: str = "controller", lease_seconds: int = 15) -> Iterator["Controller"]:
         """`aliquot controller` as a process of its own, with the role that is shipped."""
-        running = Controller(self, name)
+        running = Controller(self, name, lease_seconds)
         try:
             yield running
         finally:
@@ -228,7 +229,7 @@ class Cluster:
             nonlocal version
             while not self._stop.is_set():
                 query = f"resourceVersion={version}&allowWatchBookmarks=true&timeoutSeconds=5"
-                with contextlib.suppress(ConnectionError, TimeoutError):
+                with contextlib.suppress(OSError, http.client.HTTPException):
                     for event in self.api.events(path, query):
                         if event["type"] in ("REFUSED", "ERROR"):
                             raise AssertionError(f"the watch of {path} broke: {event}")
@@ -326,10 +327,10 @@ class Cluster:
 class Controller:
     """A running `aliquot controller`."""
 
-    def __init__(self, cluster: Cluster, name: str) -> None:
+    def __init__(self, cluster: Cluster, name: str, lease_seconds: int) -> None:
         self.log = cluster.folder / f"{name}.log"
         self._notes = self.log.open("w")
-        command = [sys.executable, "-m", "aliquot", "controller", "--lease-seconds", "5"]
+        command = [sys.executable, "-m", "aliquot", "controller", "--lease-seconds", str(lease_seconds)]
         command += ["--kubeconfig", str(cluster.kubeconfig()), "--state", str(cluster.folder / name)]
         self.process = subprocess.Popen(
             command, stdout=self._notes, stderr=self._notes, cwd=ROOT, env=_environment()

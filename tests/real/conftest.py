@@ -60,7 +60,7 @@ def history(real: Cluster, warnings: list[str]) -> History:
 
 @pytest.fixture(scope="session")
 def controller(real: Cluster, history: History) -> Iterator[Controller]:
-    with real.controller() as running:
+    with real.controller(lease_seconds=5) as running:
         yield running
 
 
