@@ -4,8 +4,10 @@ import copy
 from typing import Any
 
 import pytest
+import yaml
 from tests.approvals.admission import Object, Server
 
+from aliquot import manifests
 from aliquot.agents.containment import contain
 from aliquot.agents.guards import Limits
 from aliquot.agents.tenant import parse
@@ -210,3 +212,42 @@ def test_pods_stay_in_what_was_chosen(server: Server, document: Object, user: st
         assert word in found
     else:
         assert "tenant" not in found
+
+
+def test_who_may_contain_a_tenant_may_change_what_lets_it_out(server: Server) -> None:
+    """Every user of the embedded server may do everything: what is shown is that the policy can be asked."""
+    plural, group = "ciliumnetworkpolicies", "cilium.io"
+    schema = {
+        "type": "object",
+        "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+    }
+    names = {"kind": "CiliumNetworkPolicy", "plural": plural, "singular": "ciliumnetworkpolicy"}
+    version = {"name": "v2", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    server.create(
+        {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.{group}"},
+            "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
+        }
+    )
+    policy = {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {"name": "open", "namespace": "lab"},
+        "spec": {"egress": [{}]},
+    }
+
+    made = server.create(policy)
+    made["spec"] = {"egress": []}
+    server.update(made)
+    server.registry.delete(server.registry.resources.named(plural, group), "lab", "open", User("someone"))
+
+
+@pytest.mark.parametrize("name", ["policy-models.yaml", "policy-tenants.yaml"])
+def test_match_conditions_ask_only_for_what_an_api_server_tells_them(name: str) -> None:
+    """kube-apiserver evaluates match conditions without the namespace (plugin/webhook/matchconditions)."""
+    for document in yaml.safe_load_all(manifests.text(name)):
+        for condition in document.get("spec", {}).get("matchConditions", ()):
+            assert "namespaceObject" not in condition["expression"]
+            assert "variables." not in condition["expression"]
