@@ -184,9 +184,28 @@ def test_who_stands_in_the_way_of_least_leaves_and_finds_another_place() -> None
     found = repartition(gpus, {"7g.80gb": 1})
     assert found.served
     assert found.pods == 2
-    assert [change.gpu.name for change in found.changes if change.empty] == ["g1"]
-    assert Instance(0, "7g.80gb") in found.changes[1].layout
-    assert sum(item.profile == "1g.10gb" for item in found.changes[0].layout) == 3
+    emptied = [change for change in found.changes if change.empty]
+    assert len(emptied) == 1
+    assert emptied[0].gpu.name in ("g1", "g2")
+    assert emptied[0].layout == (Instance(0, "7g.80gb"),)
+
+
+def test_on_a_whole_node_only_as_many_leave_as_stand_on_the_emptiest_gpus() -> None:
+    counts = (4, 1, 3, 2, 4, 1, 4, 4)
+    gpus = [
+        Gpu(
+            "n",
+            f"g{at}",
+            A100,
+            held=tuple(held(start, "1g.10gb", name=f"{at}-{start}") for start in range(n)),
+        )
+        for at, n in enumerate(counts)
+    ]
+    found = repartition(gpus, {"7g.80gb": 3})
+    assert found.served
+    assert found.pods == 1 + 1 + 2
+    for change in found.changes:
+        check(mig_boards()[A100], change.layout)
 
 
 def test_an_instance_that_is_free_serves_before_one_is_made() -> None:

@@ -13,14 +13,9 @@ from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
 from aliquot.cli.output import document, note, write, write_document
 from aliquot.cli.recommend_input import ISOLATIONS, model_of, models_of, offers_of, policy_of, prices_given
+from aliquot.cli.recommend_plans import backtest_table, repartition_table
 from aliquot.cli.recommend_sources import Sources, read
-from aliquot.cli.recommend_tables import (
-    backtest_table,
-    detail_lines,
-    recommendation_table,
-    repartition_table,
-    total_saving,
-)
+from aliquot.cli.recommend_tables import detail_lines, recommendation_table, total_saving
 from aliquot.model.snapshot import Snapshot
 from aliquot.sizing.backtest import Backtest, History, backtest
 from aliquot.sizing.choosing import Advice, Offer, Recommendation

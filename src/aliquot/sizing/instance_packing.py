@@ -20,8 +20,9 @@ class Effort:
 
     left: int
 
-    def step(self) -> bool:
-        self.left -= 1
+    def step(self, count: int = 1) -> bool:
+        """Spend so many; whether there are any left."""
+        self.left -= count
         return self.left > 0
 
     @property

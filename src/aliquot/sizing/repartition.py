@@ -4,8 +4,9 @@ leave for it.
 Solved exactly as long as the effort allowed suffices, in this order: whoever has an instance has one like it
 afterwards, as much of the demand as possible is served (counted in slices), as few pods as possible have to
 leave, as few GPUs as possible are used. First the demand is packed as if everybody left, which tells what
-can be served at all; then sets of instances to empty are tried in the order of how many pods are on them,
-until one allows as much. Whoever leaves is part of the demand again.
+can be served at all; then GPUs are emptied, those with fewest pods first, until that is enough, and whoever
+need not leave is spared; then sets with fewer pods are tried, those with the fewest first. Whoever leaves is
+part of the demand again.
 
 When the effort is spent, the best plan found is given and says that it is not proven.
 """
@@ -13,7 +14,7 @@ When the effort is spent, the best plan found is given and says that it is not p
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -98,6 +99,7 @@ class DemandError(Exception):
 
 
 STEPS = 20_000
+_SPARE_STEPS = 300
 
 
 def repartition(gpus: Sequence[Gpu], demand: Mapping[str, int], steps: int = STEPS) -> Repartition:
@@ -115,17 +117,19 @@ def repartition(gpus: Sequence[Gpu], demand: Mapping[str, int], steps: int = STE
     effort = Effort(steps)
     everything = _leaving(gpus)
     ideal = _pack(gpus, frozenset(everything), wanted, effort)
-    best: tuple[frozenset[int], _Packed] | None = None
-    for leaving in _in_order(everything):
-        packed = _pack(gpus, leaving, wanted, effort)
-        if best is None or packed.missing < best[1].missing:
-            best = (leaving, packed)
-        if packed.missing <= ideal.missing or effort.spent:
+    # Who need not leave after all: a good plan, and the most pods that an exact search has to look at.
+    leaving, packed = _spared(gpus, everything, wanted, ideal)
+    bound = sum(everything[number][1].pods for number in leaving)
+    for chosen in _in_order(everything, bound):
+        if not effort.step():
             break
-    assert best is not None
-    if effort.spent and best[1].missing > ideal.missing:
-        best = (frozenset(everything), ideal)
-    leaving, packed = best
+        if not _canonical(gpus, everything, chosen):
+            continue
+        found = _pack(gpus, chosen, wanted, effort)
+        if found.missing <= ideal.missing:
+            leaving, packed = chosen, found
+            break
+        effort.step(len(gpus))
     return _plan(gpus, everything, leaving, packed, proven=not effort.spent)
 
 
@@ -179,19 +183,83 @@ def _leaving(gpus: Sequence[Gpu]) -> dict[int, tuple[int, Held]]:
     return found
 
 
-def _in_order(everything: Mapping[int, tuple[int, Held]]) -> Iterator[frozenset[int]]:
-    """Sets of who might leave, those with fewer pods first."""
+def _spared(
+    gpus: Sequence[Gpu],
+    everything: Mapping[int, tuple[int, Held]],
+    wanted: Counter[str],
+    ideal: _Packed,
+) -> tuple[frozenset[int], _Packed]:
+    """A set that has to leave for all that can be served, of which nobody could stay: whole GPUs are emptied,
+    those with fewest pods first, until that is enough, and then whoever need not leave is spared."""
+    by_gpu: dict[int, set[int]] = {}
+    for number, (place, _) in everything.items():
+        by_gpu.setdefault(place, set()).add(number)
+
+    def pods(numbers: Iterable[int]) -> int:
+        return sum(everything[number][1].pods for number in numbers)
+
+    def packed_without(numbers: frozenset[int]) -> _Packed:
+        return _pack(gpus, numbers, wanted, Effort(_SPARE_STEPS))
+
+    groups = sorted(by_gpu.values(), key=lambda group: (pods(group), min(group)))
+    leaving, packed = frozenset(everything), ideal
+    # The more leave the more can be served, so that halving finds how many GPUs have to be emptied.
+    low, high = 0, len(groups)
+    while low < high:
+        middle = (low + high) // 2
+        chosen = frozenset[int]().union(*groups[:middle])
+        found = packed_without(chosen)
+        if found.missing <= ideal.missing:
+            leaving, packed, high = chosen, found, middle
+        else:
+            low = middle + 1
+    single = sorted(leaving, key=lambda number: (-pods([number]), number))
+    for group in (*reversed(groups), *({number} for number in single)):
+        if not group & leaving:
+            continue
+        found = packed_without(leaving - group)
+        if found.missing <= ideal.missing:
+            leaving, packed = leaving - group, found
+    return leaving, packed
+
+
+def _canonical(
+    gpus: Sequence[Gpu], everything: Mapping[int, tuple[int, Held]], chosen: frozenset[int]
+) -> bool:
+    """Whether a set is the one to try of all that differ by which of equal GPUs they are on."""
+    known: dict[object, tuple[int, ...]] = {}
+    marks: dict[int, list[int]] = {}
+    for number, (place, _) in everything.items():
+        marks.setdefault(place, []).append(int(number in chosen))
+    for place, gpu in enumerate(gpus):
+        own = tuple(marks.get(place, ()))
+        kind = (
+            gpu.board,
+            gpu.divided,
+            gpu.free,
+            tuple((item.instance, item.pods) for item in gpu.held),
+            gpu.whole.pods if gpu.whole is not None else None,
+        )
+        if kind in known and known[kind] < own:
+            return False
+        known[kind] = own
+    return True
+
+
+def _in_order(everything: Mapping[int, tuple[int, Held]], bound: int) -> Iterator[frozenset[int]]:
+    """Sets of who might leave with fewer than `bound` pods, those with the fewest first."""
     pods = [held.pods for _, held in everything.values()]
     if all(count == 1 for count in pods):
-        for size in range(len(pods) + 1):
+        for size in range(min(len(pods) + 1, bound)):
             for chosen in itertools.combinations(range(len(pods)), size):
                 yield frozenset(chosen)
         return
     reachable = {0}
     for count in pods:
-        reachable |= {total + count for total in reachable}
+        reachable |= {total + count for total in reachable if total + count < bound}
     for total in sorted(reachable):
-        yield from _with_pods(pods, total, 0)
+        if total < bound:
+            yield from _with_pods(pods, total, 0)
 
 
 def _with_pods(pods: Sequence[int], total: int, first: int) -> Iterator[frozenset[int]]:
