@@ -40,7 +40,7 @@ def _user() -> int | None:
 def postgres() -> Iterator[str]:
     """The address of a new server without durable writes, which ends with the context."""
     folder, user = binaries(), _user()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True, prefix="aliquot-pg-", dir="/tmp") as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True, prefix="aliquot-pg-") as name:
         if user is not None:
             os.chown(name, user, -1)
         environment = {**os.environ, "LC_ALL": "C.UTF-8", "HOME": name}

@@ -99,8 +99,8 @@ class SqliteDatabase:
             raise self._failure(error) from error
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[Row]:
-        # An INTEGER primary key is the row's own number in SQLite, which keeps tables half as large.
-        statement = statement.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY")
+        if statement.startswith("CREATE TABLE"):
+            statement = _for_sqlite(statement)
         try:
             with self._lock:
                 return self._connection.execute(statement, values).fetchall()
@@ -152,3 +152,11 @@ class SqliteDatabase:
                 self.place, f"is damaged: {error}", "restore it from a backup, or move it away"
             )
         return LedgerError(self.place, str(error), "report this as a fault of aliquot")
+
+
+def _for_sqlite(statement: str) -> str:
+    """The table as SQLite keeps it best: by an INTEGER primary key, which is the row's own number, or in the
+    order of a key of several columns, instead of beside an index of it. Halves size and time."""
+    if "PRIMARY KEY (" in statement:
+        return f"{statement} WITHOUT ROWID"
+    return statement.replace("BIGINT PRIMARY KEY", "INTEGER PRIMARY KEY")
