@@ -133,6 +133,60 @@ def test_a_diff_for_a_folder_is_applied_by_git_and_leaves_nothing_to_change(tmp_
     assert "nothing in these manifests" in run(*arguments, status=0).stderr
 
 
+TEMPLATES = """\
+apiVersion: resource.k8s.io/v1
+kind: ResourceClaimTemplate
+metadata:
+  name: one-gpu
+spec:
+  spec:
+    devices:
+      requests:
+      - name: gpu
+        exactly:
+          deviceClassName: gpu.nvidia.com  # whole
+"""
+
+USER = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME}
+spec:
+  template:
+    spec:
+      resourceClaims: [{name: gpu, resourceClaimTemplateName: one-gpu}]
+      containers: [{name: main, image: x}]
+"""
+
+
+def test_a_claim_template_in_another_file_is_changed_for_the_deployment_that_uses_it(tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / "template.yaml").write_text(TEMPLATES)
+    (folder / "chat.yaml").write_text(USER.replace("NAME", "chat"))
+    use = table(tmp_path / "use.csv", workload="chat")
+    fleet = ("--fleet", "A100", "--had", "A100", "--modes", "mig")
+    found = run("--history", use, *fleet, "--diff", folder, status=1).stdout
+    assert "--- a/template.yaml" in found
+    assert "+          deviceClassName: mig.nvidia.com  # whole" in found
+    assert "chat.yaml" not in found
+
+
+def test_a_template_of_workloads_with_different_needs_is_left_alone_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    folder.mkdir()
+    (folder / "template.yaml").write_text(TEMPLATES)
+    for name in ("chat", "rank"):
+        (folder / f"{name}.yaml").write_text(USER.replace("NAME", name))
+    small = table(tmp_path / "small.csv", pods=1, workload="chat")
+    large = table(tmp_path / "large.csv", pods=1, gib=30.0, workload="rank")
+    large.write_text(large.read_text().replace("chat-0", "rank-0"))
+    fleet = ("--fleet", "A100", "--had", "A100", "--modes", "mig")
+    found = run("--history", small, "--history", large, *fleet, "--diff", folder, status=0)
+    assert found.stdout == ""
+    assert "is used by workloads that need different parts" in found.stderr
+
+
 def test_layouts_for_the_demand(snapshot: Path, tmp_path: Path) -> None:
     use = table(tmp_path / "use.csv")
     found = run("-f", snapshot, "--history", use, "--repartition", status=1).stdout
