@@ -124,7 +124,10 @@ class GarbageCollector(StandIn):
             if changed is None:
                 continue
             owners = [one for one in changed["metadata"]["ownerReferences"] if one["uid"] != uid]
-            changed["metadata"]["ownerReferences"] = owners
+            if owners:
+                changed["metadata"]["ownerReferences"] = owners
+            else:
+                del changed["metadata"]["ownerReferences"]
             self.write(dependent_key, changed)
         self._drop_finalizer(key, ORPHAN)
 
