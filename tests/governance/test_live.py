@@ -21,6 +21,7 @@ from tests.approvals.test_custom_resource import model
 from tests.cli.world import Cluster, aliquot
 
 from aliquot.accounting.columns import Columns
+from aliquot.agents.guards import Switch
 from aliquot.budgets.holding import Hold, Settle
 from aliquot.budgets.spending import TokenUse
 from aliquot.gateway.configuration import load
@@ -29,6 +30,7 @@ from aliquot.kube.client import Client
 from aliquot.kube.config import load_kubeconfig
 from aliquot.store.budgets_sqlite import SqliteBudgets
 from aliquot.store.ledger import Ledger
+from aliquot.store.switches import SwitchFile
 from aliquot.web.governance.live import LiveSource
 from aliquot.web.governance.pages import UnavailableError
 
@@ -155,6 +157,25 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield running
 
 
+async def test_budgets_of_the_cluster_stand_beside_those_of_the_file(cluster: Cluster, folder: Path) -> None:
+    taken = {**CONFIGURATION, "cluster": {}, "switches": "stopped.json"}
+    (folder / "gateway.yaml").write_text(yaml.safe_dump(taken))
+    SwitchFile(folder / "stopped.json").stop(Switch(agent="bot", by="ann", reason="loops", at_us=1))
+    limits = [{"measure": "requests", "amount": 5, "per": "day"}]
+    spec = {"parent": "company", "subject": {"namespace": "a"}, "limits": limits}
+    budget = {"apiVersion": "aliquot.dev/v1alpha1", "kind": "TokenBudget", "metadata": {"name": "a"}}
+    cluster.apply(yaml.safe_dump({**budget, "spec": spec}))
+    async with Client(load_kubeconfig([cluster.kubeconfig])) as client:
+        source = LiveSource(
+            now_us=lambda: NOW_US, cluster=Access(client), configuration=load(folder / "gateway.yaml")
+        )
+        budgets = await source.budgets()
+        agents = await source.agents()
+
+    assert [(one["name"], one["depth"]) for one in budgets["budgets"]] == [("company", 0), ("a", 1)]
+    assert agents["agents"][0]["agent"] == "bot"
+
+
 async def test_models_and_agents_come_from_the_cluster(cluster: Cluster) -> None:
     async with Client(load_kubeconfig([cluster.kubeconfig])) as client:
         source = LiveSource(now_us=lambda: NOW_US, cluster=Access(client))
@@ -190,14 +211,19 @@ async def test_the_pages_are_served_with_a_token_of_their_own(folder: Path) -> N
             if found := re.search(r"serving http://127.0.0.1:([1-9][0-9]*)/governance", line):
                 port = found[1]
         async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
-            url = f"http://127.0.0.1:{port}"
-            assert (await session.get(f"{url}/api/governance/budgets")).status == 401
+
+            async def ask(method: str, path: str, **options: Any) -> tuple[int, str]:
+                url = f"http://127.0.0.1:{port}/{path}"
+                async with session.request(method, url, **options) as answer:
+                    return answer.status, await answer.text()
+
+            assert (await ask("GET", "api/governance/budgets"))[0] == 401
             form = {"token": "a-token-long-enough-for-this"}
-            assert (await session.post(f"{url}/login", data=form)).status == 200
-            answer = await session.get(f"{url}/api/governance/budgets")
-            assert (await answer.json())["budgets"][0]["name"] == "company"
-            assert (await session.get(f"{url}/api/governance/models")).status == 503
-            assert (await session.get(f"{url}/governance", headers={"Host": "evil.example"})).status == 421
+            assert (await ask("POST", "login", data=form))[0] == 200
+            status, text = await ask("GET", "api/governance/budgets")
+            assert (status, json.loads(text)["budgets"][0]["name"]) == (200, "company")
+            assert (await ask("GET", "api/governance/models"))[0] == 503
+            assert (await ask("GET", "governance", headers={"Host": "evil.example"}))[0] == 421
     finally:
         process.send_signal(signal.SIGINT)
         await asyncio.wait_for(process.communicate(), 30)

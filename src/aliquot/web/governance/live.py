@@ -17,7 +17,9 @@ from aliquot.approvals.documents import API_VERSION, ServingWorkload, parse_all
 from aliquot.approvals.documents import KIND as MODEL
 from aliquot.approvals.model import ApprovedModel
 from aliquot.approvals.references import workloads_of
+from aliquot.budgets.definition import DefinitionError, parse_budget
 from aliquot.budgets.spending import TokenUse
+from aliquot.budgets.tree import BudgetTree
 from aliquot.gateway.configuration import Configuration
 from aliquot.install.cluster import Cluster
 from aliquot.kube.errors import ApiError, TransportError
@@ -56,17 +58,37 @@ class LiveSource:
         self._configuration = configuration
         self._cluster = cluster
         self._models = models
+        if switches is None and configuration is not None and configuration.file.switches:
+            switches = configuration.path(configuration.file.switches)
         self._switches = switches
         self._ledger = ledger
 
     async def budgets(self) -> Json:
         configuration = self._configured()
+        tree = await self._tree(configuration)
 
         def read() -> Json:
             gauges = read_gauges(self._store(), self._now()) if self._store().exists() else {}
-            return views.budgets(configuration.tree, gauges, configuration.file.currency)
+            return views.budgets(tree, gauges, configuration.file.currency)
 
         return await _in_thread(read)
+
+    async def _tree(self, configuration: Configuration) -> BudgetTree:
+        """The budgets of the configuration's file, and of the cluster if the gateway takes those."""
+        followed = configuration.file.cluster
+        if self._cluster is None or followed is None or not followed.budgets:
+            return configuration.tree
+        with _asked():
+            documents = await self._cluster.list(API_VERSION, "TokenBudget")
+        try:
+            found = [
+                parse_budget(document["metadata"]["name"], document.get("spec") or {})
+                for document in documents
+                if document["metadata"]["name"] not in configuration.tree.budgets
+            ]
+            return BudgetTree([*configuration.tree.budgets.values(), *found])
+        except DefinitionError as error:
+            raise UnavailableError(f"{error.place}: {error.problem}", "correct that TokenBudget") from None
 
     async def models(self) -> Json:
         if self._cluster is None:
