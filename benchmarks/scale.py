@@ -454,6 +454,9 @@ async def controller(server: Answering, folder: Path) -> AsyncIterator[Process]:
         )
     try:
         yield Process(running, address)
+    except Exception as error:
+        error.add_note((folder / "controller.log").read_text()[-4000:])
+        raise
     finally:
         if running.returncode is None:
             running.terminate()

@@ -360,6 +360,7 @@ class World:
         self._drop("nodes", "", name)
         await asyncio.sleep(item.length + 10.0)
         node.pop("spec", None)
+        node["status"]["allocatable"] = dict(node["status"]["capacity"])
         self._put("nodes", "", {key: value for key, value in node.items() if key != "status"})
         for key in ("resourceVersion", "uid", "creationTimestamp", "generation"):
             node["metadata"].pop(key, None)
