@@ -220,6 +220,22 @@ def test_a_policy_comes_from_a_file(tmp_path: Path) -> None:
     assert json.loads(found)["items"][0]["part"]["mode"] == "mig"
 
 
+@pytest.mark.parametrize(
+    ("option", "text", "problem"),
+    [
+        ("--policy", "margin: 3\n", "unknown field `margin`"),
+        ("--policy", "modes: [magic]\n", "magic"),
+        ("--policy", "isolationOf: {a: some}\n", "'some' is no isolation"),
+        ("--idle", "rules: [{dryrun: false}]\n", "unknown field `dryrun`"),
+    ],
+)
+def test_a_policy_with_a_mistake_is_refused(tmp_path: Path, option: str, text: str, problem: str) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(text)
+    use = table(tmp_path / "use.csv", hours=1)
+    assert problem in failure("--history", use, "--fleet", "A100", option, policy)
+
+
 def test_a_page_is_one_file(tmp_path: Path) -> None:
     use = table(tmp_path / "use.csv")
     page = run(

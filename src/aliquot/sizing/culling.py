@@ -50,14 +50,14 @@ class Step(enum.StrEnum):
 _STEPS = tuple(Step)
 
 
-class IdleStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class IdleStep(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """step: what. after_seconds: after so long idle."""
 
     step: Step
     after_seconds: int
 
 
-class IdleRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class IdleRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """queues: patterns with * and ?. kinds: which kinds of work, all if none is named. steps: what, and when.
 
     busy_percent: what counts as busy, of a device's time. grace_seconds: from the notice until the next step
@@ -79,7 +79,7 @@ class IdleRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     dry_run: bool = True
 
 
-class CullingPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class CullingPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """The first rule that fits a workload's queue and kind applies."""
 
     rules: tuple[IdleRule, ...] = ()

@@ -5,7 +5,7 @@ import msgspec
 from aliquot.sizing.parts import Isolation, Mode
 
 
-class SizingPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class SizingPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """modes: ways of giving out devices that may be recommended.
 
     risk: probability with which an hour may need more memory than the part has (`extremes`). margin_percent:

@@ -26,7 +26,7 @@ HOUR_MS = 3_600_000
 _LEVELS = tuple(Level)
 
 
-class RolloutPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class RolloutPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Where recommendations may be applied without anybody asking, and how fast.
 
     queues: in which; none by default. confidence: at least so much (0 to 1). risk: at most so much (low,
