@@ -101,7 +101,9 @@ def list_(
 
 
 @agents.command(
-    "contain", epilog="Exit status: 0 done (or the same already), 1 with --plan: would change, 2 error."
+    "contain",
+    short_help="Make what a Tenant stands for.",
+    epilog="Exit status: 0 done (or the same already), 1 with --plan: would change, 2 error.",
 )
 @click.argument("name", default="")
 @click.option("-f", "--file", "sources", multiple=True, help="Manifests of Tenants.")

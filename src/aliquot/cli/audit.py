@@ -62,7 +62,11 @@ def audit() -> None:
     """The record of who asked what of which model or device, which policy decided, and what it cost."""
 
 
-@audit.command("verify", epilog="Exit status: 0 sound, 1 something is wrong, 2 error.")
+@audit.command(
+    "verify",
+    short_help="Check that nothing was changed.",
+    epilog="Exit status: 0 sound, 1 something is wrong, 2 error.",
+)
 @_log_option
 @click.option("--export", "exported", type=click.Path(path_type=Path), help="Verify an export (JSON lines).")
 @click.option("--anchors", type=click.Path(path_type=Path), help="File of anchors, kept elsewhere.")
@@ -213,7 +217,7 @@ def export(path: Path, form: str, after: int, private: bool, source: str) -> int
     return 0
 
 
-@audit.command(epilog="Exit status: 0 printed, 2 error.")
+@audit.command(short_help="Print where the log stands, signed.", epilog="Exit status: 0 printed, 2 error.")
 @_log_option
 @click.option("--key", "key_file", type=click.Path(path_type=Path), help="Ed25519 private key (PEM).")
 def anchor(path: Path, key_file: Path | None) -> int:

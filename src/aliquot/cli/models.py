@@ -73,7 +73,7 @@ def list_(
     return 0
 
 
-@models.command(epilog="Exit status: 0 shown, 2 error.")
+@models.command(short_help="Show one model.", epilog="Exit status: 0 shown, 2 error.")
 @click.argument("name")
 @click.option("-f", "--file", "sources", multiple=True, help="Manifests instead of a cluster.")
 @click.option("-o", "--output", type=click.Choice(("table", "json", "yaml")), default="table")
@@ -159,7 +159,7 @@ def propose(
     return 0
 
 
-@models.command(epilog="Exit status: 0 approved, 2 error.")
+@models.command(short_help="Let a model run and be called.", epilog="Exit status: 0 approved, 2 error.")
 @click.argument("name")
 @click.option("--reason", default="", help="Why, for whoever looks later.")
 @audit_option
@@ -169,7 +169,9 @@ def approve(name: str, reason: str, audit_log: Path | None, kubeconfig: str, con
     return _decide(name, State.APPROVED, reason, "", Target(kubeconfig, context), audit_log)
 
 
-@models.command(epilog="Exit status: 0 deprecated, 2 error.")
+@models.command(
+    short_help="Say that another model is to be used.", epilog="Exit status: 0 deprecated, 2 error."
+)
 @click.argument("name")
 @click.option("--reason", default="", help="Why.")
 @click.option("--replaced-by", default="", help="The model to use instead.")
@@ -182,7 +184,10 @@ def deprecate(
     return _decide(name, State.DEPRECATED, reason, replaced_by, Target(kubeconfig, context), audit_log)
 
 
-@models.command(epilog="Exit status: 0 revoked, 1 revoked, but something still serves it, 2 error.")
+@models.command(
+    short_help="Revoke a model for good.",
+    epilog="Exit status: 0 revoked, 1 revoked, but something still serves it, 2 error.",
+)
 @click.argument("name")
 @click.option("--reason", required=True, help="Why; callers are told.")
 @click.option("--replaced-by", default="", help="The model to use instead.")
@@ -205,7 +210,10 @@ def revoke(
     return _decide(name, State.REVOKED, reason, replaced_by, Target(kubeconfig, context), audit_log)
 
 
-@models.command(epilog="Exit status: 0 nothing to do, 1 written, 2 error.")
+@models.command(
+    short_help="Write again what the policies read.",
+    epilog="Exit status: 0 nothing to do, 1 written, 2 error.",
+)
 @target_options
 def sync(kubeconfig: str, context: str) -> int:
     """Write what the admission policies read (ConfigMap aliquot-models) from the approved models.

@@ -42,7 +42,9 @@ _AMOUNTS = (
 )
 
 
-@click.command(epilog="Exit status: 0 shown, 1 nobody called, 2 error.")
+@click.command(
+    short_help="Show what tokens cost here.", epilog="Exit status: 0 shown, 1 nobody called, 2 error."
+)
 @click.option(
     "--config",
     "config_file",
