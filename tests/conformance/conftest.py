@@ -16,6 +16,12 @@ from tests.conformance.server import SECONDS, Api, Embedded, real_connection
 _COUNT = itertools.count(1)
 
 
+def pytest_report_header() -> str:
+    connection = real_connection()
+    found = "the embedded server"
+    return f"conformance: {found}" + (f" and {connection.server}" if connection is not None else " alone")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "api" in metafunc.fixturenames:
         servers = ["embedded"] + (["real"] if real_connection() is not None else [])

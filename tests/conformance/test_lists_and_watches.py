@@ -1,5 +1,6 @@
 """Pages of lists, and watches from a list on: nothing is missed and nothing comes twice."""
 
+import pytest
 from tests.conformance.resources import Space
 from tests.conformance.server import Object
 
@@ -65,6 +66,8 @@ def test_initial_events_end_with_a_bookmark(space: Space) -> None:
     make(space, "a")
     query = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
     seen = space.api.watch(space.path("leases"), query, lambda event: event["type"] == "BOOKMARK")
+    if "RequestWatchProgress" in seen[0]["object"].get("message", ""):
+        pytest.skip("the cluster's etcd is too old for initial events in a watch")
     assert [event["type"] for event in seen] == ["ADDED", "BOOKMARK"]
     assert seen[-1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
     assert seen[-1]["object"]["metadata"]["resourceVersion"]
@@ -81,7 +84,9 @@ def test_what_stops_matching_a_selector_is_deleted_for_its_watch(space: Space) -
 
 
 def test_a_watch_ends_when_its_time_is_over(space: Space) -> None:
-    assert space.api.watch(space.path("leases"), "timeoutSeconds=1", lambda event: True) == []
+    version = space.do("GET leases").body["metadata"]["resourceVersion"]
+    query = f"resourceVersion={version}&timeoutSeconds=2"
+    assert space.api.watch(space.path("leases"), query, lambda event: True) == []
 
 
 def test_a_version_from_the_future_is_not_there_yet(space: Space) -> None:

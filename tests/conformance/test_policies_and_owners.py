@@ -45,16 +45,6 @@ def test_a_validating_policy_refuses_with_its_message(space: Space) -> None:
     assert space.do("POST leases", {"metadata": {"name": "good"}}).code == 201
 
 
-def test_a_validating_policy_may_only_warn(space: Space) -> None:
-    spec = {"validations": [{"expression": "false", "message": "mind this"}]}
-    policy(space, "validating", spec, {"validationActions": ["Warn"]})
-    lease = {"metadata": {"name": "a"}}
-    space.until(lambda: "warning" in space.do("POST leases", lease, query="dryRun=All").headers)
-    answer = space.do("POST leases", lease)
-    assert answer.code == 201
-    assert "mind this" in answer.headers["warning"]
-
-
 def test_a_mutating_policy_completes_what_is_created(space: Space) -> None:
     expression = "Object{metadata: Object.metadata{labels: {'made': object.metadata.name}}}"
     spec = {
