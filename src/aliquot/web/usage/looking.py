@@ -63,15 +63,16 @@ class Looker:
         """Whether there is nothing to learn usage from."""
         return self._settings.empty and self._history is None
 
-    async def look(self, snapshot: Snapshot, now: datetime) -> Look:
-        """What the sources and the cluster say. Nothing is decided for it: use is of what is held."""
+    async def look(self, snapshot: Snapshot, now: datetime, plan: Plan | None = None) -> Look:
+        """What the sources and the cluster say. plan: what was decided on the snapshot, for whoever asks the
+        report about it; nothing is decided for a look, as use is of what is held."""
         end = ms(now)
         start = end - self._window
         collected = await self._collector.collect(start, end)
-        return await asyncio.to_thread(self._sum_up, snapshot, start, end, collected)
+        return await asyncio.to_thread(self._sum_up, snapshot, plan or Plan(), start, end, collected)
 
     def _sum_up(self, snapshot: Snapshot, start: int, end: int, collected: Collected) -> Look:
-        report = Report.of(snapshot, Plan(), self._policy, previous=self._report)
+        report = Report.of(snapshot, plan, self._policy, previous=self._report)
         self._report = report
         known = facts(report, team_labels=self._settings.team_labels)
         usage = joined_usage(collected.readings, known.devices, known.tenures, known.owners)
