@@ -71,7 +71,7 @@ class Looker:
         collected = await self._collector.collect(start, end)
         return await asyncio.to_thread(self._sum_up, snapshot, plan or Plan(), start, end, collected)
 
-    def _sum_up(self, snapshot: Snapshot, start: int, end: int, collected: Collected) -> Look:
+    def _sum_up(self, snapshot: Snapshot, plan: Plan, start: int, end: int, collected: Collected) -> Look:
         report = Report.of(snapshot, plan, self._policy, previous=self._report)
         self._report = report
         known = facts(report, team_labels=self._settings.team_labels)
