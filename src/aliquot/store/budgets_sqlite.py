@@ -78,6 +78,7 @@ class SqliteBudgets:
         self._waiting: list[asyncio.Future[None]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._scheduled = False
+        self._keys: tuple[int, list[KeyRecord]] | None = None
 
     @classmethod
     async def open(
@@ -211,12 +212,18 @@ class SqliteBudgets:
             raise BudgetStoreError(str(self.path), f"cannot be tidied: {error}", "check the disk") from error
 
     async def keys(self) -> list[KeyRecord]:
-        return read_keys(self._connection)
+        # SQLite's number changes when another connection, the command line's, has written.
+        version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+        if self._keys is None or self._keys[0] != version:
+            self._keys = (version, read_keys(self._connection))
+        return self._keys[1]
 
     async def add_key(self, key: KeyRecord) -> None:
+        self._keys = None
         add_key(self._connection, key)
 
     async def revoke_key(self, identity: str) -> bool:
+        self._keys = None
         return revoke_key(self._connection, identity, self._clock())
 
     async def close(self) -> None:
