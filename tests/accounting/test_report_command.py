@@ -24,6 +24,7 @@ from aliquot.accounting.entries import Category, Span
 from aliquot.accounting.focus import COLUMNS
 from aliquot.accounting.price_files import milliseconds, parse_spending
 from aliquot.cli.main import main
+from aliquot.cli.report_tables import least
 from aliquot.embedded.server import EmbeddedServer
 from aliquot.kube.client import Client
 from aliquot.kube.config import load_kubeconfig
@@ -171,6 +172,12 @@ def test_budgets_of_a_queue_hold_what_is_below_it(run: Any) -> None:
     assert items["a"]["expectedMicros"] == 60_000_000 * 31 // 15
     _, out, _ = run("budgets", "--at", "2026-03-16", "-o", "metrics")
     assert 'aliquot_budget_spent{budget="a",currency="EUR",period="month"} 60.000000' in out
+
+
+def test_what_is_there_is_never_shown_as_nothing() -> None:
+    assert [least(amount, 100, 2) for amount in (0, 1, 12345, -1)] == ["0", "0.01", "123.45", "-0.01"]
+    assert [least(amount, 1000, 2) for amount in (4, -4, 5000)] == ["<0.01", "0.00", "5.00"]
+    assert least(1, 1000, 0) == "<1"
 
 
 @contextlib.contextmanager

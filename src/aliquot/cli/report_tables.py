@@ -44,6 +44,14 @@ def decimal(amount: int | Fraction, size: int, places: int) -> str:
     return f"{sign}{whole:,}" + (f".{rest:0{places}d}" if places else "")
 
 
+def least(amount: int, size: int, places: int) -> str:
+    """As `decimal`, but what is there is never shown as nothing: 0.004 is <0.01, and 0 is 0."""
+    text = decimal(amount, size, places)
+    if not amount or any(digit in text for digit in "123456789"):
+        return text if amount else "0"
+    return f"<{decimal(size, size * 10**places, places)}" if amount > 0 else text
+
+
 def places_for(largest: int, size: int) -> int:
     """Decimals that keep numbers readable: two below ten thousand, none from there on."""
     return 2 if abs(largest) < 10_000 * size else 0
@@ -60,7 +68,7 @@ def report_table(
         amount = getattr(amounts, topic.amount)
         if topic.name in ("energy", "carbon") and amounts.device_ms and not amounts.metered_ms:
             return UNKNOWN
-        return decimal(amount, topic.size, places) if amount else "0"
+        return least(amount, topic.size, places)
 
     extra = _extra_columns(topic, currency)
     columns = (
