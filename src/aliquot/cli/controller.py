@@ -7,8 +7,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +20,32 @@ import uvloop
 import yaml
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
-from aliquot.cli.keeping import Books, Choices, books
+from aliquot.cli.gateway import configured
+from aliquot.cli.keeping import Books, Choices, Part, books
+from aliquot.cli.models_page import token_of
 from aliquot.cli.serving import PageServer, address, listen
 from aliquot.controller.endpoints import Probes, create_endpoints, health_routes, metrics_routes
 from aliquot.controller.health import Pulse
 from aliquot.controller.live import Live
+from aliquot.controller.registry import RegistryKeeper
 from aliquot.controller.run import ControllerConfig, run
-from aliquot.kube.client import cancel_and_wait
+from aliquot.gateway.configuration import Configuration
+from aliquot.install.cluster import Cluster
+from aliquot.kube.client import Client, cancel_and_wait
 from aliquot.kube.clock import SystemClock
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.wording import sentence
 from aliquot.store.database import JournalError
 from aliquot.store.journal import Journal
 from aliquot.web.app import create_app
+from aliquot.web.governance.live import LiveSource
+from aliquot.web.governance.login import digest_of, leaves_loopback
+from aliquot.web.governance.pages import routes as governance_routes
+from aliquot.web.security import LOOPBACK_NAMES
 
 MAX_POLICY_BYTES = 1 << 20
 JOURNAL = "journal.db"
@@ -92,6 +104,19 @@ JOURNAL = "journal.db"
 )
 @click.option("--telemetry", default="", metavar="FILE", help="File of sources (see docs/telemetry.md).")
 @click.option("--prometheus", default="", metavar="URL", help="Read how devices are used from there.")
+@click.option("--web-name", "web_names", multiple=True, help="A name under which the page is asked for.")
+@click.option(
+    "--web-token-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="The token that the page asks for; needed where other machines can reach it.",
+)
+@click.option(
+    "--gateway-config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Show the budgets and calls of this gateway on the page.",
+)
 @click.option("--web-socket", type=int, default=None, hidden=True, help="An inherited listening socket.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def controller(
@@ -109,6 +134,9 @@ def controller(
     prices: Path | None,
     telemetry: str,
     prometheus: str,
+    web_names: tuple[str, ...],
+    web_token_file: Path | None,
+    gateway_config: Path | None,
     web_socket: int | None,
     with_parent: bool,
 ) -> None:
@@ -145,17 +173,31 @@ def controller(
     except JournalError as error:
         raise Failure(str(error)) from None
     with journal, books(state, Choices(ledger, prices, telemetry, prometheus), journal, policy) as kept:
-        sockets = Sockets(listener, metrics_listener, probe_listener)
+        sockets = Sockets(
+            listener,
+            metrics_listener,
+            probe_listener,
+            LOOPBACK_NAMES | {name.lower() for name in web_names},
+            _login(listener, web_token_file),
+            configured(gateway_config) if gateway_config is not None else None,
+        )
         uvloop.run(_run(config, policy, journal, kept, sockets, with_parent))
 
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """Where to listen: for the page, for metrics, for probes; the last two may be one."""
+    """Where to listen: for the page, for metrics, for probes; the last two may be one.
+
+    names: under which the page answers. login: the digest of the token that it asks for, "" for none.
+    gateway: whose budgets and calls the page shows.
+    """
 
     page: socket.socket | None = None
     metrics: socket.socket | None = None
     probes: socket.socket | None = None
+    names: frozenset[str] = LOOPBACK_NAMES
+    login: str = ""
+    gateway: Configuration | None = None
 
 
 async def _run(
@@ -172,10 +214,25 @@ async def _run(
         loop.add_signal_handler(number, stop.set)
     live = Live()
     registry = CollectorRegistry()
+
+    def parts(client: Client) -> list[Part]:
+        return [*kept.parts(live), RegistryKeeper(client, lambda: datetime.now(UTC)).run]
+
     probes = Probes(live, Pulse(SystemClock()))
     tasks: list[asyncio.Task[Any]] = []
     servers: list[PageServer] = []
-    for name, app, listener in _served(sockets, live, journal, policy, kept, registry, probes):
+    stack = contextlib.AsyncExitStack()
+    pages: list[BaseRoute] = []
+    if sockets.page is not None:
+        client = await stack.enter_async_context(Client(config.connection, user_agent="aliquot-page"))
+        source = LiveSource(
+            now_us=lambda: time.time_ns() // 1000,
+            configuration=sockets.gateway,
+            cluster=Cluster(client),
+            ledger=kept.ledger,
+        )
+        pages = [*kept.pages(live), *governance_routes(source, login=bool(sockets.login))]
+    for name, app, listener in _served(sockets, live, journal, policy, pages, registry, probes):
         server = PageServer(app)
         servers.append(server)
         tasks.append(asyncio.create_task(server.serve(sockets=[listener]), name=name))
@@ -192,7 +249,7 @@ async def _run(
             describe=sentence,
             registry=registry,
             probes=probes,
-            parts=kept.parts(live),
+            parts=parts,
         )
     finally:
         for server in servers:
@@ -202,6 +259,7 @@ async def _run(
                 async with asyncio.timeout(4):
                     await asyncio.wait(tasks[: len(servers)])
         await cancel_and_wait(*tasks)
+        await stack.aclose()
 
 
 def _served(
@@ -209,13 +267,17 @@ def _served(
     live: Live,
     journal: Journal,
     policy: Policy,
-    kept: Books,
+    pages: Sequence[BaseRoute],
     registry: CollectorRegistry,
     probes: Probes,
 ) -> Iterator[tuple[str, Starlette, socket.socket]]:
     """What is served where, with its name."""
     if sockets.page is not None:
-        yield "the page is", create_app(live, journal, policy, more=kept.pages(live)), sockets.page
+        yield (
+            "the page is",
+            create_app(live, journal, policy, hosts=sockets.names, more=pages, login=sockets.login),
+            sockets.page,
+        )
     metrics, health = metrics_routes(registry), health_routes(probes)
     if sockets.metrics is not None and sockets.metrics is sockets.probes:
         yield "metrics and probes are", create_endpoints([*metrics, *health]), sockets.metrics
@@ -224,6 +286,17 @@ def _served(
         yield "metrics are", create_endpoints(metrics), sockets.metrics
     if sockets.probes is not None:
         yield "probes are", create_endpoints(health), sockets.probes
+
+
+def _login(listener: socket.socket | None, token_file: Path | None) -> str:
+    """The digest of the token that the page asks for; "" where it needs none. Raises Failure."""
+    if token_file is not None:
+        return digest_of(token_of(token_file))
+    if listener is not None and leaves_loopback(str(listener.getsockname()[0])):
+        raise Failure(
+            "--web: other machines can reach the page, so it needs a login; give --web-token-file FILE"
+        )
+    return ""
 
 
 async def _until_input_ends(stop: asyncio.Event) -> None:

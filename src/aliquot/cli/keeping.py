@@ -27,6 +27,8 @@ from aliquot.store.usage_schema import HistoryError
 from aliquot.telemetry.endpoint import Endpoint
 from aliquot.telemetry.errors import SourceError
 from aliquot.telemetry.settings import MOST_FILE_BYTES, Settings, SettingsError, parse
+from aliquot.web.sizing.routes import routes as sizing_routes
+from aliquot.web.sizing.sizes import Sizes
 from aliquot.web.spending.routes import routes as spending_routes
 from aliquot.web.usage.looking import Looker
 from aliquot.web.usage.routes import routes as usage_routes
@@ -73,11 +75,16 @@ class Books:
         return found
 
     def pages(self, live: Live) -> list[BaseRoute]:
-        """The pages of use and of spending."""
+        """The pages of use, of sizes and of spending."""
         place, book = self.place, self.spending.book
+
+        async def nothing() -> None:
+            return None
+
         return [
             *usage_routes(live, self.settings, self.history),
             *spending_routes(lambda: Ledger.open(place, read_only=True), book),
+            *sizing_routes(nothing if self.history is None else Sizes(live, self.history).get),
         ]
 
     async def _watch(self, live: Live) -> None:

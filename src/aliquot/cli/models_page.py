@@ -79,7 +79,7 @@ def page(
     login = leaves_loopback(host) or token_file is not None
     digest = ""
     if login:
-        token = _token(token_file) if token_file else new_token()
+        token = token_of(token_file) if token_file else new_token()
         digest = digest_of(token)
         if token_file is None:
             note(f"log in with the token {token}")
@@ -152,7 +152,7 @@ def application(source: LiveSource, *, hosts: set[str], digest: str, secure: boo
     return Login(pages, token_digest=digest, secure=secure, clock=time.monotonic)
 
 
-def _token(path: Path) -> str:
+def token_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_TOKEN_BYTES + 1)

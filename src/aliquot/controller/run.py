@@ -70,7 +70,7 @@ async def run(
     describe: Describe = sentence,
     registry: CollectorRegistry | None = None,
     probes: Probes | None = None,
-    parts: Sequence[Part] = (),
+    parts: Callable[[Client], Sequence[Part]] | None = None,
 ) -> None:
     """Run the controller until `stop` is set. Only the process that holds the lease decides and writes.
 
@@ -125,11 +125,12 @@ async def run(
         state = StateCollector(live, mirror, clock, depths)
         registry.register(state)
         queues = QueueStatuses(writer, policy, live, clock, deciding)
+        more = parts(client) if parts is not None else ()
         stopped = asyncio.create_task(stop.wait(), name="stop")
         work = [
             asyncio.create_task(mirror.run(), name="mirror"),
             asyncio.create_task(
-                _lead(election, mirror, live, clock, [loop.run, reporter.run, queues.run, *parts]),
+                _lead(election, mirror, live, clock, [loop.run, reporter.run, queues.run, *more]),
                 name="lead",
             ),
         ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
 from aliquot.web.details import device_rows, workload_details
 from aliquot.web.feed import Feed, Live
+from aliquot.web.governance.login import Login
 from aliquot.web.security import LOOPBACK_NAMES, Guard
 
 STATIC = Path(__file__).with_name("static")
@@ -31,12 +33,13 @@ def create_app(
     *,
     hosts: Iterable[str] = LOOPBACK_NAMES,
     more: Sequence[BaseRoute] = (),
+    login: str = "",
 ) -> Starlette:
     """The dashboard of a controller.
 
     live: what the controller knows. journal: where decisions are taken from (in this process: new ones are
     heard as they are recorded). hosts: names in the Host header under which the page answers. more: other
-    pages, below paths of their own.
+    pages, below paths of their own. login: the digest of the token that is asked for first; "" for none.
 
     `state.close_streams` of the application ends the streams of events, which otherwise go on as long as
     pages are open; call it before the server waits for its connections.
@@ -81,6 +84,9 @@ def create_app(
         )
         return _json(found) if found is not None else _json({"error": "there is no such workload"}, 404)
 
+    asked = []
+    if login:
+        asked.append(Middleware(Login, token_digest=login, secure=False, clock=time.monotonic))
     app = Starlette(
         routes=[
             Route("/", page),
@@ -91,7 +97,7 @@ def create_app(
             Mount("/static", StaticFiles(directory=STATIC)),
             *more,
         ],
-        middleware=[Middleware(Guard, hosts=tuple(hosts))],
+        middleware=[*asked, Middleware(Guard, hosts=tuple(hosts))],
         lifespan=lifespan,
     )
     app.state.close_streams = feed.close
