@@ -1,5 +1,6 @@
 """The recorder: every minute once, whatever its pauses, restarts and failures."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from aliquot.telemetry.settings import Settings
 from aliquot.usage.joining import joined_usage
 from aliquot.usage.metrics import Metric
 from aliquot.usage.series import NOBODY, Series
+from aliquot.web.usage.looking import Looker
 from aliquot.web.usage.recording import LAG_MS, MOST_BEHIND_MS, Recorder
 
 NOW = 1_790_000_000_000 // 3_600_000 * 3_600_000
@@ -106,3 +108,21 @@ async def test_the_last_minutes_of_a_pod_that_is_gone_are_its_workloads(tmp_path
     (busy,) = [item for item in found if item.owner.pod is not None and item.owner.pod.name == "busy"]
     assert busy.owner.queue == "red"
     assert busy.covered == 60 * MINUTE
+
+
+async def test_looks_that_keep_what_they_see_remember_who_left(tmp_path: Path) -> None:
+    cluster = small()
+    load(tmp_path, an_hour(cluster, NOW).text())
+    snapshot = cluster.after
+    gone = msgspec.structs.replace(
+        snapshot, pods=tuple(item for item in snapshot.pods if item.name != "busy")
+    )
+    async with prometheus(tmp_path) as url:
+        with UsageHistory.open(tmp_path / "usage.db") as history:
+            settings = Settings(prometheus=Endpoint(url))
+            looker = Looker(settings, window_ms=900_000, history=history, keep=True)
+            for minutes, seen in ((5, snapshot), (4, snapshot), (3, gone)):
+                await looker.look(seen, datetime.fromtimestamp(NOW / 1000 - minutes * 60, UTC))
+            found = history.read(NOW - 3_600_000, NOW, metrics=[Metric.ENGINE_BUSY], devices=False)
+    (busy,) = [item for item in found if item.owner.pod is not None and item.owner.pod.name == "busy"]
+    assert (busy.owner.queue, busy.covered) == ("red", 17 * MINUTE)

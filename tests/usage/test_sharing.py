@@ -133,3 +133,15 @@ def test_who_left_is_known_until_what_they_used_has_been_told() -> None:
         {OWNERS[1]: (170, None), OWNERS[0]: (100, 170)},
         {OWNERS[1]: (170, 500)},
     ]
+
+
+def test_another_word_for_the_same_holder_takes_nothing_of_what_was_told() -> None:
+    whole = Tenure(PLACE, OWNERS[0], Fraction(1), 100)
+    claim = Tenure(PLACE, OWNERS[1], Fraction(1), 100)
+    known = carried((), [whole], 150, 0)
+    known = carried(known, [claim], 200, 0)
+    known = carried(known, [claim], 250, 0)
+    assert [(item.owner, item.start, item.end) for item in known] == [
+        (OWNERS[1], 200, None),
+        (OWNERS[0], 100, 200),
+    ]

@@ -49,9 +49,21 @@ def carried(before: Sequence[Tenure], current: Sequence[Tenure], now: int, forge
     pod of which nobody knows the queue any more.
     """
     held = {(item.subject, item.owner) for item in current}
+    known = {(item.subject, item.owner): item for item in before if item.end is None}
+    left: dict[Subject, list[int]] = {}
+    for (subject, owner), item in known.items():
+        if (subject, owner) not in held:
+            left.setdefault(subject, []).append(item.start)
     taken: dict[Subject, list[int]] = {}
+    found = []
     for item in current:
-        taken.setdefault(item.subject, []).append(item.start)
+        old = known.get((item.subject, item.owner))
+        start = item.start if old is None else max(item.start, old.start)
+        if old is None and any(start <= other for other in left.get(item.subject, ())):
+            # Not somebody new, but another word for who held it (a claim whose pod is gone): from now on.
+            start = now
+        taken.setdefault(item.subject, []).append(start)
+        found.append(item if start == item.start else replace(item, start=start))
     ended = []
     for item in before:
         if (item.subject, item.owner) in held:
@@ -60,7 +72,7 @@ def carried(before: Sequence[Tenure], current: Sequence[Tenure], now: int, forge
         end = min([end, *(start for start in taken.get(item.subject, ()) if start > item.start)])
         if end > max(item.start, forget):
             ended.append(replace(item, end=end))
-    return (*current, *ended)
+    return (*found, *ended)
 
 
 def divided(values: Column, weights: Sequence[int]) -> tuple[Column, ...]:

@@ -21,6 +21,7 @@ from aliquot.usage.joining import Usage, joined_usage
 from aliquot.usage.metrics import Metric
 from aliquot.usage.overview import Overview, overview
 from aliquot.usage.series import NOBODY, Series, Subject
+from aliquot.usage.sharing import carried
 from aliquot.usage.waste import Thresholds
 
 
@@ -57,6 +58,7 @@ class Looker:
         self._thresholds = thresholds or Thresholds()
         self._policy = policy or Policy()
         self._report: Report | None = None
+        self._known: Facts | None = None
 
     @property
     def blind(self) -> bool:
@@ -74,7 +76,8 @@ class Looker:
     def _sum_up(self, snapshot: Snapshot, plan: Plan, start: int, end: int, collected: Collected) -> Look:
         report = Report.of(snapshot, plan, self._policy, previous=self._report)
         self._report = report
-        known = facts(report, team_labels=self._settings.team_labels)
+        now_known = facts(report, team_labels=self._settings.team_labels)
+        known = self._known = with_past(now_known, self._known, end, start)
         usage = joined_usage(collected.readings, known.devices, known.tenures, known.owners)
         if self._history is not None:
             if self._keep and collected.readings:
@@ -91,6 +94,20 @@ class Looker:
             stranded=stranded(report),
         )
         return Look(seen, usage, known, report, collected)
+
+
+def with_past(known: Facts, before: Facts | None, now: int, forget: int) -> Facts:
+    """Facts with who held devices a while ago and whom pods worked for then; see `carried`.
+
+    before: what this gave at the last look. now, forget: ms.
+    """
+    tenures = carried(before.tenures if before is not None else (), known.tenures, now, forget)
+    gone = {
+        (item.owner.pod.namespace, item.owner.pod.name): item.owner
+        for item in tenures
+        if item.owner.pod is not None
+    }
+    return Facts(known.devices, tenures, {**gone, **known.owners}, known.teams)
 
 
 def kept(usage: Usage) -> tuple[Series, ...]:

@@ -14,9 +14,7 @@ from aliquot.telemetry.collecting import Collector
 from aliquot.telemetry.holdings import Facts, facts
 from aliquot.telemetry.settings import Settings
 from aliquot.usage.joining import joined_usage
-from aliquot.usage.series import Owner
-from aliquot.usage.sharing import Tenure, carried
-from aliquot.web.usage.looking import kept
+from aliquot.web.usage.looking import kept, with_past
 
 EVERY_S = 60.0
 LAG_MS = 60_000
@@ -52,8 +50,7 @@ class Recorder:
         self._tell = tell
         self._collector = Collector(settings)
         self._report: Report | None = None
-        self._tenures: tuple[Tenure, ...] = ()
-        self._owners: dict[tuple[str, str], Owner] = {}
+        self._past: Facts | None = None
         self._troubles: set[str] = set()
 
     async def run(self) -> None:
@@ -91,16 +88,8 @@ class Recorder:
         report = Report.of(self._snapshot(), Plan(), self._policy, previous=self._report)
         self._report = report
         known = facts(report, team_labels=self._settings.team_labels)
-        self._tenures = carried(self._tenures, known.tenures, now, now - PIECE_MS)
-        self._owners = {
-            **{
-                (item.owner.pod.namespace, item.owner.pod.name): item.owner
-                for item in self._tenures
-                if item.owner.pod is not None
-            },
-            **known.owners,
-        }
-        return Facts(known.devices, self._tenures, self._owners, known.teams)
+        self._past = with_past(known, self._past, now, now - PIECE_MS)
+        return self._past
 
     async def _piece(self, known: Facts, start: int, end: int) -> Written | None:
         collected = await self._collector.collect(start, end)
