@@ -402,3 +402,30 @@ async def until(running: Running, key: str, status: int) -> bytes:
             if statuses(answer) == [status]:
                 return answer
             await asyncio.sleep(0.1)
+
+
+async def test_a_stream_that_falls_back_to_a_model_that_cannot_be_counted_is_held_for_in_full(
+    start: Start, upstream: Server
+) -> None:
+    upstream.natural_length = 200
+    counted = {
+        "name": "counted",
+        "url": upstream.url,
+        "kind": "vllm",
+        "models": {"tiny": "t"},
+        "healthPath": "",
+    }  # type: ignore[attr-defined]
+    hosted = {"name": "hosted", "url": upstream.url, "models": {"small": "s"}, "healthPath": ""}  # type: ignore[attr-defined]
+    budgets = budget(
+        per_day("requests", 0, models=["tiny"]),
+        per_day("outputTokens", 100),
+        onLimit={"action": "fallback", "model": "small"},
+    )
+    async with start(budgets, upstreams=[counted, hosted], leases={"tokens": 16}) as running:
+        body = {**HELLO, "stream": True, "max_tokens": 90}
+        answer = await exchange(running.gateway.address, request(running.key, body))
+        (use,) = await running.settled(1)
+
+    assert statuses(answer) == [200]
+    assert b"used up" not in answer
+    assert (use.model, use.output_tokens, use.outcome) == ("small", 90, Outcome.COMPLETED)

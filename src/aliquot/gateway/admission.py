@@ -203,24 +203,28 @@ class Desk:
                 self._plans.popitem(last=False)
         return plan
 
-    async def admit(self, call: Call, caller: Caller, *, lease: bool | None = None) -> Admitted | Refused:
+    async def admit(
+        self, call: Call, caller: Caller, *, lease: Callable[[str], bool] | None = None
+    ) -> Admitted | Refused:
         """Decide on a call for a known model. It waits or falls back where the budget that refuses says so.
 
-        lease: hold a small lease now and more later (streams whose pieces can be counted), or everything.
+        lease: says of a model whether a small lease is held now and more later (the pieces of its streams can
+        be counted), or everything; None: always a lease for streams.
         """
-        leased = call.stream if lease is None else lease
         model = call.model
         first: Refused | None = None
         deadline: float | None = None
         for _ in range(MAX_FALLBACKS + 1):
-            outcome = await self._once(call, caller, model, leased)
+            outcome = await self._once(call, caller, model, call.stream and (lease is None or lease(model)))
             while isinstance(outcome, BudgetRefusal) and outcome.action is Action.THROTTLE:
                 limits = self._tree.budgets.get(outcome.budget)
                 if deadline is None:
                     deadline = monotonic() + (limits.spec.on_limit.max_wait_seconds if limits else 0)
                 if not await self._wait(outcome, deadline):
                     break
-                outcome = await self._once(call, caller, model, leased)
+                outcome = await self._once(
+                    call, caller, model, call.stream and (lease is None or lease(model))
+                )
             if isinstance(outcome, Admitted):
                 return outcome
             first = first or outcome

@@ -69,7 +69,7 @@ class Reception:
             worst = call.max_output or plan.terms.max_output * call.choices
             self.policies.guard(known, call, plan.rates, worst, tool_results=asked.tool_results)
             guarded = True
-            found = await self.desk.admit(call, known.caller, lease=self._leased(asked))
+            found = await self.desk.admit(call, known.caller, lease=self._countable)
             if not isinstance(found, Admitted):
                 raise refused(found, self.settings.currency, self.desk.clock())
             if found.model != asked.model:
@@ -126,10 +126,10 @@ class Reception:
         )
         return asked, call
 
-    def _leased(self, asked: Asked) -> bool:
-        """Streams hold leases if every server of the model lets their tokens be counted as they come."""
-        servers = self.upstreams.choose(asked.model)
-        return asked.stream and all(one.settings.kind is not UpstreamKind.OPENAI for one in servers)
+    def _countable(self, model: str) -> bool:
+        """Whether every server of the model lets the tokens of its streams be counted as they come."""
+        servers = self.upstreams.choose(model)
+        return all(server.settings.kind is not UpstreamKind.OPENAI for server in servers)
 
 
 def no_model(name: str) -> CallError:
