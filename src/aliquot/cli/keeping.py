@@ -1,6 +1,5 @@
 """What the controller keeps beside its decisions: how devices are used, and who pays for them."""
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -30,15 +29,12 @@ from aliquot.telemetry.settings import MOST_FILE_BYTES, Settings, SettingsError,
 from aliquot.web.sizing.routes import routes as sizing_routes
 from aliquot.web.sizing.sizes import Sizes
 from aliquot.web.spending.routes import routes as spending_routes
-from aliquot.web.usage.looking import Looker
+from aliquot.web.usage.recording import Recorder
 from aliquot.web.usage.routes import routes as usage_routes
 
 USAGE = "usage.db"
 SETTINGS_VARIABLE = "ALIQUOT_TELEMETRY"
 PROMETHEUS_VARIABLE = "ALIQUOT_PROMETHEUS"
-LOOK_S = 60.0
-WINDOW_MS = 900_000
-"""Each look reads so much of the past again, so that what came late is kept too."""
 
 Part = Callable[[], Coroutine[Any, Any, None]]
 
@@ -71,7 +67,14 @@ class Books:
         """What the leader does beside deciding."""
         found: list[Part] = [lambda: keep(self.accountant, live, lambda: datetime.now(UTC))]
         if self.history is not None:
-            found.append(lambda: self._watch(live))
+            recorder = Recorder(
+                self.settings,
+                self.history,
+                lambda: live.snapshot,
+                policy=self.policy,
+                tell=lambda text: _log.warning("usage: %s", text),
+            )
+            found.append(recorder.run)
         return found
 
     def pages(self, live: Live) -> list[BaseRoute]:
@@ -86,23 +89,6 @@ class Books:
             *spending_routes(lambda: Ledger.open(place, read_only=True), book),
             *sizing_routes(nothing if self.history is None else Sizes(live, self.history).get),
         ]
-
-    async def _watch(self, live: Live) -> None:
-        """Keep how devices are used, until cancelled. A source that does not answer holds nobody up."""
-        looker = Looker(
-            self.settings, window_ms=WINDOW_MS, history=self.history, keep=True, policy=self.policy
-        )
-        while True:
-            if live.version:
-                try:
-                    seen = await looker.look(live.snapshot, datetime.now(UTC), live.plan)
-                    for problem in seen.collected.problems:
-                        _log.warning("usage: %s", problem)
-                except HistoryError as error:
-                    _log.error("%s", error)
-                except Exception:
-                    _log.exception("usage could not be read")
-            await asyncio.sleep(LOOK_S)
 
 
 @contextlib.contextmanager
