@@ -2,8 +2,8 @@
 
 `decide` measures whole decisions, `allocator` the allocator alone, `cycle` the inputs that KAI-Scheduler was
 measured with, `large` a large cluster, decided in full and after changes, `day` a simulated day, `placement`
-the openb benchmark's placements, `scale` the whole controller against a server that only answers, `ledger` a month of
-10,000 devices in the ledger; all if none is named.
+the openb benchmark's placements, `scale` the whole controller against a server that only answers, `ledger` a
+month of 10,000 devices in the ledger; all if none is named. `throughput` measures a real control plane.
 """
 
 import argparse
