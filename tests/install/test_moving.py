@@ -4,7 +4,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import pytest
 from tests.controller.test_run import controller
 from tests.controller.world import cluster, until
 
@@ -55,9 +54,6 @@ class Moving:
         return found
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a pod with an unallocated claim of a driver that is not managed keeps its gate"
-)
 async def test_a_driver_moves_over_and_back_and_nobody_is_left_waiting_for_aliquot(tmp_path: Path) -> None:
     async with cluster(tmp_path, random.Random(5)) as running:
         people = Moving(running)

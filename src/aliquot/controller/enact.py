@@ -11,6 +11,7 @@ import bisect
 import logging
 from collections.abc import Awaitable, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import TypeAlias
 
 import msgspec
@@ -118,12 +119,14 @@ class Enactor:
                 )
         leaving = any(isinstance(action, Evict) for decision in decisions for action in decision.actions)
         pods = {pod.key: pod for pod in snapshot.pods} if leaving else {}
+        expected = _Expected(snapshot, decisions)
         turns = asyncio.Semaphore(self._at_a_time)
 
         async def in_turn(decision: Decision) -> EnactError | None:
             # In the order of the plan: a write to a claim waits only for one of an earlier decision.
             async with turns:
-                work = self._enact(decision, steps[decision.id], now, unreleased.get(decision.id), pods)
+                held_up = unreleased.get(decision.id)
+                work = self._enact(decision, steps[decision.id], now, held_up, pods, expected)
                 return await self._attempt(work, decision.workload)
 
         done = await asyncio.gather(*(in_turn(decision) for decision in decisions))
@@ -218,6 +221,7 @@ class Enactor:
         now: datetime,
         unreleased: EnactError | None,
         pods: Mapping[Key, Pod],
+        expected: "_Expected",
     ) -> None:
         if unreleased is not None:
             for step in steps:
@@ -236,7 +240,7 @@ class Enactor:
                 raise problem
         for action in decision.actions:
             if isinstance(action, Admit):
-                await self._pods.admit(action)
+                await self._pods.admit(action, expected)
             elif isinstance(action, Show):
                 await self._pods.show(action)
         if any(isinstance(action, Evict) for action in decision.actions):
@@ -270,6 +274,31 @@ def _steps(decisions: list[Decision]) -> dict[str, list[_Step]]:
                 last[key] = step
                 of_decision.append(step)
     return steps
+
+
+class _Expected:
+    """Whether a plan counts on a claim being allocated: it allocates it, or found it so.
+
+    Another one that is not allocated has devices of drivers that are not Aliquot's alone.
+    """
+
+    def __init__(self, snapshot: Snapshot, decisions: list[Decision]) -> None:
+        self._snapshot = snapshot
+        self._decisions = decisions
+
+    def __call__(self, claim: Key) -> bool:
+        return self._snapshot.listed_drivers is None or claim in self._keys
+
+    @cached_property
+    def _keys(self) -> frozenset[Key]:
+        given = {
+            (action.claim.namespace, action.claim.name)
+            for decision in self._decisions
+            for action in decision.actions
+            if isinstance(action, Allocate)
+        }
+        claims = self._snapshot.resource_claims
+        return frozenset(given.union(claim.key for claim in claims if claim.status.allocation is not None))
 
 
 def _without(decision: Decision, unreleased: dict[str, EnactError]) -> Decision:

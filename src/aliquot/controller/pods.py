@@ -1,7 +1,7 @@
 """Letting pods go. A gate cannot be put back, so everything else comes first."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from aliquot.controller.outcomes import ConflictError, EnactError, RefusedError
@@ -11,6 +11,7 @@ from aliquot.kube.client import PatchType
 from aliquot.kube.errors import ApiError
 from aliquot.kube.resources import PODS
 from aliquot.model.core import PLACEMENT_GATE, Node, Pod
+from aliquot.model.index import Key
 from aliquot.model.resource import ResourceClaim
 from aliquot.scheduling.plan import Admit, Placement, Show
 from aliquot.workloads.labels import ADMITTED_AT, SHOWN_AT
@@ -27,14 +28,19 @@ class Pods:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
 
-    async def admit(self, action: Admit) -> None:
-        """Lift the gates of all pods of a gang at once.
+    async def admit(self, action: Admit, expected: Callable[[Key], bool]) -> None:
+        """Lift the gates of all pods of a gang at once. expected: whether the decision counts on a claim, by
+        namespace and name, being allocated; it does not on one of a driver that is not Aliquot's.
 
         Raises ConflictError or RefusedError if not all were lifted. The first failure stops the lifts that
         have not been sent; what was lifted stays so, and the next decision sees a gang of which some members
         wait.
         """
-        ready = [found for placement in action.placements if (found := self._ready(placement)) is not None]
+        ready = [
+            found
+            for placement in action.placements
+            if (found := self._ready(placement, expected)) is not None
+        ]
         stop = asyncio.Event()
         since = action.since or self._writer.client.clock.now()
         mark = {ADMITTED_AT: _second(since)}
@@ -57,7 +63,7 @@ class Pods:
         )
         _raise_first(done)
 
-    def _ready(self, placement: Placement) -> tuple[Pod, Placement] | None:
+    def _ready(self, placement: Placement, expected: Callable[[Key], bool]) -> tuple[Pod, Placement] | None:
         """The pod with its placement; None where its gate is lifted already. Raises ConflictError."""
         ref = placement.pod
         pod = self._writer.mirror.get(Pod, ref.namespace, ref.name)
@@ -69,8 +75,13 @@ class Pods:
             return None
         for name in claim_names(pod):
             claim = self._writer.mirror.get(ResourceClaim, ref.namespace, name)
-            if claim is None or claim.status.allocation is None:
-                raise ConflictError(ref, f"claim {name} is not allocated")
+            if claim is None:
+                raise ConflictError(ref, f"claim {name} is gone")
+            if claim.status.allocation is None:
+                if expected(claim.key):
+                    raise ConflictError(ref, f"claim {name} is not allocated")
+                # kube-scheduler allocates it once the pod is let go.
+                continue
             # A PodGroup may hold the reservation for its pods.
             if all(
                 consumer.resource == "pods" and consumer.uid != pod.metadata.uid
