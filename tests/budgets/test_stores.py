@@ -395,6 +395,17 @@ async def test_two_gateways_share_one_postgresql(postgres_server: str) -> None:
             await two.close()
 
 
+async def test_a_hold_and_its_settlement_may_come_together(kept: Kept) -> None:
+    async with kept.open() as store:
+        first, second = await asyncio.gather(
+            store.apply(hold("a", charge("x", 100, 10))), store.apply(settle("a", ("y", 4)))
+        )
+
+        assert isinstance(first, Granted)
+        assert second == Done()
+        assert (await gauge(store, "x"), await gauge(store, "y")) == (Gauge(0, 0), Gauge(4, 0))
+
+
 async def test_a_file_has_one_gateway(tmp_path: Path) -> None:
     store = await SqliteBudgets.open(tmp_path / "budgets.db")
     with pytest.raises(BudgetStoreError, match="in use by another gateway"):

@@ -182,18 +182,33 @@ class PostgresBudgets:
                 await connection.close()
 
     def _encode(self, operations: list[Operation]) -> tuple[list[str], str]:
-        keys = sorted({key for operation in operations for key in self._keys(operation)})
+        held = self._held_counters(operations)
+        found: set[str] = set().union(*held.values())
+        for operation in operations:
+            if isinstance(operation, Hold):
+                found.update(charge.counter for charge in operation.charges)
+            elif isinstance(operation, Settle):
+                found.update(key for key, _, _ in operation.amounts)
+        keys = sorted(found)
         places = {key: number for number, key in enumerate(keys, 1)}
-        return keys, msgspec.json.encode([self._document(one, places) for one in operations]).decode()
+        documents = [self._document(one, places, held) for one in operations]
+        return keys, msgspec.json.encode(documents).decode()
 
-    def _keys(self, operation: Operation) -> Iterable[str]:
-        if isinstance(operation, Hold):
-            return [charge.counter for charge in operation.charges]
-        if isinstance(operation, Settle):
-            return {key for key, _, _ in operation.amounts} | self._held.get(operation.request, frozenset())
-        return ()
+    def _held_counters(self, operations: list[Operation]) -> dict[str, frozenset[str]]:
+        """For each call that is settled: the counters of its hold, which may be taken in the same batch."""
+        held = {
+            one.request: self._held.get(one.request, frozenset())
+            for one in operations
+            if isinstance(one, Settle)
+        }
+        for one in operations:
+            if isinstance(one, Hold) and one.request in held:
+                held[one.request] |= {charge.counter for charge in one.charges if not charge.at_once}
+        return held
 
-    def _document(self, operation: Operation, places: Mapping[str, int]) -> dict[str, Any]:
+    def _document(
+        self, operation: Operation, places: Mapping[str, int], held: Mapping[str, frozenset[str]]
+    ) -> dict[str, Any]:
         match operation:
             case Hold():
                 return {
@@ -220,12 +235,11 @@ class PostgresBudgets:
             case Renew():
                 return {"op": "renew", "request": operation.request, "expires_us": operation.expires_us}
             case Settle():
-                held = self._held.get(operation.request, frozenset())
                 return {
                     "op": "settle",
                     "request": operation.request,
                     "lapsed": operation.lapsed,
-                    "places": {key: places[key] for key in held},
+                    "places": {key: places[key] for key in held[operation.request]},
                     "amounts": [(places[key], window, amount) for key, window, amount in operation.amounts],
                     "use": operation.use,
                 }
