@@ -110,7 +110,8 @@ class Watch:
                     continue
                 left = end - clock()
                 try:
-                    await asyncio.wait_for(changed.wait(), max(0.0, min(self._bookmark_seconds, left)))
+                    async with asyncio.timeout(max(0.0, min(self._bookmark_seconds, left))):
+                        await changed.wait()
                 except TimeoutError:
                     if left <= self._bookmark_seconds:
                         return
