@@ -167,7 +167,9 @@ def main() -> None:
     parser.add_argument("--kubeconfig", type=Path, help="of the control plane that throughput is measured on")
     parser.add_argument("--pods", type=int, default=throughput.PODS, help="pods that throughput creates")
     parser.add_argument("--litellm", default="", help="gateway: the program of LiteLLM's proxy")
-    parser.add_argument("--postgresql", default="", help="gateway: the connection string of an empty database")
+    parser.add_argument(
+        "--postgresql", default="", help="gateway: the connection string of an empty database"
+    )
     options = parser.parse_args()
     gateway.litellm, gateway.postgresql = options.litellm, options.postgresql
     if options.part == ["throughput"]:
