@@ -110,8 +110,7 @@ class Watch:
                     continue
                 left = end - clock()
                 try:
-                    async with asyncio.timeout(max(0.0, min(self._bookmark_seconds, left))):
-                        await changed.wait()
+                    await asyncio.wait_for(changed.wait(), max(0.0, min(self._bookmark_seconds, left)))
                 except TimeoutError:
                     if left <= self._bookmark_seconds:
                         return

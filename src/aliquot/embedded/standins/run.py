@@ -126,8 +126,7 @@ class StandIns:
             if next_time is not None:
                 wait = min(max(next_time - self._cluster.seconds(), 0.0), LONGEST_WAIT)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._changed.wait()
+                await asyncio.wait_for(self._changed.wait(), wait)
 
 
 def _round(parts: Iterable[StandIn], *, tolerant: bool) -> int:
