@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
 
 from aliquot.controller.conditions import Told, placed, write
+from aliquot.controller.departures import promise
 from aliquot.controller.outcomes import ConflictError, EnactError, HeldBackError, RefusedError
 from aliquot.controller.writing import Writer
 from aliquot.kube.client import PatchType
@@ -79,8 +80,19 @@ class Evictions:
         ]
         known = [placed(pod) for pod in waiting if pod is not None]
         if not any(found is not None and found.reason == verdict.reason.value for found in known):
-            ref = decision.promised[0].pod
-            await write(self._writer, Told(ref, "False", verdict.reason.value, self._describe(verdict)))
+            spot = decision.promised[0]
+            message = promise(spot, self._describe(verdict), self._leaving(decision))
+            await write(self._writer, Told(spot.pod, "False", verdict.reason.value, message))
+
+    def _leaving(self, decision: Decision) -> dict[str, list[Pod]]:
+        """The pods that the decision asks to leave, by node."""
+        found: dict[str, list[Pod]] = {}
+        for action in decision.actions:
+            if isinstance(action, Evict):
+                pod = self._writer.mirror.get(Pod, action.pod.namespace, action.pod.name)
+                if pod is not None:
+                    found.setdefault(pod.spec.node_name, []).append(pod)
+        return found
 
     def _expected(self, ref: ObjectRef, before: Mapping[Key, Pod]) -> None:
         pod = self._writer.mirror.get(Pod, ref.namespace, ref.name)
