@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import msgspec
 from tests.controller.world import Cluster, cluster, until
 
 from aliquot.controller.live import Live
-from aliquot.controller.run import ControllerConfig, run
+from aliquot.controller.run import ControllerConfig, Part, run
 from aliquot.kube.client import Client
 from aliquot.kube.config import Connection, load_kubeconfig
 from aliquot.kube.credentials import StaticCredential
@@ -21,7 +21,12 @@ from aliquot.store.journal import Journal
 
 @contextlib.asynccontextmanager
 async def controller(
-    running: Cluster, directory: Path, name: str, lease_seconds: int = 15, policy: Policy | None = None
+    running: Cluster,
+    directory: Path,
+    name: str,
+    lease_seconds: int = 15,
+    policy: Policy | None = None,
+    parts: Callable[[Client], Sequence[Part]] | None = None,
 ) -> AsyncIterator[Live]:
     stop, live = asyncio.Event(), Live()
     config = ControllerConfig(
@@ -30,7 +35,9 @@ async def controller(
         lease_seconds=lease_seconds,
     )
     with Journal.open(directory / f"{name}.db") as journal:
-        task = asyncio.create_task(run(config, policy or Policy(), journal=journal, stop=stop, live=live))
+        task = asyncio.create_task(
+            run(config, policy or Policy(), journal=journal, stop=stop, live=live, parts=parts)
+        )
         try:
             yield live
         finally:
@@ -47,6 +54,24 @@ async def test_work_is_placed_and_runs_and_everybody_can_see_it(tmp_path: Path) 
         assert await until(lambda: not running.load.unfinished(running.witness.ran), 30)
         assert running.witness.broken == []
         assert any(pod.status.phase == "Succeeded" for pod in live.snapshot.pods)
+
+
+async def test_a_fault_in_what_stands_beside_the_decisions_holds_nobody_up(tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    async def broken() -> None:
+        begun.append("broken")
+        raise RuntimeError("a fault of its own")
+
+    async with (
+        cluster(tmp_path, random.Random(1)) as running,
+        controller(running, tmp_path, "a", parts=lambda client: [broken]) as live,
+    ):
+        assert await until(lambda: bool(begun), 10)
+        running.load.gang()
+        assert await until(lambda: not running.load.unfinished(running.witness.ran), 30)
+        assert live.leading
+        assert running.witness.broken == []
 
 
 async def test_who_stops_hands_over_at_once_and_who_waits_sees_the_cluster(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -36,6 +37,8 @@ from aliquot.scheduling.wording import sentence
 _log = logging.getLogger(__name__)
 
 Part = Callable[[], Coroutine[Any, Any, None]]
+
+AGAIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,8 @@ async def run(
 ) -> None:
     """Run the controller until `stop` is set. Only the process that holds the lease decides and writes.
 
-    parts: what else the leader does beside deciding. registry: where its metrics belong. probes: told of the
-    mirror, and that the loop goes round.
+    parts: what else the leader does beside deciding; a fault there is told and ends nothing. registry: where
+    its metrics belong. probes: told of the mirror, and that the loop goes round.
 
     An unreachable server is waited for. Raises what is a fault of this program, never what the cluster does.
     """
@@ -125,7 +128,7 @@ async def run(
         state = StateCollector(live, mirror, clock, depths)
         registry.register(state)
         queues = QueueStatuses(writer, policy, live, clock, deciding)
-        more = parts(client) if parts is not None else ()
+        more = [partial(_again, part, clock) for part in parts(client)] if parts is not None else []
         stopped = asyncio.create_task(stop.wait(), name="stop")
         work = [
             asyncio.create_task(mirror.run(), name="mirror"),
@@ -166,6 +169,17 @@ async def _lead(
         await _until_first(election.acquire(), _show(mirror, live))
         live.leading = True
         await _until_first(election.hold(), _work(mirror, clock, parts))
+
+
+async def _again(part: Part, clock: Clock) -> None:
+    """Run what stands beside deciding, until cancelled. A fault in it is told and it begins anew: nobody's
+    pods may have to wait because use could not be read or a sum could not be written."""
+    while True:
+        try:
+            await part()
+        except Exception:
+            _log.exception("a part beside the decisions failed and begins anew")
+        await clock.sleep(AGAIN_SECONDS)
 
 
 async def _show(mirror: Mirror, live: Live) -> None:
