@@ -2,9 +2,8 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from starlette.routing import BaseRoute
 from aliquot.accounting.price_files import Spending
 from aliquot.cli.failures import Failure
 from aliquot.cli.report_input import LEDGER, read_spending
+from aliquot.cli.telemetry_sources import telemetry_settings
 from aliquot.controller.live import Live
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
@@ -23,9 +23,7 @@ from aliquot.store.ledger_database import LedgerError
 from aliquot.store.ledger_usage import HistoryUse
 from aliquot.store.usage import UsageHistory
 from aliquot.store.usage_schema import HistoryError
-from aliquot.telemetry.endpoint import Endpoint
-from aliquot.telemetry.errors import SourceError
-from aliquot.telemetry.settings import MOST_FILE_BYTES, Settings, SettingsError, parse
+from aliquot.telemetry.settings import Settings
 from aliquot.web.sizing.routes import routes as sizing_routes
 from aliquot.web.sizing.sizes import Sizes
 from aliquot.web.spending.routes import routes as spending_routes
@@ -33,8 +31,6 @@ from aliquot.web.usage.recording import Recorder
 from aliquot.web.usage.routes import routes as usage_routes
 
 USAGE = "usage.db"
-SETTINGS_VARIABLE = "ALIQUOT_TELEMETRY"
-PROMETHEUS_VARIABLE = "ALIQUOT_PROMETHEUS"
 
 Part = Callable[[], Coroutine[Any, Any, None]]
 
@@ -108,24 +104,3 @@ def books(state: Path, choices: Choices, journal: Journal, policy: Policy) -> It
             yield Books(ledger, place, spending, settings, history, accountant, policy)
     except (LedgerError, HistoryError) as error:
         raise Failure(str(error)) from None
-
-
-def telemetry_settings(file: str, prometheus: str) -> Settings:
-    """Where use is read: a file of sources, a Prometheus, or what the environment says. Raises Failure."""
-    path = file or ("" if prometheus else os.environ.get(SETTINGS_VARIABLE, ""))
-    try:
-        found = parse(_bytes(path), path) if path else Settings()
-        url = prometheus or ("" if path else os.environ.get(PROMETHEUS_VARIABLE, ""))
-        if url:
-            found = replace(found, prometheus=Endpoint(url).checked())
-    except (SettingsError, SourceError) as error:
-        raise Failure(str(error)) from None
-    return found
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(MOST_FILE_BYTES + 1)
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}; name the file of sources") from None

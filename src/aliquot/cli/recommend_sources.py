@@ -1,32 +1,25 @@
 """Histories of use from Prometheus or from a kept history, joined to the devices and pods of a cluster."""
 
 import asyncio
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import note
 from aliquot.cli.recommend_history import read_histories
+from aliquot.cli.telemetry_sources import telemetry_settings
 from aliquot.cli.whatif import seconds
 from aliquot.model.snapshot import Snapshot
 from aliquot.sizing.cluster import fleet_report
 from aliquot.store.usage import UsageHistory
 from aliquot.store.usage_schema import HistoryError
 from aliquot.telemetry.collecting import Collector
-from aliquot.telemetry.endpoint import Endpoint
-from aliquot.telemetry.errors import SourceError
 from aliquot.telemetry.holdings import facts
-from aliquot.telemetry.settings import MOST_FILE_BYTES, Settings, SettingsError, parse
 from aliquot.usage.joining import joined_usage
 from aliquot.usage.series import Series
 from aliquot.workloads.settings import moment
-
-SOURCES_VARIABLE = "ALIQUOT_TELEMETRY"
-PROMETHEUS_VARIABLE = "ALIQUOT_PROMETHEUS"
-"""The same as of `aliquot top`."""
 
 _SQLITE = b"SQLite format 3\0"
 
@@ -60,7 +53,7 @@ def read(wanted: Sources, snapshot: Snapshot) -> tuple[tuple[Series, ...], tuple
             held = (*held, *_read_kept(path, start, end))
     if not wanted.live:
         return held, ()
-    settings = _settings(wanted)
+    settings = telemetry_settings(wanted.sources, wanted.prometheus, token_file=wanted.token_file)
     if settings.prometheus is None:
         raise Failure(
             "where is the history of use? give --prometheus URL, --sources FILE, or files with --history"
@@ -86,27 +79,6 @@ def _window(wanted: Sources) -> tuple[int, int]:
         end = found
     until = round(end.timestamp() * 1000)
     return until - seconds(wanted.since, "--since") * 1000, until
-
-
-def _settings(wanted: Sources) -> Settings:
-    path = wanted.sources or ("" if wanted.prometheus else os.environ.get(SOURCES_VARIABLE, ""))
-    try:
-        found = parse(_bytes(path), path) if path else Settings()
-        url = wanted.prometheus or ("" if path else os.environ.get(PROMETHEUS_VARIABLE, ""))
-        if url:
-            endpoint = Endpoint(url, bearer_file=wanted.token_file).checked()
-            found = replace(found, prometheus=endpoint)
-    except (SettingsError, SourceError) as error:
-        raise Failure(str(error)) from None
-    return found
-
-
-def _bytes(path: str) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(MOST_FILE_BYTES + 1)
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}; name the file of sources") from None
 
 
 def _kept(path: Path) -> bool:

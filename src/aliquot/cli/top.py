@@ -2,11 +2,9 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,19 +15,15 @@ from aliquot.cli.cluster import Target, mirrored, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import FORMS, Table, note, sorted_by, write
 from aliquot.cli.snapshot import load
+from aliquot.cli.telemetry_sources import PROMETHEUS_VARIABLE, SETTINGS_VARIABLE, telemetry_settings
 from aliquot.cli.whatif import seconds
 from aliquot.model.snapshot import Snapshot
 from aliquot.store.usage import UsageHistory
 from aliquot.store.usage_schema import HistoryError
-from aliquot.telemetry.endpoint import Endpoint
-from aliquot.telemetry.errors import SourceError
-from aliquot.telemetry.settings import MOST_FILE_BYTES, Settings, SettingsError, parse
 from aliquot.usage.metrics import WHOLE_PPM
 from aliquot.usage.waste import Thresholds
 from aliquot.web.usage.looking import Look, Looker
 
-SETTINGS_VARIABLE = "ALIQUOT_TELEMETRY"
-PROMETHEUS_VARIABLE = "ALIQUOT_PROMETHEUS"
 WATCH_EVERY_S = 15.0
 MOST_WINDOW_S = 31 * 86_400
 
@@ -113,7 +107,7 @@ def top(
             f"there is nothing called {kind!r} to show; try devices, workloads, queues, teams or nodes"
         )
     span = _window(window, "--since")
-    settings = _settings(sources, prometheus, exporters)
+    settings = telemetry_settings(sources, prometheus, exporters)
     limits = Thresholds(
         idle_after=1000 * _window(idle_after, "--idle-after"), inefficient=WHOLE_PPM * inefficient // 100
     )
@@ -164,28 +158,6 @@ def _window(text: str, option: str) -> int:
     if not 1 <= found <= MOST_WINDOW_S:
         raise Failure(f"{option}: {text!r} is not between 1s and 31d")
     return found
-
-
-def _settings(sources: str, prometheus: str, exporters: tuple[str, ...]) -> Settings:
-    path = sources or ("" if prometheus or exporters else os.environ.get(SETTINGS_VARIABLE, ""))
-    try:
-        found = parse(_read(path), path) if path else Settings()
-        url = prometheus or ("" if path or exporters else os.environ.get(PROMETHEUS_VARIABLE, ""))
-        if url:
-            found = replace(found, prometheus=Endpoint(url).checked())
-        if exporters:
-            found = replace(found, exporters=tuple(Endpoint(item).checked() for item in exporters))
-    except (SettingsError, SourceError) as error:
-        raise Failure(str(error)) from None
-    return found
-
-
-def _read(path: str) -> bytes:
-    try:
-        with Path(path).open("rb") as file:
-            return file.read(MOST_FILE_BYTES + 1)
-    except OSError as error:
-        raise Failure(f"{path}: {error.strerror}; name the file of sources") from None
 
 
 @contextlib.contextmanager
