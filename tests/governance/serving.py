@@ -8,7 +8,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -60,8 +60,17 @@ def application(source: Source, *, login: bool, clock: Clock | None = None, secu
     async def health(request: object) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
+    async def icon(request: object) -> Response:
+        """For "/", which names no icon here, so that browsers ask for this one, early or late."""
+        return Response(status_code=204)
+
     pages = Starlette(
-        routes=[*routes(source, login=login), Route("/", health), Route("/healthz", health)],
+        routes=[
+            *routes(source, login=login),
+            Route("/", health),
+            Route("/healthz", health),
+            Route("/favicon.ico", icon),
+        ],
         middleware=[Middleware(Guard)],
     )
     if not login:

@@ -158,6 +158,8 @@ async def browser() -> AsyncIterator[Page]:
             "about:blank",
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
+            # What it leaves behind when it is ended goes with its profile.
+            env=os.environ | {"TMPDIR": profile},
         )
         assert process.stderr is not None
         drain = None
