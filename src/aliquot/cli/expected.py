@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import note
@@ -89,13 +90,12 @@ def history(journal: Path, snapshot: Snapshot, policy: Policy, now: datetime) ->
     running = {key_of(item): item.worked_seconds for item in adopt(snapshot, now, policy)}
     shift = round((found.start - now).total_seconds())
     return [
-        Past(
-            workload=item,
+        msgspec.structs.replace(
+            item,
             submitted=item.submitted + shift,
-            run_seconds=item.run_seconds,
-            worked_seconds=running.get(key_of(item), 0),
+            worked_seconds=max(item.worked_seconds, running.get(key_of(item.workload), 0)),
         )
-        for item in found.workloads
+        for item in found.history
         if item.submitted + shift <= 0
     ]
 

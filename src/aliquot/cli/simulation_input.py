@@ -16,6 +16,7 @@ from aliquot.model.resource import ResourceSlice
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.amounts import UNIT
 from aliquot.queues.tree import QueueTree
+from aliquot.simulation.past_work import with_ends
 from aliquot.simulation.rates import node_rates
 from aliquot.simulation.settings import START
 from aliquot.simulation.synthesis import DAY, Day, synthesize
@@ -77,7 +78,7 @@ def _read(source: Source) -> Beginning:
     if source.journal is not None:
         past = recorded.read_journal(source.journal)
         snapshot, start = _joined(past.snapshot, snapshot), past.start
-        found += past.workloads
+        found += _with_ends(past)
     if source.faster > 1:
         found = [
             msgspec.structs.replace(item, submitted=item.submitted // source.faster)
@@ -90,6 +91,18 @@ def _read(source: Source) -> Beginning:
     _check_queues(found, snapshot)
     day = _day(source, snapshot) if source.synthetic else None
     return Beginning(snapshot=snapshot, workloads=tuple(found), start=start, day=day)
+
+
+def _with_ends(past: recorded.Past) -> list[Workload]:
+    open_still = sum(item.run_seconds is None for item in past.workloads)
+    found, endless = with_ends(past.history, past.snapshot)
+    if open_still:
+        forever = f", but of {endless} nothing is known: they run on" if endless else ""
+        note(
+            f"note: {open_still} of {len(found)} workloads had not ended at the journal's end; "
+            f"how long they run is drawn from what is known{forever}"
+        )
+    return found
 
 
 def _cluster(source: Source) -> tuple[Snapshot, datetime]:

@@ -1,7 +1,7 @@
 """What is known of how long workloads run: by what they say, and by how long those before them ran."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -13,6 +13,7 @@ from aliquot.model.workloads import Job
 from aliquot.queues.amounts import UNIT
 from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.scheduling.requests import CPU, MEMORY, pod_requests
+from aliquot.simulation import draws
 from aliquot.simulation.workload import WHOLE_DEVICE, Workload
 from aliquot.workloads import labels
 from aliquot.workloads.settings import seconds
@@ -174,6 +175,26 @@ def _hint(workload: Workload, job: Job | None) -> Hint:
     said = [found for found in (seconds(text) for text in texts) if found is not None and found > 0]
     bounds = [found for found in most if found is not None and found > 0]
     return Hint(said=said[0] if said else None, most=min(bounds) if bounds else None)
+
+
+def with_ends(history: Sequence[Past], snapshot: Snapshot, seed: int = 0) -> tuple[list[Workload], int]:
+    """The workloads of a past to be simulated again, and for how many of them nothing tells when they end.
+
+    What had not ended gets a run time drawn from what is known, given how long it has worked already: by the
+    seed, and the same for it whatever else there is. What nothing is known of runs for ever.
+    """
+    run_times = RunTimes(history)
+    told = hints([past.workload for past in history], snapshot)
+    found, endless = [], 0
+    for past, hint in zip(history, told, strict=True):
+        workload = past.workload
+        if workload.run_seconds is None:
+            point = draws.unit(seed, f"end of {workload.kind}/{workload.namespace}/{workload.name}", 0)
+            worked = replace(workload, worked_seconds=past.worked_seconds)
+            workload = replace(workload, run_seconds=run_times.at(worked, hint, point))
+            endless += workload.run_seconds is None
+        found.append(workload)
+    return found, endless
 
 
 def another(workload: Workload, name: str, submitted: int, run_seconds: int | None) -> Workload:

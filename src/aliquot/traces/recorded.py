@@ -1,4 +1,4 @@
-"""The workloads that a controller's journal tells of: when they came, how long they ran, when they ended."""
+"""The workloads that a controller's journal tells of: when they came, and how long they worked."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,8 +10,9 @@ from aliquot.model.index import live
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import Snapshot
-from aliquot.scheduling.plan import Plan
+from aliquot.scheduling.plan import Evict, Plan
 from aliquot.scheduling.policy import Policy
+from aliquot.simulation import past_work
 from aliquot.simulation.adoption import adopt
 from aliquot.simulation.objects import undecided
 from aliquot.simulation.workload import Workload
@@ -21,36 +22,72 @@ from aliquot.traces.errors import TraceError
 MAX_RECORDS = 100_000
 
 _SECOND = timedelta(seconds=1)
+_Key = tuple[str, str, str]
 
 
 class Past(msgspec.Struct, frozen=True, kw_only=True):
     """What a journal tells. start: the time of its first record; snapshot: the cluster without the pods of
-    the workloads; seconds: until its last record."""
+    the workloads; seconds: until its last record.
+
+    workloads: as they came. run_seconds of one that ended: the work of its last stay and what earlier stays
+    had saved; None for one that is still there at the end. history: the same workloads as far as they tell
+    how long work runs, in the same order, with `submitted` counted from `start`. A bare pod that was evicted is
+    gone for good and has not ended: whatever takes its place is another workload.
+    """
 
     start: datetime
     seconds: int
     snapshot: Snapshot
     workloads: tuple[Workload, ...]
+    history: tuple[past_work.Past, ...]
 
 
 class _Seen(msgspec.Struct):
-    """A workload on its way through the records."""
+    """A workload on its way through the records.
+
+    began: since when it has its place, None while it has none; said: when it began, by its pods; last: the
+    last record in which it had its place. saved: seconds of work that earlier stays saved.
+    """
 
     workload: Workload
     gone: datetime | None = None
     began: datetime | None = None
+    said: datetime | None = None
+    last: datetime | None = None
+    saved: int = 0
+    evicted: bool = False
+
+    def worked(self, until: datetime) -> int:
+        """Seconds that it has worked in this stay."""
+        if self.began is None:
+            return 0
+        return max(0, (until - self.began) // _SECOND - self.workload.startup_seconds)
+
+    def leave(self, time: datetime) -> None:
+        """Its stay is over, and it is not done: only what it saved counts."""
+        interval = self.workload.checkpoint_seconds
+        if interval:
+            self.saved += self.worked(time) // interval * interval
+        self.began = self.said = None
+
+    def stay(self, said: datetime, time: datetime) -> None:
+        """It has its place in a record of this time, and its pods say since when."""
+        if self.said is not None and said > self.said:
+            self.leave(self.last or said)
+        if self.began is None:
+            self.began = said
+        self.said, self.last = said, time
 
 
 def read_journal(path: Path) -> Past:
-    """The workloads of a journal. Each comes when it was created, as it was first seen, and runs from when it
-    was placed until the first record from which it is gone; what is there at the end runs for ever. Raises
-    TraceError, JournalError."""
+    """The workloads of a journal. Each comes when it was created, as it was first seen, and works from when
+    it was placed until the first record from which it is gone. Raises TraceError, JournalError."""
     with Journal.open(path, read_only=True) as journal:
         infos = journal.records(limit=MAX_RECORDS)
         if not infos:
             raise TraceError(str(path), None, "", "holds no decisions", "name the journal of a controller")
         start = infos[0].time
-        seen: dict[tuple[str, str, str], _Seen] = {}
+        seen: dict[_Key, _Seen] = {}
         lasting: dict[tuple[type, tuple[str, str]], KubernetesObject] = {}
         background: dict[tuple[str, str], Pod] = {}
         mine: set[str] = set()
@@ -62,7 +99,7 @@ def read_journal(path: Path) -> Past:
             time = record.time
             snapshot = record.snapshot
             _follow(snapshot, time, start, record.policy, seen)
-            _note_placed(record.plan, time, seen)
+            _note_plan(record.plan, time, seen)
             for item in snapshot.objects():
                 if isinstance(item, Pod):
                     background[item.key] = item
@@ -71,16 +108,16 @@ def read_journal(path: Path) -> Past:
         for found in seen.values():
             mine.update(item.metadata.uid for item in found.workload.objects)
     kept = [pod for pod in background.values() if pod.metadata.uid not in mine and _unrelated(pod, seen)]
-    snapshot = Snapshot.of([*lasting.values(), *kept])
     return Past(
         start=start,
         seconds=(time - start) // _SECOND,
-        snapshot=snapshot,
+        snapshot=Snapshot.of([*lasting.values(), *kept]),
         workloads=tuple(_ended(found) for found in seen.values()),
+        history=tuple(_past(found, time) for found in seen.values()),
     )
 
 
-def _unrelated(pod: Pod, seen: dict[tuple[str, str, str], _Seen]) -> bool:
+def _unrelated(pod: Pod, seen: dict[_Key, _Seen]) -> bool:
     """A bound pod that belongs to no workload seen (a pod of a system, say)."""
     owner = pod.metadata.controller
     kinds = {(pod.namespace, pod.name)} | ({(pod.namespace, owner.name)} if owner is not None else set())
@@ -92,10 +129,11 @@ def _follow(
     time: datetime,
     start: datetime,
     policy: Policy,
-    seen: dict[tuple[str, str, str], _Seen],
+    seen: dict[_Key, _Seen],
 ) -> None:
-    present: set[tuple[str, str, str]] = set()
-    for workload in adopt(snapshot, time, policy):
+    present: set[_Key] = set()
+    # What a workload says of its run time is no reason to take it for endless once that is over.
+    for workload in adopt(snapshot, time, policy, lambda gang: None):
         key = (workload.namespace, workload.name, workload.kind)
         present.add(key)
         known = seen.get(key)
@@ -109,8 +147,10 @@ def _follow(
             first = offset == 0
             known = seen[key] = _Seen(moved if first else _waiting(moved))
         known.gone = None
-        if known.began is None and workload.started is not None:
-            known.began = time + timedelta(seconds=workload.started)
+        if workload.started is not None:
+            known.stay(time + timedelta(seconds=workload.started), time)
+        elif known.said is not None:
+            known.leave(time)
         same = len(workload.amounts) == len(known.workload.amounts)
         if same and workload.started is not None and known.workload.started is None:
             # Only what it was given tells which part of a device it needs.
@@ -120,13 +160,19 @@ def _follow(
             known.gone = time
 
 
-def _note_placed(plan: Plan, time: datetime, seen: dict[tuple[str, str, str], _Seen]) -> None:
-    """A workload begins when it is placed; the next record may come long after that, or never."""
+def _note_plan(plan: Plan, time: datetime, seen: dict[_Key, _Seen]) -> None:
+    """A workload begins when it is placed, and a bare pod is gone for good with its eviction; the next record
+    may come long after that, or never."""
     for decision in plan.decisions:
         ref = decision.workload
         known = seen.get((ref.namespace, ref.name, ref.kind))
         if known is not None and known.began is None and decision.placements:
             known.began = time
+        for action in decision.actions:
+            if isinstance(action, Evict):
+                pod = seen.get((action.pod.namespace, action.pod.name, "Pod"))
+                if pod is not None:
+                    pod.evicted = True
 
 
 def _waiting(workload: Workload) -> Workload:
@@ -139,4 +185,15 @@ def _waiting(workload: Workload) -> Workload:
 def _ended(found: _Seen) -> Workload:
     if found.gone is None or found.began is None:
         return found.workload
-    return msgspec.structs.replace(found.workload, run_seconds=max(1, (found.gone - found.began) // _SECOND))
+    return msgspec.structs.replace(found.workload, run_seconds=max(1, found.saved + found.worked(found.gone)))
+
+
+def _past(found: _Seen, end: datetime) -> past_work.Past:
+    ended = _ended(found)
+    run = None if found.evicted else ended.run_seconds
+    return past_work.Past(
+        workload=ended,
+        submitted=ended.submitted,
+        run_seconds=run,
+        worked_seconds=found.saved + found.worked(found.gone or end),
+    )
