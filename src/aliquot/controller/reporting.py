@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
 from aliquot.controller.conditions import Told, placed, write
 from aliquot.controller.departures import ByNode, departures, promise, told
@@ -187,7 +188,7 @@ class Reporter:
                 await slots.acquire()
                 if self._conditions:
                     uid = next(iter(self._conditions))
-                    work = self._write_condition(self._conditions.pop(uid))
+                    work: Coroutine[Any, Any, object] = self._write_condition(self._conditions.pop(uid))
                 elif len(self._events):
                     work = self._events.write_one()
                 else:
