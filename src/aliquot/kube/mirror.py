@@ -12,6 +12,7 @@ from aliquot.kube.collection import version_number
 from aliquot.kube.reflector import Discovery, Reflector
 from aliquot.kube.resources import Resource
 from aliquot.model.core import DRIVERS_CONFIG_MAP, ConfigMap
+from aliquot.model.funds import Funds
 from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.owners import OWNERS
 from aliquot.model.podgroups import POD_GROUPS
@@ -19,6 +20,9 @@ from aliquot.model.snapshot import FIELDS, Snapshot
 
 ONLY: Mapping[type[KubernetesObject], tuple[str, str]] = {ConfigMap: DRIVERS_CONFIG_MAP}
 """Kinds of which a Snapshot holds one object, by namespace and name; no other need be readable."""
+
+SERVED = tuple(kind for kind in FIELDS if kind is not Funds)
+"""Every kind that a Snapshot holds and a server can have."""
 
 HELPFUL = frozenset({*OWNERS, *POD_GROUPS})
 """Kinds that refine what pods say of themselves: where they may not be read, decisions are made without."""
@@ -57,7 +61,7 @@ class Mirror:
         self,
         client: Client,
         *,
-        kinds: Iterable[type[KubernetesObject]] = tuple(FIELDS),
+        kinds: Iterable[type[KubernetesObject]] = SERVED,
         clock: Clock | None = None,
         randomness: random.Random | None = None,
     ) -> None:
