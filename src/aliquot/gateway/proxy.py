@@ -9,10 +9,11 @@ import msgspec
 
 from aliquot.budgets.spending import Basis, Endpoint, Outcome, TokenUse
 from aliquot.gateway.admission import Admitted
-from aliquot.gateway.answers import JSON, CallError, Headers, failure, limit_headers
+from aliquot.gateway.answers import JSON, CallError, Headers, call_headers, failure
 from aliquot.gateway.callers import Known
 from aliquot.gateway.exchange import ExchangeError
 from aliquot.gateway.framing import Request
+from aliquot.gateway.nesting import PARENT
 from aliquot.gateway.policies import ModelEntry, ModelList
 from aliquot.gateway.pump import Pump, Sent, settle_worst
 from aliquot.gateway.reception import SOON, Reception, no_model
@@ -108,7 +109,9 @@ class Proxy:
     async def _call(
         self, request: Request, endpoint: Endpoint, known: Known, identity: str, mark: tuple[bytes, bytes]
     ) -> None:
-        admitted, asked = await self._reception.admit(endpoint, request.body, known, identity)
+        admitted, asked = await self._reception.admit(
+            endpoint, request.body, known, identity, request.headers.get(PARENT)
+        )
         request.body = b""
         use: TokenUse | None = None
         try:
@@ -138,7 +141,7 @@ class Proxy:
             raise
         finally:
             self._unbounded(request, admitted)
-        headers = [mark, *limit_headers(admitted)]
+        headers = [mark, *call_headers(admitted)]
         if admitted.model != asked.model:
             headers.append((b"x-aliquot-model", admitted.model.encode("ascii", "replace")))
         sent.server.open += 1

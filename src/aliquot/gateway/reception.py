@@ -2,16 +2,26 @@
 
 from typing import Protocol
 
+from msgspec.structs import replace
+
+from aliquot.agents.guards import Limit
 from aliquot.budgets.spending import Call, Caller, Endpoint, TokenUse
 from aliquot.gateway.admission import Admitted, Desk
 from aliquot.gateway.answers import CallError, failure, refused
 from aliquot.gateway.callers import CallerError, Callers, Known
 from aliquot.gateway.configuration import Configuration, UpstreamKind
+from aliquot.gateway.nesting import Lineage, Nesting
 from aliquot.gateway.policies import Policies
 from aliquot.gateway.requests import Asked, RequestError, read
+from aliquot.gateway.tokenizing import prompt_length
 from aliquot.gateway.upstreams import Upstreams
 
 SOON = (b"Retry-After", b"1")
+
+_FOR_WANT_OF_ROOM = frozenset(
+    {"budget_exceeded", Limit.SPEND.value, Limit.TOKENS.value, Limit.TASK_SPEND.value}
+)
+"""Refusals that a shorter prompt may not meet."""
 
 
 class Observer(Protocol):
@@ -32,6 +42,7 @@ class Reception:
         upstreams: Upstreams,
         callers: Callers,
         policies: Policies,
+        nesting: Nesting,
         observer: Observer,
     ) -> None:
         self.settings = configuration.file
@@ -39,6 +50,7 @@ class Reception:
         self.upstreams = upstreams
         self.callers = callers
         self.policies = policies
+        self._nesting = nesting
         self.observer = observer
 
     async def identify(self, authorization: bytes | None) -> Known:
@@ -58,29 +70,50 @@ class Reception:
             ) from None
 
     async def admit(
-        self, endpoint: Endpoint, content: bytes, known: Known, identity: str
+        self, endpoint: Endpoint, content: bytes, known: Known, identity: str, parent: bytes | None = None
     ) -> tuple[Admitted, Asked]:
-        """Read a call, check it and hold for it. `release` has to be called in the end. Raises CallError."""
+        """Read a call, check it and hold for it. `release` has to be called in the end. Raises CallError.
+
+        parent: the mark that the call came with, None if none.
+        """
         asked, call = self._read(endpoint, content, identity)
+        try:
+            lineage = self._nesting.below(parent, known.depth, known.caller.session)
+            self.policies.permit(known, call, asked.model)
+            try:
+                found = await self._held(known, call, asked, lineage)
+            except CallError as error:
+                if error.reason not in _FOR_WANT_OF_ROOM:
+                    raise
+                length = await prompt_length(self.upstreams, asked, asked.model)
+                if length is None or length >= call.prompt_bound:
+                    raise
+                call = replace(call, prompt_bound=length)
+                found = await self._held(known, call, asked, lineage)
+        except CallError as error:
+            self.observer.refused(call, known.caller, error.reason)
+            raise
+        if known.caller.agent:
+            found.mark = self._nesting.mark(lineage)
+        return found, asked
+
+    async def _held(self, known: Known, call: Call, asked: Asked, lineage: Lineage) -> Admitted:
         guarded = False
         try:
-            self.policies.permit(known, call, asked.model)
             plan = self.desk.plan(known.caller, asked.model)
             worst = call.max_output or plan.terms.max_output * call.choices
-            self.policies.guard(known, call, plan.rates, worst, tool_results=asked.tool_results)
+            self.policies.guard(known, call, lineage, plan.rates, worst, tool_results=asked.tool_results)
             guarded = True
             found = await self.desk.admit(call, known.caller, lease=self._countable)
             if not isinstance(found, Admitted):
                 raise refused(found, self.settings.currency, self.desk.clock())
             if found.model != asked.model:
                 await self._permit_fallback(known, found)
-        except BaseException as error:
+        except BaseException:
             if guarded:
-                self.policies.settle(known.caller.agent, identity, None)
-            if isinstance(error, CallError):
-                self.observer.refused(call, known.caller, error.reason)
+                self.policies.settle(known.caller.agent, call.request, None)
             raise
-        return found, asked
+        return found
 
     def release(self, admitted: Admitted, use: TokenUse | None) -> None:
         """A call has ended: tell the agents' guards what it came to."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from aliquot.budgets.spending import Basis, Endpoint, Outcome, TokenUse
 from aliquot.gateway.admission import Admitted
-from aliquot.gateway.answers import JSON, CallError, failure, limit_headers
+from aliquot.gateway.answers import JSON, CallError, call_headers, failure
 from aliquot.gateway.callers import Known
 from aliquot.gateway.configuration import UpstreamKind
 from aliquot.gateway.envoy.messages import (
@@ -17,6 +17,7 @@ from aliquot.gateway.envoy.messages import (
     headers_of,
     mutate,
 )
+from aliquot.gateway.nesting import PARENT
 from aliquot.gateway.pump import settle_worst, stream_count
 from aliquot.gateway.reception import Reception
 from aliquot.gateway.requests import PATHS, Asked, written
@@ -37,6 +38,7 @@ class EnvoyCall:
         self._identity = f"req_{secrets.token_hex(12)}"
         self._endpoint: Endpoint | None = None
         self._known: Known | None = None
+        self._parent: bytes | None = None
         self._asked: Asked | None = None
         self._admitted: Admitted | None = None
         self._upstream = ""
@@ -74,6 +76,7 @@ class EnvoyCall:
         headers = headers_of(found)
         path = headers.get(b":path", b"").partition(b"?")[0]
         self._known = await self._reception.identify(headers.get(b"authorization"))
+        self._parent = headers.get(PARENT)
         self._endpoint = PATHS.get(path)
         if self._endpoint is None:
             if path == b"/v1/models" or path.startswith(b"/v1/models/"):
@@ -83,7 +86,7 @@ class EnvoyCall:
             raise failure(405, "use POST with a body", headers=[(b"Allow", b"POST")])
         if b"content-encoding" in headers:
             raise failure(415, "send the body as application/json, without an encoding")
-        answer = self._continue("request_headers", (*OWN_HEADERS, "accept-encoding"))
+        answer = self._continue("request_headers", (*OWN_HEADERS, PARENT.decode(), "accept-encoding"))
         mode = answer.mode_override
         mode.request_header_mode = mode.response_header_mode = SEND
         mode.request_body_mode = BUFFERED
@@ -102,7 +105,9 @@ class EnvoyCall:
             )
         if len(found.body) > self._bounds.body_bytes:
             raise failure(413, f"the body is larger than {self._bounds.body_bytes} bytes")
-        admitted, asked = await self._reception.admit(self._endpoint, found.body, self._known, self._identity)
+        admitted, asked = await self._reception.admit(
+            self._endpoint, found.body, self._known, self._identity, self._parent
+        )
         self._admitted, self._asked = admitted, asked
         servers = self._reception.upstreams.choose(admitted.model)
         settings = servers[0].settings
@@ -144,7 +149,7 @@ class EnvoyCall:
             return answer
         mutate(
             common.header_mutation,
-            [(b"x-request-id", self._identity.encode()), *limit_headers(self._admitted)],
+            [(b"x-request-id", self._identity.encode()), *call_headers(self._admitted)],
             # What is passed on may be shorter than what the upstream announced.
             ("content-length",) if self._asked.stream else (),
         )
