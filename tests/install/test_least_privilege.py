@@ -106,6 +106,18 @@ class People:
             },
         )
 
+    def alone(self, name: str) -> None:
+        """A pod with a claim in a namespace of its own, which is not managed."""
+        self._load.create("namespaces", None, {"metadata": {"name": name}})
+        request = {"name": "a", "exactly": {"deviceClassName": "gpu"}}
+        claim = {"metadata": {"name": "one"}, "spec": {"devices": {"requests": [request]}}}
+        self._load.create("resourceclaims.resource.k8s.io", name, claim)
+        spec = {
+            "containers": [{"name": "main", "image": "none"}],
+            "resourceClaims": [{"name": "a", "resourceClaimName": "one"}],
+        }
+        self._load.create("pods", name, {"metadata": {"name": f"{name}-pod"}, "spec": spec})
+
     def pods(self, owner: str) -> list[dict[str, Any]]:
         found, _, _ = self._registry.list(self._registry.resources.named("pods"))
         return [pod for pod in found if pod["metadata"]["name"].startswith(f"{owner}-")]
@@ -162,6 +174,9 @@ async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, re
             assert await until(lambda: people.running("long") == 12, 30), live.plan
             people.job("urgent", "high", 6)
             assert await until(lambda: people.running("urgent") == 6, 60), live.plan
+            # A claim of a namespace that is not managed gets its finalizer from Aliquot.
+            people.alone("free")
+            assert await until(lambda: people.running("free") == 1, 30), live.plan
             people.cordon()
             people.delete_pod("urgent")
             assert await until(lambda: people.running("urgent") == 0, 60), live.plan
