@@ -63,7 +63,7 @@ class Oversized:
 
     def resizer(self, rollout: RolloutPolicy = ROLLOUT) -> Resizer:
         """A new one, as after a restart."""
-        sizes = Sizes(SizingPolicy(), rollout, {})
+        sizes = Sizes(SizingPolicy(), rollout, lambda report: {})
         unasked = Unasked(self.client, self.recorded.append, "sizes")
         return Resizer(unasked, self.live, self.history, sizes, Policy())
 

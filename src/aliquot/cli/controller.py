@@ -105,6 +105,12 @@ JOURNAL = "journal.db"
 )
 @click.option("--telemetry", default="", metavar="FILE", help="File of sources (see docs/telemetry.md).")
 @click.option("--prometheus", default="", metavar="URL", help="Read how devices are used from there.")
+@click.option(
+    "--automation",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="What may be done about idle work and sizes without anybody asking (YAML); nothing if left out.",
+)
 @click.option("--web-name", "web_names", multiple=True, help="A name under which the page is asked for.")
 @click.option(
     "--web-token-file",
@@ -142,6 +148,7 @@ def controller(
     prices: Path | None,
     telemetry: str,
     prometheus: str,
+    automation: Path | None,
     web_names: tuple[str, ...],
     web_token_file: Path | None,
     gateway_config: Path | None,
@@ -182,7 +189,10 @@ def controller(
         ) from None
     except JournalError as error:
         raise Failure(str(error)) from None
-    with journal, books(state, Choices(ledger, prices, telemetry, prometheus), journal, policy) as kept:
+    with (
+        journal,
+        books(state, Choices(ledger, prices, telemetry, prometheus, automation), journal, policy) as kept,
+    ):
         sockets = Sockets(
             listener,
             metrics_listener,
@@ -233,7 +243,7 @@ async def _run(
     def parts(client: Client) -> list[Part]:
         asked[:] = [Cluster(client)]
         more = [funds.run] if funds is not None else []
-        return [*kept.parts(live), RegistryKeeper(client, lambda: datetime.now(UTC)).run, *more]
+        return [*kept.parts(client, live), RegistryKeeper(client, lambda: datetime.now(UTC)).run, *more]
 
     probes = Probes(live, Pulse(SystemClock()))
     tasks: list[asyncio.Task[Any]] = []

@@ -8,7 +8,7 @@ does it, so that another leader goes on watching where this one ended.
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +17,7 @@ import msgspec
 
 from aliquot.controller.live import Live
 from aliquot.controller.unasked import NotServedError, Unasked
+from aliquot.inventory.report import Report
 from aliquot.kube.credentials import CredentialError
 from aliquot.kube.errors import ApiError, TransportError
 from aliquot.kube.resources import PODS, Resource
@@ -79,11 +80,12 @@ _SIGNS = (Metric.MEMORY_USED, Metric.GENERATION_TOKENS, Metric.REQUESTS_WAITING)
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is known of sizes and how far they may be changed. prices: micro-units per hour, by model."""
+    """What is right, and how far sizes may be changed. prices: gives micro-units per device and hour, by
+    model."""
 
     sizing: SizingPolicy
     rollout: RolloutPolicy
-    prices: Mapping[str, int]
+    prices: Callable[[Report], Mapping[str, int]]
 
 
 class Resizer:
@@ -163,7 +165,7 @@ class Resizer:
         held = [item for item in series if item.metric not in SERVERS]
         servers = [item for item in series if item.metric in SERVERS]
         report = fleet_report(snapshot, self._policy)
-        fleet = fleet_of(report, self._sizes.prices)
+        fleet = fleet_of(report, self._sizes.prices(report))
         profiles = profiles_of(snapshot, fleet, report, held, self._sizes.sizing, servers)
         wanted = [item for item in profiles if item.queue in self._sizes.rollout.queues]
         return tuple(recommend(item, fleet.offers, self._sizes.sizing) for item in wanted)
