@@ -136,22 +136,21 @@ class Follower:
         """Ask the cluster until cancelled."""
         settings = self._configuration.file.cluster
         assert settings is not None
-        parts: list[tuple[str, Coroutine[Any, Any, None]]]
+        parts: list[tuple[str, Callable[[Client], Coroutine[Any, Any, None]]]] = []
+        if settings.switches:
+            parts.append((SWITCHES, self._switches))
+        if settings.tenants:
+            parts.append((TENANTS, self._limits))
+        if settings.models:
+            parts.append(("ApprovedModels", self._models))
+        if settings.budgets:
+            parts.append(("TokenBudgets", self._budgets))
+        if settings.queues:
+            parts.append(("Queues", self._queues))
         while True:
-            parts = []
-            if settings.switches:
-                parts.append((SWITCHES, self._switches(client, settings.namespace)))
-            if settings.models:
-                parts.append(("ApprovedModels", self._models(client)))
-            if settings.budgets:
-                parts.append(("TokenBudgets", self._budgets(client)))
-            if settings.tenants:
-                parts.append((TENANTS, self._limits(client)))
-            if settings.queues:
-                parts.append(("Queues", self._queues(client)))
             for name, part in parts:
                 try:
-                    await part
+                    await part(client)
                 except (ApiError, TransportError, msgspec.DecodeError) as error:
                     _log.error("%s of the cluster cannot be read: %s", name, error)
                     self._unread(name)
@@ -164,9 +163,11 @@ class Follower:
         if name == TENANTS and self._tenants is None:
             self._policies.blind.add(TENANTS)
 
-    async def _switches(self, client: Client, namespace: str) -> None:
+    async def _switches(self, client: Client) -> None:
+        settings = self._configuration.file.cluster
+        assert settings is not None
         try:
-            content = await client.get(CONFIG_MAPS, SWITCHES, namespace)
+            content = await client.get(CONFIG_MAPS, SWITCHES, settings.namespace)
         except ApiError as error:
             if not error.not_found:
                 raise

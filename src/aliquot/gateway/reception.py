@@ -77,43 +77,51 @@ class Reception:
         parent: the mark that the call came with, None if none.
         """
         asked, call = self._read(endpoint, content, identity)
+        guarded = False
         try:
             lineage = self._nesting.below(parent, known.depth, known.caller.session)
             self.policies.permit(known, call, asked.model)
             try:
-                found = await self._held(known, call, asked, lineage)
+                self._guard(known, call, asked, lineage)
             except CallError as error:
-                if error.reason not in _FOR_WANT_OF_ROOM:
-                    raise
-                length = await prompt_length(self.upstreams, asked, asked.model)
-                if length is None or length >= call.prompt_bound:
-                    raise
-                call = replace(call, prompt_bound=length)
-                found = await self._held(known, call, asked, lineage)
-        except CallError as error:
-            self.observer.refused(call, known.caller, error.reason)
+                call = await self._shorter(call, asked, error)
+                self._guard(known, call, asked, lineage)
+            guarded = True
+            try:
+                found = await self._held(known, call)
+            except CallError as error:
+                call = await self._shorter(call, asked, error)
+                found = await self._held(known, call)
+            if found.model != asked.model:
+                await self._permit_fallback(known, found)
+        except BaseException as error:
+            if guarded:
+                self.policies.settle(known.caller.agent, identity, None)
+            if isinstance(error, CallError):
+                self.observer.refused(call, known.caller, error.reason)
             raise
         if known.caller.agent:
             found.mark = self._nesting.mark(lineage)
         return found, asked
 
-    async def _held(self, known: Known, call: Call, asked: Asked, lineage: Lineage) -> Admitted:
-        guarded = False
-        try:
-            plan = self.desk.plan(known.caller, asked.model)
-            worst = call.max_output or plan.terms.max_output * call.choices
-            self.policies.guard(known, call, lineage, plan.rates, worst, tool_results=asked.tool_results)
-            guarded = True
-            found = await self.desk.admit(call, known.caller, lease=self._countable)
-            if not isinstance(found, Admitted):
-                raise refused(found, self.settings.currency, self.desk.clock())
-            if found.model != asked.model:
-                await self._permit_fallback(known, found)
-        except BaseException:
-            if guarded:
-                self.policies.settle(known.caller.agent, call.request, None)
-            raise
+    def _guard(self, known: Known, call: Call, asked: Asked, lineage: Lineage) -> None:
+        plan = self.desk.plan(known.caller, asked.model)
+        worst = call.max_output or plan.terms.max_output * call.choices
+        self.policies.guard(known, call, lineage, plan.rates, worst, tool_results=asked.tool_results)
+
+    async def _held(self, known: Known, call: Call) -> Admitted:
+        found = await self.desk.admit(call, known.caller, lease=self._countable)
+        if not isinstance(found, Admitted):
+            raise refused(found, self.settings.currency, self.desk.clock())
         return found
+
+    async def _shorter(self, call: Call, asked: Asked, error: CallError) -> Call:
+        """The same call with the exact length of its prompt. Raises the error if that cannot help."""
+        if error.reason in _FOR_WANT_OF_ROOM:
+            length = await prompt_length(self.upstreams, asked, asked.model)
+            if length is not None and length < call.prompt_bound:
+                return replace(call, prompt_bound=length)
+        raise error
 
     def release(self, admitted: Admitted, use: TokenUse | None) -> None:
         """A call has ended: tell the agents' guards what it came to."""
