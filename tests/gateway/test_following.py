@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from tests.gateway.conftest import Running, Start
 from tests.gateway.raw import HELLO, exchange, request, statuses
+from tests.install.access import Recorded, recording
 
 from aliquot import manifests
 from aliquot.agents.guards import Switch
 from aliquot.agents.switches import NAME, data_of
+from aliquot.embedded import server as embedded_server
 from aliquot.embedded.hooks import SYSTEM
 from aliquot.embedded.server import EmbeddedServer
 from aliquot.gateway import following as following_module
@@ -55,12 +57,19 @@ class People:
 @pytest.fixture
 async def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[People]:
     monkeypatch.setattr(following_module, "CLUSTER_SECONDS", 0.05)
+    async with cluster(tmp_path) as server:
+        yield People(server)
+
+
+@contextlib.asynccontextmanager
+async def cluster(tmp_path: Path) -> AsyncIterator[EmbeddedServer]:
+    """A server with all that Aliquot installs."""
     server = EmbeddedServer(tmp_path / "cluster")
     for document in manifests.load():
         resource = server.registry.resources.find_kind(document["apiVersion"], document["kind"])
         server.registry.create(resource, document["metadata"].get("namespace"), document, SYSTEM)
     await server.start()
-    yield People(server)
+    yield server
     await server.stop()
 
 
@@ -131,6 +140,35 @@ async def test_a_stop_in_the_cluster_stops_the_agent(start: Start, people: Peopl
         await until(running, key, 403, b"went in circles")
         people.write("ConfigMap", NAME, data={})
         await until(running, key, 200)
+
+
+async def test_the_gateways_roles_suffice_and_nothing_in_them_is_spare(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roles = [
+        one
+        for one in manifests.load()
+        if one["kind"] in ("ClusterRole", "Role") and one["metadata"]["name"] == "aliquot-gateway"
+    ]
+    recorded = Recorded(roles)
+    monkeypatch.setattr(embedded_server, "Application", recording(recorded))
+    async with cluster(tmp_path) as server:
+        people = People(server)
+        people.model()
+        async with start(cluster={"kubeconfig": str(server.controller_kubeconfig)}) as running:
+            await until(running, await running.new_key(**KEY), 200)
+
+    assert recorded.refused == set()
+    used = {one.kind_of for one in recorded.asked}
+    granted = {
+        (verb, group, resource)
+        for role in roles
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert granted - used == {("create", "authentication.k8s.io", "tokenreviews")}
 
 
 async def test_no_agent_calls_before_it_is_known_what_holds_it(start: Start, tmp_path: Path) -> None:

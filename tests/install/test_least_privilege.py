@@ -1,6 +1,7 @@
 """The controller's roles against what it asks for, both ways: nothing is refused, nothing is spare."""
 
 import asyncio
+import json
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +18,13 @@ from aliquot.controller.registry import RegistryKeeper
 from aliquot.embedded import server as embedded_server
 from aliquot.embedded.hooks import SYSTEM
 from aliquot.embedded.registry import Registry
+from aliquot.gateway.configuration import load
+from aliquot.install.cluster import Cluster
 from aliquot.kube.client import Client
 from aliquot.kube.config import load_kubeconfig
 from aliquot.model.kinds import API_VERSIONS
 from aliquot.scheduling.policy import Policy
+from aliquot.web.governance.live import LiveSource
 
 ROLES = [
     one
@@ -125,6 +129,11 @@ class People:
     def running(self, owner: str) -> int:
         return sum((pod.get("status") or {}).get("phase") == "Running" for pod in self.pods(owner))
 
+    def tenant(self, name: str) -> None:
+        spec = {"agents": [{"name": "coder"}], "dns": True}
+        document = {"apiVersion": "aliquot.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}}
+        self._load.create("tenants.aliquot.dev", None, document | {"spec": spec})
+
     def approve(self, made: dict[str, Any]) -> None:
         """A model that was proposed may run."""
         made["spec"] |= {"state": "Approved", "decision": {"reason": "because"}}
@@ -142,6 +151,23 @@ class People:
         """One of its pods goes."""
         pod = self.pods(owner)[0]["metadata"]
         self._registry.delete(self._registry.resources.named("pods"), "steady", pod["name"], SYSTEM)
+
+
+async def governance(cluster: Cluster, folder: Path) -> None:
+    """What the pages show of models, agents and budgets."""
+    (folder / "gateway.yaml").write_text(
+        json.dumps(
+            {
+                "store": {"sqlite": "budgets.db"},
+                "upstreams": [{"name": "u", "url": "http://127.0.0.1:9/v1", "models": {"m": "m"}}],
+                "cluster": {},
+            }
+        )
+    )
+    source = LiveSource(now_us=lambda: 1, configuration=load(folder / "gateway.yaml"), cluster=cluster)
+    assert [one["agent"] for one in (await source.agents())["agents"]] == ["lab/coder"]
+    assert len((await source.models())["models"]) == 1
+    await source.budgets()
 
 
 @pytest.fixture
@@ -164,6 +190,7 @@ async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, re
         people.queue("high", resources=[{"name": "gpu", "quota": 12}])
         policy = Policy(staleness_seconds=1)
         people.approve(running.load.create("approvedmodels.aliquot.dev", None, model()))
+        people.tenant("lab")
         async with controller(running, tmp_path, "a", lease_seconds=2, policy=policy) as live:
             assert await until(lambda: live.leading and live.version > 0, 20)
             for _ in range(12):
@@ -182,6 +209,7 @@ async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, re
             assert await until(lambda: people.running("urgent") == 0, 60), live.plan
             async with Client(load_kubeconfig([running.server.controller_kubeconfig])) as client:
                 await RegistryKeeper(client, lambda: datetime.now(UTC)).look()
+                await governance(Cluster(client), tmp_path)
         assert running.witness.broken == []
 
     assert recorded.refused == set()
