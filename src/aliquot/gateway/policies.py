@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from aliquot.agents.guards import AgentCall, Guards
+from aliquot.agents.guards import AgentCall, Guards, Limit
 from aliquot.approvals.verdict import Registry, verdict
 from aliquot.approvals.wording import sentence
 from aliquot.budgets.charging import Rates
@@ -88,6 +88,18 @@ class Policies:
         )
         if stop is not None:
             raise stopped(stop, now)
+
+    def going_on(self, agent: str) -> None:
+        """Whether a call that was let through may still go on. Raises CallError if its agent was stopped."""
+        switch = self.guards.stopped(agent) if self.guards is not None and agent else None
+        if switch is not None:
+            raise failure(
+                403,
+                f"Agent {agent} was stopped: {switch.reason}.",
+                kind="rate_limit_exceeded",
+                code=Limit.STOPPED.value,
+                headers=[(b"x-should-retry", b"false")],
+            )
 
     def settle(self, agent: str, request: str, use: TokenUse | None) -> None:
         """Tell the guards what a call came to; nothing if it was not made after all."""

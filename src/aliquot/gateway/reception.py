@@ -1,5 +1,6 @@
 """What happens to a call before it goes anywhere, whichever way it came: who, what, may it, hold."""
 
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -52,6 +53,14 @@ class Reception:
         self.policies = policies
         self._nesting = nesting
         self.observer = observer
+        self.cuts: dict[str, Callable[[], None]] = {}
+        """How calls under way are cut, by request; whoever carries a call enters it and takes it out."""
+
+    def cut(self, requests: Iterable[str]) -> None:
+        """End calls under way at once; they pay for what was generated."""
+        for request in requests:
+            if call := self.cuts.get(request):
+                call()
 
     async def identify(self, authorization: bytes | None) -> Known:
         """The caller of a credential. Raises CallError."""
@@ -94,6 +103,7 @@ class Reception:
                 found = await self._held(known, call)
             if found.model != asked.model:
                 await self._permit_fallback(known, found)
+            await self._still_permitted(known, found)
         except BaseException as error:
             if guarded:
                 self.policies.settle(known.caller.agent, identity, None)
@@ -138,6 +148,14 @@ class Reception:
         except CallError:
             return False
         return True
+
+    async def _still_permitted(self, known: Known, found: Admitted) -> None:
+        """An agent may have been stopped while its call waited, when there was nothing to cut yet."""
+        try:
+            self.policies.going_on(known.caller.agent)
+        except CallError:
+            await found.settle_unsent()
+            raise
 
     async def _permit_fallback(self, known: Known, found: Admitted) -> None:
         try:

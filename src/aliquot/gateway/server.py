@@ -89,7 +89,7 @@ class Gateway:
         if guards is None:
             return 0
         requests = guards.stop(agent, by=by, reason=reason, now_us=self.desk.clock())
-        self.proxy.cut(requests)
+        self.proxy.reception.cut(requests)
         return len(requests)
 
 
@@ -146,7 +146,7 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
         ]
         if keys is not None:
             background.append(keys.keep())
-        follower = Follower(configuration, desk, policies, proxy.cut, guard_limits(configuration))
+        follower = Follower(configuration, desk, policies, reception.cut, guard_limits(configuration))
         if file.switches or file.approvals.files:
             background.append(follower.follow_files())
         if file.cluster is not None:
