@@ -101,7 +101,8 @@ JOURNAL = "journal.db"
     "--prices",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    help="Price book (YAML); what the catalogue says if left out.",
+    envvar="ALIQUOT_PRICES",
+    help="Price book (YAML; or ALIQUOT_PRICES); what the catalogue says if left out.",
 )
 @click.option("--telemetry", default="", metavar="FILE", help="File of sources (see docs/telemetry.md).")
 @click.option("--prometheus", default="", metavar="URL", help="Read how devices are used from there.")
