@@ -37,7 +37,7 @@ def test_the_mode_in_force_and_the_part_held_are_those_of_the_node() -> None:
     assert {force.mode for force in fleet.in_force.values()} == {"exclusive"}
     assert [item.advice for item in found] == [Advice.CHANGE] * 3
     assert {item.part.name for item in found if item.part is not None} == {"1g.10gb"}
-    assert {item.saving for item in found} == {Fraction(6, 7)}
+    assert {item.saving for item in found} == {Fraction(7, 8)}
 
 
 def test_shares_are_offered_only_where_a_device_is_shared_so_already() -> None:

@@ -76,7 +76,7 @@ def test_json_is_exact_and_complete(snapshot: Path, tmp_path: Path) -> None:
     item = found["items"][0]
     assert item["part"]["name"] == "1g.10gb"
     assert item["memoryBytes"]["peak"] == 8 << 30
-    assert item["saving"]["devicePart"] == "6/7"
+    assert item["saving"]["devicePart"] == "7/8"
     assert item["confidence"]["value"] == pytest.approx(2 / 3, abs=0.001)
     assert item["inForce"]["mode"] == "exclusive"
     assert found["summary"]["advice"] == {"Change": 2}
@@ -217,13 +217,13 @@ def test_savings_are_in_the_money_of_the_ledgers_price_book(snapshot: Path, tmp_
     (tmp_path / "prices.yaml").write_text(BOOK)
     base = ("-f", snapshot, "--history", use, "--no-simulate")
     found = json.loads(run(*base, "--prices", tmp_path / "prices.yaml", "-o", "json", status=1).stdout)
-    # A node of eight costs 8 an hour, so that each of two pods gives 6/7 of 1 back.
-    assert found["summary"]["microsPerHour"] == pytest.approx(2 * 6 / 7 * 1_000_000, abs=2)
+    # A node of eight costs 8 an hour, so that each of two pods gives 7/8 of 1 back.
+    assert found["summary"]["microsPerHour"] == pytest.approx(2 * 7 / 8 * 1_000_000, abs=2)
     assert found["summary"]["currency"] == "EUR"
     price = {"microsPerHour": 1_000_000, "name": "our racks", "assumed": False}
     assert found["summary"]["prices"] == {"H100-SXM5-80GB": price}
     told = run(*base, "--prices", tmp_path / "prices.yaml", status=1)
-    assert "saves 1.71 EUR an hour" in told.stdout
+    assert "saves 1.75 EUR an hour" in told.stdout
     assert "nobody says" not in told.stderr
 
 
