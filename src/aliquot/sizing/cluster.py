@@ -21,6 +21,7 @@ from aliquot.model.workloads import Job
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.sizing.choosing import Offer
+from aliquot.sizing.edits import Asks
 from aliquot.sizing.kinds import ISOLATION_LABEL, kind_of
 from aliquot.sizing.parts import Isolation, Mode, Part, exclusive, parts_of, whole_memory
 from aliquot.sizing.policy import SizingPolicy, isolation_of_word
@@ -221,8 +222,12 @@ def profiles_of(
             found.series.setdefault((series.owner.pod.name, series.subject), {}).setdefault(
                 series.metric, series
             )
-    has = _parts_now(snapshot, fleet)
-    profiles = [_profile(item, fleet, policy, has) for item in gathering.found.values() if item.series]
+    now = _now(snapshot, fleet)
+    profiles = [
+        _profile(item, fleet, policy, now.get(key, _Now()))
+        for key, item in gathering.found.items()
+        if item.series
+    ]
     kept = [item for item in profiles if item is not None]
     return tuple(sorted(kept, key=lambda item: (item.name, item.workload.kind)))
 
@@ -292,21 +297,31 @@ class _Gathering:
             known.queue = gang.queue
 
 
-def _parts_now(snapshot: Snapshot, fleet: Fleet) -> Mapping[ObjectRef, Part]:
-    """The part that all pods of a workload have now, by workload."""
+@dataclass(slots=True)
+class _Now:
+    """What the pods of a workload have now: parts by label, and how they ask for them."""
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    asks: set[Asks] = field(default_factory=set)
+
+
+def _now(snapshot: Snapshot, fleet: Fleet) -> Mapping[tuple[str, str, str], _Now]:
     lookup = Lookup(SnapshotIndex.of(snapshot))
-    found: dict[ObjectRef, dict[str, Part]] = {}
+    found: dict[tuple[str, str, str], _Now] = {}
     for pod in snapshot.pods:
         force = fleet.in_force.get(pod.key)
+        if force is None:
+            continue
         chain = lookup.chain(pod).objects
-        if chain and force is not None and force.part is not None:
-            found.setdefault(chain[-1].ref, {})[force.part.label] = force.part
-    return {ref: next(iter(parts.values())) for ref, parts in found.items() if len(parts) == 1}
+        ref = chain[-1].ref if chain else pod.ref
+        known = found.setdefault((ref.kind, ref.namespace, ref.name), _Now())
+        known.asks.add(Asks.CLAIM if pod.spec.resource_claims else Asks.RESOURCE)
+        if force.part is not None:
+            known.parts[force.part.label] = force.part
+    return found
 
 
-def _profile(
-    found: _Found, fleet: Fleet, policy: SizingPolicy, has: Mapping[ObjectRef, Part]
-) -> Profile | None:
+def _profile(found: _Found, fleet: Fleet, policy: SizingPolicy, now: _Now) -> Profile | None:
     uses = []
     by_pod: Counter[str] = Counter()
     for (pod, _), metrics in found.series.items():
@@ -315,6 +330,7 @@ def _profile(
         by_pod[pod] += 1
         force = fleet.in_force.get((found.ref.namespace, pod))
         uses.append(_use(metrics, force.part if force is not None else None))
+    gone = all(use.had is None for use in uses)
     isolation = policy.isolation_in(found.queue)
     rule = "policy"
     written = found.said.get(ISOLATION_LABEL, "")
@@ -333,7 +349,8 @@ def _profile(
         devices=max(by_pod.values(), default=1),
         pods=max(len(found.pods), 1),
         cache=found.cache,
-        has=has.get(found.ref) if all(use.had is None for use in uses) else None,
+        has=next(iter(now.parts.values())) if gone and len(now.parts) == 1 else None,
+        asks=next(iter(now.asks)) if len(now.asks) == 1 else None,
         policy=policy,
     )
 

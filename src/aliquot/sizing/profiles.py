@@ -9,6 +9,7 @@ import numpy as np
 
 from aliquot.catalog.accelerators import Accelerator
 from aliquot.model.meta import ObjectRef
+from aliquot.sizing.edits import Asks
 from aliquot.sizing.extremes import HOUR_MS, Extremes, extremes
 from aliquot.sizing.kinds import Kind, Shape
 from aliquot.sizing.parts import Isolation, Part
@@ -77,7 +78,8 @@ class Profile:
     sample. drift: by how much the peak of the later half of the history differs from that of the earlier,
     relative to the larger. provenance: the weakest of what was used; rules: of what was estimated. cache: the
     largest part of its KV cache that a model server used, in millionths; None where it says nothing. has: the
-    part that its pods have now, where all that was measured is of pods that are gone.
+    part that its pods have now, where all that was measured is of pods that are gone. asks: how its
+    pods ask for devices, None where nobody knows.
     """
 
     workload: ObjectRef
@@ -103,6 +105,7 @@ class Profile:
     rules: tuple[str, ...] = ()
     cache: int | None = None
     has: Part | None = None
+    asks: Asks | None = None
 
     @property
     def had(self) -> Part | None:
@@ -141,6 +144,7 @@ def profile_of(
     pods: int = 1,
     cache: int | None = None,
     has: Part | None = None,
+    asks: Asks | None = None,
     policy: SizingPolicy | None = None,
 ) -> Profile | None:
     """The profile of a workload; None when nothing was measured of its memory.
@@ -189,6 +193,7 @@ def profile_of(
         rules=tuple(sorted({item.rule for item in series if item.rule})),
         cache=cache,
         has=has,
+        asks=asks,
     )
 
 
