@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,9 @@ JOURNAL = "journal.db"
     "--automation",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    help="What may be done about idle work and sizes without anybody asking (YAML); nothing if left out.",
+    envvar="ALIQUOT_AUTOMATION",
+    help="What may be done about idle work and sizes without anybody asking (YAML; or ALIQUOT_AUTOMATION); "
+    "nothing if left out.",
 )
 @click.option("--web-name", "web_names", multiple=True, help="A name under which the page is asked for.")
 @click.option(
@@ -243,7 +246,7 @@ async def _run(
 
     def parts(client: Client) -> list[Part]:
         asked[:] = [Cluster(client)]
-        more = [funds.run] if funds is not None else []
+        more = [partial(funds.run, client)] if funds is not None else []
         return [*kept.parts(client, live), RegistryKeeper(client, lambda: datetime.now(UTC)).run, *more]
 
     probes = Probes(live, Pulse(SystemClock()))

@@ -88,8 +88,8 @@ def patches(found: Sequence[Recommendation], snapshot: Snapshot) -> int:
             click.echo(json.dumps({"target": target, "patch": operations}))
     if immutable:
         note(
-            "note: a cluster lets nobody change the spec of a claim or of a claim template: make another one and "
-            "have its users name that, as `aliquot controller --automation` does, or replace it with its users"
+            "note: a cluster lets nobody change the spec of a claim or of a claim template: make another one "
+            "and have workloads name that (`aliquot controller --automation` does), or replace both"
         )
     return 1 if printed else 0
 
