@@ -1,9 +1,12 @@
 """Funds are read from budgets and prices; what cannot be read leaves nobody with money, and replays agree."""
 
+import asyncio
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
+import pytest
 from tests.controller.test_loop import OWNING, Record, plan_for_a_pod
 from tests.kube.times import VirtualClock
 from tests.scheduling.builders import NOW, cluster, gpu_node, node, queue
@@ -18,14 +21,18 @@ from aliquot.controller.live import Live
 from aliquot.controller.loop import Loop
 from aliquot.controller.writing import Writer
 from aliquot.kube.client import Client
+from aliquot.kube.config import Connection
 from aliquot.kube.mirror import Mirror
-from aliquot.model.funds import FundsSpec, NodeRate, Purse
+from aliquot.kube.resources import CONFIG_MAPS, Resource
+from aliquot.manifests import NAMESPACE
+from aliquot.model.funds import CONFIG_MAP, VALID, FundsSpec, NodeRate, Purse, read, written
 from aliquot.model.verdicts import Reason
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
 
 UNIT = 10**6
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 TERMS = FundsSpec(hours=2, currency="EUR")
 
 
@@ -171,3 +178,41 @@ async def test_the_loop_decides_about_and_records_the_snapshot_with_funds(
     assert seen == [(Purse(name="apps", left=1),)]
     assert live.snapshot.funds == made.attach(cluster()).funds
     assert record.plans == [plan]
+
+
+async def test_commands_beside_the_controller_decide_within_the_same_funds(
+    client: Client, connection: Connection, mirror: Mirror, tmp_path: Path
+) -> None:
+    kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CONFIG_MAP}}
+    home = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+    await client.create(NAMESPACES, home)
+    await client.create(CONFIG_MAPS, kept, NAMESPACE)
+    made = funding(cluster(), book(), Source(Purse(name="apps", left=1)), clock=OneLook())
+    with pytest.raises(asyncio.CancelledError):
+        await made.run(client)
+    stored = msgspec.json.decode(await client.get(CONFIG_MAPS, CONFIG_MAP, NAMESPACE))["data"]
+
+    assert (read(stored, datetime(2026, 1, 1, tzinfo=UTC)),) == made.attach(cluster()).funds
+    assert read(stored, datetime(2026, 1, 1, tzinfo=UTC) + VALID + timedelta(seconds=1)) is None
+    before = mirror.version
+    mirror.have(made.attach(cluster()).funds)
+    assert mirror.version > before
+    assert mirror.snapshot().funds == made.attach(cluster()).funds
+
+
+class OneLook(VirtualClock):
+    """Time ends with the first wait."""
+
+    async def sleep(self, seconds: float) -> None:
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("data", [{}, {"funds": ""}, {"funds": "[]"}, {"funds": '{"writtenAt": "x"}'}])
+def test_what_is_no_funds_is_none(data: dict[str, str]) -> None:
+    assert read(data, datetime(2026, 1, 1, tzinfo=UTC)) is None
+
+
+def test_funds_that_no_config_map_takes_are_not_written() -> None:
+    rates = tuple(NodeRate(node="n" * 250, micros=number) for number in range(5000))
+    with pytest.raises(ValueError, match="a ConfigMap takes"):
+        written(FundsSpec(rates=rates), datetime(2026, 1, 1, tzinfo=UTC))

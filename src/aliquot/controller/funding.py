@@ -16,10 +16,13 @@ from aliquot.accounting.prices import PriceBook
 from aliquot.dra.fleet import Fleet
 from aliquot.inventory import legacy
 from aliquot.inventory.layout import Board, Layout
+from aliquot.kube.client import Client
 from aliquot.kube.clock import Clock
+from aliquot.kube.errors import ApiError, TransportError
+from aliquot.kube.resources import CONFIG_MAPS
+from aliquot.manifests import NAMESPACE
 from aliquot.model.core import Node
-from aliquot.model.funds import Funds, FundsSpec, NodeRate, Purse
-from aliquot.model.meta import ObjectMeta
+from aliquot.model.funds import CONFIG_MAP, FundsSpec, NodeRate, Purse, funds_of, written
 from aliquot.model.snapshot import Snapshot
 from aliquot.store.ledger_occupancies import place_of
 
@@ -27,6 +30,9 @@ _log = logging.getLogger(__name__)
 
 SECONDS = 5.0
 """How often budgets are read."""
+
+AGAIN_SECONDS = 60.0
+"""How often funds that stay the same are written again, so that it can be seen that they are kept."""
 
 STALE_SECONDS = 60.0
 """For so long what was read last holds if budgets cannot be read; then nobody has money."""
@@ -57,17 +63,26 @@ class Funding:
         self._clock = clock
         self._read_at: float | None = None
         self._terms = terms
-        self._funds = (_object(replace(terms, unread="they have not been read yet")),)
+        self._funds = (funds_of(replace(terms, unread="they have not been read yet")),)
         self._layout: tuple[Fleet, Layout] | None = None
 
     def attach(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with the funds as they were read last."""
         return replace(snapshot, funds=self._funds)
 
-    async def run(self) -> None:
-        """Read again and again, until cancelled."""
+    async def run(self, client: Client | None = None) -> None:
+        """Read again and again, until cancelled. client: of a cluster whose ConfigMap is kept."""
+        told: tuple[FundsSpec, float] | None = None
         while True:
             await self.look()
+            spec, now = self._funds[0].spec, self._clock.monotonic()
+            if client is not None and (told is None or told[0] != spec or now - told[1] > AGAIN_SECONDS):
+                try:
+                    data = written(spec, self._clock.now())
+                    await client.patch(CONFIG_MAPS, CONFIG_MAP, {"data": data}, NAMESPACE)
+                    told = (spec, now)
+                except (ApiError, TransportError, ValueError) as error:
+                    _log.warning("ConfigMap %s/%s cannot be kept: %s", NAMESPACE, CONFIG_MAP, error)
             await self._clock.sleep(SECONDS)
 
     async def look(self) -> None:
@@ -89,7 +104,7 @@ class Funding:
 
     def _become(self, spec: FundsSpec) -> None:
         if spec != self._funds[0].spec:
-            self._funds = (_object(spec),)
+            self._funds = (funds_of(spec),)
 
     def _rates(self, snapshot: Snapshot) -> tuple[int, tuple[NodeRate, ...]]:
         before = self._layout
@@ -102,10 +117,6 @@ class Funding:
         layout = Layout.of(fleet, before[1] if before else None)
         self._layout = (fleet, layout)
         return rates_of(snapshot.nodes, layout.boards, self._book, self._clock.now())
-
-
-def _object(spec: FundsSpec) -> Funds:
-    return Funds(metadata=ObjectMeta(name="funds"), spec=spec)
 
 
 def rates_of(

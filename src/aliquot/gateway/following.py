@@ -27,7 +27,7 @@ from aliquot.gateway.model_terms import merged
 from aliquot.gateway.policies import Policies
 from aliquot.kube.client import Client
 from aliquot.kube.errors import ApiError, TransportError
-from aliquot.kube.resources import Resource
+from aliquot.kube.resources import CONFIG_MAPS
 from aliquot.model.kinds import ObjectError
 from aliquot.store.switches import SwitchError, SwitchFile
 
@@ -37,7 +37,6 @@ FILES_SECONDS = 1.0
 CLUSTER_SECONDS = 2.0
 TENANTS = "Tenants"
 API_VERSION = "aliquot.dev/v1alpha1"
-CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", namespaced=True)
 
 Document = dict[str, Any]
 

@@ -21,9 +21,6 @@ from aliquot.model.snapshot import FIELDS, Snapshot
 ONLY: Mapping[type[KubernetesObject], tuple[str, str]] = {ConfigMap: DRIVERS_CONFIG_MAP}
 """Kinds of which a Snapshot holds one object, by namespace and name; no other need be readable."""
 
-SERVED = tuple(kind for kind in FIELDS if kind is not Funds)
-"""Every kind that a Snapshot holds and a server can have."""
-
 HELPFUL = frozenset({*OWNERS, *POD_GROUPS})
 """Kinds that refine what pods say of themselves: where they may not be read, decisions are made without."""
 
@@ -61,7 +58,7 @@ class Mirror:
         self,
         client: Client,
         *,
-        kinds: Iterable[type[KubernetesObject]] = SERVED,
+        kinds: Iterable[type[KubernetesObject]] = tuple(FIELDS),
         clock: Clock | None = None,
         randomness: random.Random | None = None,
     ) -> None:
@@ -78,10 +75,12 @@ class Mirror:
                 only=ONLY.get(kind),
             )
             for kind in kinds
+            if kind is not Funds
         }
         self.version = 0
         self._changed = asyncio.Event()
         self._snapshot = (-1, Snapshot())
+        self._funds: tuple[Funds, ...] = ()
 
     async def run(self) -> None:
         """Mirror until cancelled."""
@@ -128,8 +127,14 @@ class Mirror:
         """
         if self._snapshot[0] != self.version:
             fields = {FIELDS[kind]: found.collection.all() for kind, found in self._reflectors.items()}
-            self._snapshot = (self.version, Snapshot(**fields))
+            self._snapshot = (self.version, Snapshot(**fields, funds=self._funds))
         return self._snapshot[1]
+
+    def have(self, funds: tuple[Funds, ...]) -> None:
+        """This money there is for devices, in every snapshot from now on."""
+        if funds != self._funds:
+            self._funds = funds
+            self._change()
 
     def get(self, kind: type[T], namespace: str, name: str) -> T | None:
         """One object as it is known now."""

@@ -1,10 +1,25 @@
 """Funds: what money there is for devices, as far as a decision has to know it.
 
-No object of the Kubernetes API: the controller makes it from budgets and prices and adds it to the snapshot,
-so that whoever decides again from a recorded snapshot has the same money. Money is integer micro-units.
+No kind of the Kubernetes API: the controller makes it from budgets and prices and adds it to the snapshot, so
+that whoever decides again from a recorded snapshot has the same money. For whoever decides about the cluster
+beside it (`aliquot get`, `plan`, `explain`), it writes the same into a ConfigMap. Money is integer
+micro-units.
 """
 
-from aliquot.model.meta import KubernetesObject, Record
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from aliquot.model.meta import KubernetesObject, ObjectMeta, Record
+
+CONFIG_MAP = "aliquot-funds"
+"""Name of the ConfigMap, in Aliquot's namespace."""
+
+VALID = timedelta(minutes=5)
+"""What was written longer ago is of a controller that keeps no funds any more."""
+
+MAX_BYTES = 900_000
 
 
 class Purse(Record, frozen=True):
@@ -51,3 +66,32 @@ class FundsSpec(Record, frozen=True):
 
 class Funds(KubernetesObject, frozen=True, tag_field="kind", tag="Funds"):
     spec: FundsSpec = FundsSpec()
+
+
+class _Written(msgspec.Struct, frozen=True, rename="camel"):
+    written_at: datetime
+    spec: FundsSpec
+
+
+def funds_of(spec: FundsSpec) -> Funds:
+    """The one object of these funds."""
+    return Funds(metadata=ObjectMeta(name="funds"), spec=spec)
+
+
+def written(spec: FundsSpec, now: datetime) -> dict[str, str]:
+    """The data of the ConfigMap. now: aware. Raises ValueError if it is more than a ConfigMap takes."""
+    text = msgspec.json.encode(_Written(now, spec)).decode()
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"funds take {len(text)} bytes, a ConfigMap takes {MAX_BYTES}")
+    return {"funds": text}
+
+
+def read(data: Mapping[str, str], now: datetime) -> Funds | None:
+    """The funds of a ConfigMap's data; None if there are none, or only old ones, or none that can be read."""
+    try:
+        found = msgspec.json.decode(data.get("funds", ""), type=_Written)
+    except msgspec.DecodeError:
+        return None
+    if found.written_at.tzinfo is None or now - found.written_at > VALID:
+        return None
+    return funds_of(found.spec)
