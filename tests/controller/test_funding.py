@@ -60,6 +60,9 @@ def funding(snapshot, prices, *sources, clock=None):
     return Funding(TERMS, prices, sources, lambda: snapshot, clock or VirtualClock())
 
 
+SOME = cluster(gpu_node("n"))
+
+
 async def spec(funding, snapshot):
     await funding.look()
     (funds,) = funding.attach(snapshot).funds
@@ -77,37 +80,43 @@ async def test_nodes_cost_what_the_price_book_says_by_the_device():
     assert found.rates == (NodeRate(node="c", micros=5 * UNIT // 2), NodeRate(node="d", micros=7))
 
 
+async def test_before_nodes_are_known_nobody_has_money():
+    found = await spec(funding(cluster(), book(), Source(Purse(name="apps", left=1))), cluster())
+
+    assert found.unread == "no nodes are known yet"
+
+
 async def test_of_two_sources_the_first_names_a_purse():
     first = Source(Purse(name="apps", left=1))
     second = Source(Purse(name="apps", left=2), Purse(name="more", left=3))
-    found = await spec(funding(cluster(), book(), first, second), cluster())
+    found = await spec(funding(SOME, book(), first, second), SOME)
 
     assert [(purse.name, purse.left) for purse in found.purses] == [("apps", 1), ("more", 3)]
 
 
 async def test_what_was_read_last_holds_for_a_minute_then_nobody_has_money():
     clock, source = VirtualClock(), Source(Purse(name="apps", left=1))
-    made = funding(cluster(), book(), source, clock=clock)
-    assert made.attach(cluster()).funds[0].spec.unread
-    assert not (await spec(made, cluster())).unread
+    made = funding(SOME, book(), source, clock=clock)
+    assert made.attach(SOME).funds[0].spec.unread
+    assert not (await spec(made, SOME)).unread
 
     source.problem = OSError("the store does not answer")
     clock.advance(STALE_SECONDS)
-    assert not (await spec(made, cluster())).unread
+    assert not (await spec(made, SOME)).unread
     clock.advance(1)
-    assert (await spec(made, cluster())).unread == "the store does not answer"
+    assert (await spec(made, SOME)).unread == "the store does not answer"
 
     source.problem = None
-    assert (await spec(made, cluster())).purses == source.purses
+    assert (await spec(made, SOME)).purses == source.purses
 
 
 async def test_the_funds_stay_the_same_object_while_nothing_changes():
-    made = funding(cluster(), book(), Source(Purse(name="apps", left=1)))
+    made = funding(SOME, book(), Source(Purse(name="apps", left=1)))
     await made.look()
-    first = made.attach(cluster()).funds
+    first = made.attach(SOME).funds
     await made.look()
 
-    assert made.attach(cluster()).funds is first
+    assert made.attach(SOME).funds is first
 
 
 def test_budgets_of_the_price_book_about_queues_and_namespaces_are_purses():
@@ -154,7 +163,7 @@ async def test_the_loop_decides_about_and_records_the_snapshot_with_funds(
     client: Client, mirror: Mirror, writer: Writer
 ) -> None:
     plan = await plan_for_a_pod(client, mirror)
-    made = funding(cluster(), book(), Source(Purse(name="apps", left=1)))
+    made = funding(SOME, book(), Source(Purse(name="apps", left=1)))
     await made.look()
     record, live, seen = Record(), Live(), []
 
@@ -176,7 +185,7 @@ async def test_the_loop_decides_about_and_records_the_snapshot_with_funds(
     ).cycle()
 
     assert seen == [(Purse(name="apps", left=1),)]
-    assert live.snapshot.funds == made.attach(cluster()).funds
+    assert live.snapshot.funds == made.attach(SOME).funds
     assert record.plans == [plan]
 
 
@@ -187,17 +196,17 @@ async def test_commands_beside_the_controller_decide_within_the_same_funds(
     home = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     await client.create(NAMESPACES, home)
     await client.create(CONFIG_MAPS, kept, NAMESPACE)
-    made = funding(cluster(), book(), Source(Purse(name="apps", left=1)), clock=OneLook())
+    made = funding(SOME, book(), Source(Purse(name="apps", left=1)), clock=OneLook())
     with pytest.raises(asyncio.CancelledError):
         await made.run(client)
     stored = msgspec.json.decode(await client.get(CONFIG_MAPS, CONFIG_MAP, NAMESPACE))["data"]
 
-    assert (read(stored, datetime(2026, 1, 1, tzinfo=UTC)),) == made.attach(cluster()).funds
+    assert (read(stored, datetime(2026, 1, 1, tzinfo=UTC)),) == made.attach(SOME).funds
     assert read(stored, datetime(2026, 1, 1, tzinfo=UTC) + VALID + timedelta(seconds=1)) is None
     before = mirror.version
-    mirror.have(made.attach(cluster()).funds)
+    mirror.have(made.attach(SOME).funds)
     assert mirror.version > before
-    assert mirror.snapshot().funds == made.attach(cluster()).funds
+    assert mirror.snapshot().funds == made.attach(SOME).funds
 
 
 class OneLook(VirtualClock):

@@ -41,6 +41,13 @@ Source = Callable[[], Awaitable[Sequence[Purse]]]
 """Reads purses. Raises whatever keeps it from that; the text of the exception is shown to people."""
 
 
+class NoNodesError(Exception):
+    """There is nothing yet that could have a price."""
+
+    def __init__(self) -> None:
+        super().__init__("no nodes are known yet")
+
+
 class Funding:
     """Keeps the funds of one controller.
 
@@ -92,7 +99,11 @@ class Funding:
             for source in self._sources:
                 for purse in await source():
                     purses.setdefault(purse.name, purse)
-            rate, rates = await asyncio.to_thread(self._rates, self._snapshot())
+            snapshot = self._snapshot()
+            if not snapshot.nodes:
+                # Before anything was listed, devices must not seem to cost nothing.
+                raise NoNodesError
+            rate, rates = await asyncio.to_thread(self._rates, snapshot)
         except Exception as error:
             _log.error("budgets cannot be read: %s", error)
             now = self._clock.monotonic()
