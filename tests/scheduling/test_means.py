@@ -125,9 +125,10 @@ def test_who_serves_no_model_needs_no_money_unless_all_work_does():
     assert nodes_of(planned(funded(snapshot, poor, every_workload=True))) == {}
 
 
-def test_nobody_has_money_while_it_is_not_known_what_is_left():
+@pytest.mark.parametrize("rate", [UNIT, 0])
+def test_nobody_has_money_while_it_is_not_known_what_is_left(rate):
     snapshot = cluster(queue("default"), gpu_node("n"), model("a"), model("train", labels=None))
-    plan = planned(funded(snapshot, APPS, unread="the store does not answer"))
+    plan = planned(funded(snapshot, APPS, rate=rate, unread="the store does not answer"))
 
     assert nodes_of(plan) == {"train-0": "n"}
     assert reasons(plan) == {"a": Reason.BUDGET_EXHAUSTED}

@@ -161,7 +161,8 @@ class _Means:
                 if claim is not None and claim.status.allocation is None and name not in given:
                     given.add(name)
                     total += self._cost(self._devices.wanted(claim).get(GPU, 0), node)
-        return ceil(total)
+        # Where prices are not known either, devices are not to be had for nothing.
+        return max(ceil(total), 1) if self._spec.unread else ceil(total)
 
     def _cost(self, gpus: Amount, node: str | None) -> Fraction:
         rate = self._by_node.get(node or "", self._spec.rate)
