@@ -157,6 +157,9 @@ class Resizer:
             return ()
         if self._found is None or time.monotonic() - self._found[0] > RECOMMEND_EVERY_S:
             made = await asyncio.to_thread(self._recommend, snapshot, now_ms)
+            if not made:
+                # Nothing is known of use yet: it is asked for again with the next look.
+                return ()
             self._found = (time.monotonic(), made)
         return self._found[1]
 
@@ -167,7 +170,7 @@ class Resizer:
         report = fleet_report(snapshot, self._policy)
         fleet = fleet_of(report, self._sizes.prices(report))
         profiles = profiles_of(snapshot, fleet, report, held, self._sizes.sizing, servers)
-        wanted = [item for item in profiles if item.queue in self._sizes.rollout.queues]
+        wanted = [item for item in profiles if self._sizes.rollout.covers(item.queue)]
         return tuple(recommend(item, fleet.offers, self._sizes.sizing) for item in wanted)
 
     async def _health(

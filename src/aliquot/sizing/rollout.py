@@ -11,6 +11,7 @@ caller with the same state changes nothing.
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 import msgspec
@@ -29,13 +30,13 @@ _LEVELS = tuple(Level)
 class RolloutPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """Where recommendations may be applied without anybody asking, and how fast.
 
-    queues: in which; none by default. confidence: at least so much (0 to 1). risk: at most so much (low,
-    medium, high). advice: which kinds. at_once: workloads that may be watched at one time; per_day: changes
-    in 24 hours, roll-backs not counted. watch_seconds: for how long a change is watched before it counts as
-    settled. cool_down_seconds: for so long a workload is left alone after a change; after a roll-back twice
-    as long, and twice that after each further one. pause_after: so many roll-backs within 24 hours stop all
-    further changes. dry_run: only tell what would be changed; what was changed before is watched and rolled
-    back all the same.
+    queues: in which, patterns with * and ?; none by default. confidence: at least so much (0 to 1). risk: at
+    most so much (low, medium, high). advice: which kinds. at_once: workloads that may be watched at one time;
+    per_day: changes in 24 hours, roll-backs not counted. watch_seconds: for how long a change is watched
+    before it counts as settled. cool_down_seconds: for so long a workload is left alone after a change; after
+    a roll-back twice as long, and twice that after each further one. pause_after: so many roll-backs within
+    24 hours stop all further changes. dry_run: only tell what would be changed; what was changed before is
+    watched and rolled back all the same.
 
     A workload suffers when a container ran out of memory or its pods fail, when it uses more than
     memory_percent of its part, or when it is slower than slower_percent allows against what it did before.
@@ -53,6 +54,10 @@ class RolloutPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", f
     memory_percent: int = 98
     slower_percent: int = 20
     dry_run: bool = True
+
+    def covers(self, queue: str) -> bool:
+        """Whether it is about work of this queue; "" for work in none."""
+        return any(fnmatchcase(queue, pattern) for pattern in self.queues)
 
 
 class Phase(enum.StrEnum):
@@ -209,7 +214,7 @@ def advance(
 
 
 def _why_not(proposal: Proposal, known: Mapping[Key, Rollout], policy: RolloutPolicy, now_ms: int) -> str:
-    if proposal.queue not in policy.queues:
+    if not policy.covers(proposal.queue):
         return f"queue {proposal.queue or '(none)'} is not among those of the policy"
     if proposal.advice not in policy.advice:
         return f"advice {proposal.advice} is not applied by itself"
