@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from aliquot.cli.failures import Failure
+from aliquot.cli.looking_back import look_back
 from aliquot.cli.output import Column, note
 from aliquot.inventory import amounts
 from aliquot.model.meta import ObjectRef
@@ -19,10 +20,12 @@ from aliquot.scheduling.policy import Policy
 from aliquot.simulation.adoption import adopt
 from aliquot.simulation.changes import Scenario
 from aliquot.simulation.expecting import Range, Terms, WorkloadKey, expected_starts, key_of
+from aliquot.simulation.margins import Foretold
 from aliquot.simulation.objects import FormError
 from aliquot.simulation.past_work import Past, RunTimes, hints
 from aliquot.simulation.settings import Settings
 from aliquot.store.database import JournalError
+from aliquot.traces import recorded
 from aliquot.traces.errors import TraceError
 from aliquot.traces.recorded import read_journal
 
@@ -60,15 +63,18 @@ def look_ahead(
 ) -> Expected:
     """From when to when what waits may start. journal: what has run before is taken from. Raises Failure."""
     past: Sequence[Past] = ()
-    if journal is not None:
-        with _progress("Reading what has run before"):
-            past = history(journal, snapshot, policy, now)
+    before: Sequence[Foretold] = ()
     settings = Settings(start=now, pod_start_seconds=POD_START_SECONDS, sample_seconds=0)
     scenario = Scenario(snapshot=snapshot, policy=policy, settings=settings)
-    with _progress("Simulating ahead"):
+    with _progress("Reading what has run before") as tell:
         try:
-            found = expected_starts(scenario, past, terms)
-        except FormError as error:
+            if journal is not None:
+                journaled = read_journal(journal)
+                past = history(journaled, snapshot, policy, now)
+                before = look_back(journal, journaled, now, settings, terms or Terms(), tell)
+            tell("Simulating ahead")
+            found = expected_starts(scenario, past, terms, before)
+        except (JournalError, TraceError, FormError) as error:
             raise Failure(str(error)) from None
     if any(item.latest is None for item in found.values()):
         unknown = _unknown(snapshot, policy, now, past)
@@ -81,12 +87,8 @@ def look_ahead(
     return found
 
 
-def history(journal: Path, snapshot: Snapshot, policy: Policy, now: datetime) -> list[Past]:
-    """What a journal tells of the workloads before, and the cluster of what still runs. Raises Failure."""
-    try:
-        found = read_journal(journal)
-    except (JournalError, TraceError) as error:
-        raise Failure(str(error)) from None
+def history(found: recorded.Past, snapshot: Snapshot, policy: Policy, now: datetime) -> list[Past]:
+    """What a journal tells of the workloads before, and the cluster of what still runs."""
     running = {key_of(item): item.worked_seconds for item in adopt(snapshot, now, policy)}
     shift = round((found.start - now).total_seconds())
     return [
@@ -151,11 +153,12 @@ def document(found: Range | None) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def _progress(text: str) -> Iterator[None]:
+def _progress(text: str) -> Iterator[Callable[[str], None]]:
+    """What is being done, on a terminal; what is yielded tells what is done next."""
     if not sys.stderr.isatty():
-        yield
+        yield lambda text: None
         return
     from rich.console import Console
 
-    with Console(stderr=True).status(f"{text} ..."):
-        yield
+    with Console(stderr=True).status(f"{text} ...") as status:
+        yield lambda text: status.update(f"{text} ...")

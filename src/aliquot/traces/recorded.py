@@ -16,6 +16,7 @@ from aliquot.simulation import past_work
 from aliquot.simulation.adoption import adopt
 from aliquot.simulation.objects import undecided
 from aliquot.simulation.workload import Workload
+from aliquot.store.entries import Recorded
 from aliquot.store.journal import Journal
 from aliquot.traces.errors import TraceError
 
@@ -32,7 +33,8 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     workloads: as they came. run_seconds of one that ended: the work of its last stay and what earlier stays
     had saved; None for one that is still there at the end. history: the same workloads as far as they tell
     long work runs, in the same order, with `submitted` counted from `start`. A bare pod that was evicted
-    is gone for good and has not ended: whatever takes its place is another workload.
+    is gone for good and has not ended: whatever takes its place is another workload. placed, gone: seconds
+    from `start` to when each first had a place, and to the first record without it; None if that was never.
     """
 
     start: datetime
@@ -40,6 +42,21 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot
     workloads: tuple[Workload, ...]
     history: tuple[past_work.Past, ...]
+    placed: tuple[int | None, ...]
+    gone: tuple[int | None, ...]
+
+    def known_at(self, moment: int) -> list[past_work.Past]:
+        """The history as it was known so many seconds after `start`, counted from there."""
+        found = []
+        for item, placed, gone in zip(self.history, self.placed, self.gone, strict=True):
+            if item.submitted > moment:
+                continue
+            item = msgspec.structs.replace(item, submitted=item.submitted - moment)
+            if gone is None or gone > moment:
+                worked = max(0, moment - placed) if placed is not None else 0
+                item = msgspec.structs.replace(item, run_seconds=None, worked_seconds=worked)
+            found.append(item)
+        return found
 
 
 class _Seen(msgspec.Struct):
@@ -50,6 +67,7 @@ class _Seen(msgspec.Struct):
     """
 
     workload: Workload
+    placed: datetime | None = None
     gone: datetime | None = None
     began: datetime | None = None
     said: datetime | None = None
@@ -74,9 +92,15 @@ class _Seen(msgspec.Struct):
         """It has its place in a record of this time, and its pods say since when."""
         if self.said is not None and said > self.said:
             self.leave(self.last or said)
-        if self.began is None:
-            self.began = said
+        self.begin(said)
         self.said, self.last = said, time
+
+    def begin(self, time: datetime) -> None:
+        """It has a place since then, unless it has had one for longer."""
+        if self.began is None:
+            self.began = time
+        if self.placed is None:
+            self.placed = time
 
 
 def read_journal(path: Path) -> Past:
@@ -114,7 +138,20 @@ def read_journal(path: Path) -> Past:
         snapshot=Snapshot.of([*lasting.values(), *kept]),
         workloads=tuple(_ended(found) for found in seen.values()),
         history=tuple(_past(found, time) for found in seen.values()),
+        placed=tuple(_since(start, found.placed) for found in seen.values()),
+        gone=tuple(_since(start, found.gone) for found in seen.values()),
     )
+
+
+def record_before(path: Path, time: datetime) -> Recorded | None:
+    """The newest record of a journal up to this time; None if there is none. Raises JournalError."""
+    with Journal.open(path, read_only=True) as journal:
+        found = [info.id for info in journal.records(limit=MAX_RECORDS) if info.time <= time]
+        return journal.recorded(found[-1]) if found else None
+
+
+def _since(start: datetime, time: datetime | None) -> int | None:
+    return None if time is None else (time - start) // _SECOND
 
 
 def _unrelated(pod: Pod, seen: dict[_Key, _Seen]) -> bool:
@@ -166,8 +203,8 @@ def _note_plan(plan: Plan, time: datetime, seen: dict[_Key, _Seen]) -> None:
     for decision in plan.decisions:
         ref = decision.workload
         known = seen.get((ref.namespace, ref.name, ref.kind))
-        if known is not None and known.began is None and decision.placements:
-            known.began = time
+        if known is not None and decision.placements:
+            known.begin(time)
         for action in decision.actions:
             if isinstance(action, Evict):
                 pod = seen.get((action.pod.namespace, action.pod.name, "Pod"))
