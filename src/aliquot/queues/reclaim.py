@@ -19,7 +19,7 @@ from functools import cached_property
 from aliquot.queues.amounts import Amount, Charge
 from aliquot.queues.ledger import Ledger
 from aliquot.queues.shares import FairShares
-from aliquot.queues.tree import Bound
+from aliquot.queues.tree import NO_BOUND, Bound
 
 
 class Ground(StrEnum):
@@ -146,6 +146,37 @@ class Reclaimer:
                 is None
             )
         return found
+
+    def most(self, resource: str) -> Bound:
+        """A bound on how much of a resource any victims may lose together that could be taken; never too low.
+        The work wants some of it.
+
+        At each level, a queue that would be above its share must stay less saturated than each sibling that
+        loses something, which says how much that can lose. What is taken below a queue is gone from it: so
+        it is counted from below, and as taken already further up. With shares of 10 and 20, 9 and 26 held and
+        2 wanted, 11/10 has to be below (26 - x)/20: x is below 4.
+        """
+        tree, shares = self._tree, self._shares
+        if resource not in self._resources:
+            return NO_BOUND
+        place = self._resources.index(resource)
+        share, held, factor = shares.shares[place], self._allocated[place], shares.rules.saturation
+        taken: Amount = 0
+        for step in tree.ways[self.number]:
+            after = held[step] + self.wanted[place] - taken
+            own = share[step]
+            for sibling in tree.below[tree.parents[step]]:
+                if sibling == step or held[sibling] <= 0 or not self.may_take_from(step, sibling):
+                    continue
+                other = share[sibling]
+                most = held[sibling]
+                if not isinstance(own, float) and not isinstance(other, float) and after > own:
+                    if other <= 0:
+                        most = most if shares.rules.shareless_take or own > 0 else 0
+                    else:
+                        most = 0 if own <= 0 else min(most, most - after * factor * other // own)
+                taken += max(0, most)
+        return taken
 
     @cached_property
     def _within_quotas(self) -> bool:

@@ -96,11 +96,16 @@ _SLACK = 1e-6
 """For the rounding of fractions: the bound may be too generous, never too strict."""
 
 
+def in_parts(member: Member) -> bool:
+    """Whether a member wants parts of devices that count otherwise in queues than on nodes."""
+    gpus = None if member.facts is None else member.facts.gpus
+    return gpus is not None and (bool(gpus.mig) or gpus.kind is Kind.MEMORY)
+
+
 def _accelerators(state: ClusterState, member: Member) -> float:
     """How many accelerators a member wants, as far as that is known before it has a node; of parts that count
     otherwise in queues than on nodes, nothing."""
     assert member.facts is not None
-    gpus = member.facts.gpus
-    if gpus is not None and (gpus.mig or gpus.kind is Kind.MEMORY):
+    if in_parts(member):
         return 0.0
     return float(state.wanted(member.facts).get(GPU, 0) / UNIT)
