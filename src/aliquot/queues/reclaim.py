@@ -65,6 +65,7 @@ class Reclaimer:
         self._preemptible = preemptible
         self._resources = shares.resources
         self._rights: dict[tuple[int, int], bool] = {}
+        self._guaranteed: dict[int, bool] = {}
         self._alone: dict[tuple[int, int, tuple[Amount, ...]], bool] = {}
         self.wanted = [charge.get(resource, 0) for resource in shares.resources]
         self._allocated = [list(ledger.column(resource)) for resource in shares.resources]
@@ -75,7 +76,7 @@ class Reclaimer:
     def wanting(self, charge: Charge) -> "Reclaimer":
         """The same for work that wants something else, with what queues held then."""
         found = copy(self)
-        found._rights, found._alone = {}, {}
+        found._rights, found._guaranteed, found._alone = {}, {}, {}
         found.__dict__.pop("_within_quotas", None)
         found.wanted = [charge.get(resource, 0) for resource in self._resources]
         return found
@@ -109,8 +110,26 @@ class Reclaimer:
         """Whether something may be taken from the side `other`, as things are; own: the side of this work."""
         found = self._rights.get((own, other))
         if found is None:
-            after = [amount + wanted for amount, wanted in zip(self.held(own), self.wanted)]
-            found = self._rights[own, other] = self.has_right(own, other, after, self.held(other))
+            found = self._rights[own, other] = self._holds_too_much(other, self._shares.allocatable) or (
+                self._holds_too_much(other, self._shares.quotas) and self._within_quota(own)
+            )
+        return found
+
+    def _holds_too_much(self, number: int, bounds: Sequence[Sequence[Bound]]) -> bool:
+        """Whether a queue holds more of something than its bound."""
+        for held, bound in zip(self._allocated, bounds):
+            if held[number] > bound[number]:
+                return True
+        return False
+
+    def _within_quota(self, number: int) -> bool:
+        """Whether a queue would hold no more of anything than its quota, with the work."""
+        found = self._guaranteed.get(number)
+        if found is None:
+            found = self._guaranteed[number] = all(
+                held[number] + wanted <= quota[number]
+                for held, wanted, quota in zip(self._allocated, self.wanted, self._shares.quotas)
+            )
         return found
 
     def may_take_alone(self, queue: str, charge: Charge) -> bool:

@@ -159,7 +159,7 @@ class Reclaim(Taker):
         """How many accelerators are idle in the whole cluster, in billionths, before anybody leaves."""
         changes = self._session.state.changes
         if self._idle_known[0] != changes:
-            self._idle_known = changes, sum(self._session.state.idle_accelerators()) * UNIT + 1
+            self._idle_known = changes, self._session.state.idle_accelerators().total() * UNIT + 1
         return self._idle_known[1]
 
     def may_give(self, victims: Sequence[Member]) -> bool:

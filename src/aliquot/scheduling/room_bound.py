@@ -20,12 +20,9 @@ class RoomBound:
         self._state = state
         self._charges = {id(member): _accelerators(state, member) for member in todo}
         self._only = all(member.facts is not None and wants_accelerators(member.facts) for member in todo)
-        self._base = state.idle_accelerators()
-        self._feasible = 0
-        if self._only:
-            for number, free in enumerate(self._base):
-                if free > 0:
-                    self._feasible |= 1 << number
+        self._idle = state.idle_accelerators()
+        self._base = self._idle.by_node
+        self._feasible = self._idle.some
         self._free: dict[int, float] = {}
         self._least = self._most = 0.0
         self._count = self._wanted = 0
@@ -40,10 +37,12 @@ class RoomBound:
         self._least, self._most = min(needs), max(needs)
         self._wanted = len(members)
         self._free = {}
-        self._largest = max(self._base, default=0.0)
+        self._largest = self._idle.most()
         if self._least > 0:
             if self._least not in self._times:
-                self._times[self._least] = sum(int(free / self._least + _SLACK) for free in self._base)
+                self._times[self._least] = sum(
+                    int(free / self._least + _SLACK) * count for free, count in self._idle.nodes.items()
+                )
             self._count = self._times[self._least]
         self.add(known)
         self._before, self._enough = dict(self._free), self.suffices

@@ -72,7 +72,7 @@ class VictimCosts:
                     offers = by_node[number] = []
                 offers.append((cost * UNIT // of_use, -of_use, place, len(offers), cost, frees))
         found = [_IN_VAIN] * len(victims)
-        idle = self._state.idle_accelerators()
+        idle = self._state.idle_accelerators().by_node
         for number, offers in by_node.items():
             if len(offers) > 1:
                 offers.sort()
