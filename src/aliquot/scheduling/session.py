@@ -1,6 +1,6 @@
 """What the steps of one decision share: the state, who places, the gangs, and what has been found so far."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -66,7 +66,7 @@ class Session:
     placer: GangPlacer
     check: Callable[[Crew], Verdict | None]
     """What keeps a gang from being tried at all."""
-    idle: Callable[[list[Pod]], list[ResourceClaim]]
+    idle: Callable[[Collection[Pod]], list[ResourceClaim]]
     """Allocated claims that nobody but these pods could use."""
     settling: Settling
     findings: Findings = field(default_factory=Findings)
