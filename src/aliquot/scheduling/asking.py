@@ -87,7 +87,8 @@ class Asked:
         self._costs: dict[int, tuple[int, ...]] = {}
         self._youth: dict[int, int] = {}
         self._policy = session.policy
-        self._order: VictimOrder[Crew] = VictimOrder(session.shares, session.state.queues)
+        standing = session.standing(reverse=True)
+        self._order: VictimOrder[Crew] = VictimOrder(session.shares, session.state.queues, standing=standing)
 
     def _go_on(self) -> bool:
         """Take in the next batch; whether there is one."""

@@ -16,7 +16,7 @@ from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimu
 from aliquot.scheduling.making_room import Legal, Outcome
 from aliquot.scheduling.room_bound import in_parts
 from aliquot.scheduling.session import Session
-from aliquot.scheduling.stakes import NOTHING, Stake, least
+from aliquot.scheduling.stakes import NOTHING, Stake
 from aliquot.scheduling.taking import Taker, for_workload
 from aliquot.scheduling.wants import next_want
 
@@ -54,7 +54,7 @@ class Reclaim(Taker):
         size = {name: sum(len(groups[name][stake]) for stake in stakes) for name, stakes in found.items()}
         rest = set(found)
         if sum(size.values()) > BATCH:
-            first = self._foremost(found, size)
+            first = self._foremost(size)
             rest -= first
             if batch := self._batch(crew, first, found):
                 yield batch
@@ -92,12 +92,13 @@ class Reclaim(Taker):
                 batch[name] = chosen
         return batch
 
-    def _foremost(self, found: Mapping[str, Sequence[Stake]], size: Mapping[str, int]) -> set[str]:
+    def _foremost(self, size: Mapping[str, int]) -> set[str]:
         """So many of the queues as have BATCH gangs, those first whose work is asked first."""
         session = self._session
-        order: VictimOrder[str] = VictimOrder(session.shares, session.state.queues)
-        for name, stakes in sorted(found.items()):
-            order.push(name, name, dict(least(stakes).charge), 0)
+        standing, stakes = session.standing(reverse=True), session.crews.stakes()
+        order: VictimOrder[str] = VictimOrder(session.shares, session.state.queues, standing=standing)
+        for name in sorted(size):
+            order.push(name, name, dict(stakes.least(name).charge), 0)
         names: set[str] = set()
         gangs = 0
         while gangs < BATCH and (foremost := order.pop()) is not None:
