@@ -3,7 +3,8 @@
 `decide` measures whole decisions, `allocator` the allocator alone, `cycle` the inputs that KAI-Scheduler was
 measured with, `large` a large cluster, decided in full and after changes, `day` a simulated day, `placement`
 the openb benchmark's placements, `scale` the whole controller against a server that only answers, `ledger` a
-month of 10,000 devices in the ledger; all if none is named. `throughput` measures a real control plane.
+month of 10,000 devices in the ledger, `gateway` calls through the gateway, `governance` what else a call is
+asked; all if none is named. `throughput` measures a real control plane.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
-from benchmarks import allocator, cycle, day, gateway, large, ledger, placement, scale, throughput
+from benchmarks import allocator, cycle, day, gateway, governance, large, ledger, placement, scale, throughput
 from benchmarks.fleets import FOUR_GPUS_ON_ONE_SOCKET, ONE_GPU, nodes, snapshot, waiting
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -148,6 +149,12 @@ def gateways(sizes: Sequence[int], runs: int) -> None:
         print(line, flush=True)
 
 
+def governed(sizes: Sequence[int], runs: int) -> None:
+    """sizes, runs: have no meaning here."""
+    for line in governance.table():
+        print(line, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parts = {
@@ -160,6 +167,7 @@ def main() -> None:
         "placement": (placements, ()),
         "scale": (at_scale, scale.NODES),
         "gateway": (gateways, ()),
+        "governance": (governed, ()),
     }
     parser.add_argument("part", nargs="*", default=list(parts), metavar="|".join(parts))
     parser.add_argument("--runs", type=int, default=3)

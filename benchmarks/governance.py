@@ -1,13 +1,13 @@
 """What governance costs a call: the verdict on a model, the guards of an agent, a record of the audit log.
 
-python benchmarks/governance.py
+python -m benchmarks governance
 """
 
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aliquot.agents.guards import AgentCall, Guards, Limits
@@ -117,15 +117,12 @@ def audit(folder: Path) -> tuple[str, str]:
     return f"{written:,.0f} records/s, {size:.0f} bytes each", f"{verified:,.0f} records/s"
 
 
-def main() -> None:
-    print(f"verdict, {MODELS} models:   {verdicts()}")
-    print(f"guards, ask and settle:  {guards()}")
+def table() -> Iterator[str]:
+    """One line for each figure."""
+    yield f"verdict, {MODELS} models:   {verdicts()}"
+    yield f"guards, ask and settle:  {guards()}"
     with tempfile.TemporaryDirectory() as folder:
         appended, verified = audit(Path(folder))
-    print(f"audit, durable appends:  {appended}")
-    print(f"audit, verification:     {verified}")
-    print(f"({os.cpu_count()} cores, load {os.getloadavg()[0]:.1f})")
-
-
-if __name__ == "__main__":
-    main()
+    yield f"audit, durable appends:  {appended}"
+    yield f"audit, verification:     {verified}"
+    yield f"({os.cpu_count()} cores, load {os.getloadavg()[0]:.1f})"

@@ -19,7 +19,7 @@ from aliquot.install.objects import ORDER  # noqa: E402
 
 MANIFESTS = Path("src/aliquot/manifests")
 CHART = Path("charts/aliquot")
-PARTS = ("", manifests.DEPLOYMENT, manifests.MONITORING)
+PARTS = ("", manifests.DEPLOYMENT, manifests.MONITORING, manifests.AUTOMATION)
 HEADER = "# Written by deploy/generate.py.\n"
 
 

@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import msgspec
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -219,6 +221,28 @@ async def test_keys_are_kept_and_revoked(kept: Kept) -> None:
         assert [one.valid(START) for one in await store.keys()] == [False]
     async with kept.open() as store:
         assert [one.revoked_us for one in await store.keys()] == [START]
+
+
+async def test_a_use_is_not_told_before_those_that_began_to_be_written_earlier(postgres_server: str) -> None:
+    with postgres.database(postgres_server) as own:
+        store = await PostgresBudgets.open(own, clock=SetClock())
+        for request in ("slow", "fast"):
+            await store.apply(hold(request, charge("c", limit=100)))
+        async with await psycopg.AsyncConnection.connect(own) as other:
+            # Another gateway's settlement has its number and is not committed yet.
+            body = msgspec.json.encode(settle("slow").use).decode()
+            await other.execute(
+                "INSERT INTO aliquot_uses (ended, request, body) VALUES (1, 'slow', %s)", (body,)
+            )
+            await store.apply(settle("fast"))
+            telling = asyncio.create_task(store.uses())
+            await asyncio.wait({telling}, timeout=0.3)
+            early = telling.result() if telling.done() else []
+        told = await telling
+        await store.close()
+
+    assert early == []
+    assert [use.request for _, use in told] == ["slow", "fast"]
 
 
 async def test_old_uses_are_deleted_and_the_counters_stay(kept: Kept) -> None:

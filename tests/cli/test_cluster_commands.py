@@ -114,6 +114,24 @@ def test_workloads_with_reason_and_position(cluster: Cluster, capsys: Capsys) ->
     assert len(only.splitlines()) == 1
 
 
+def test_expected_starts_of_workloads(cluster: Cluster, capsys: Capsys) -> None:
+    shown = get(capsys, cluster, "get", "workloads", "--expect")
+    items = json.loads(get(capsys, cluster, "get", "workloads", "--expect", "-o", "json").out)["items"]
+    starts = {item["name"]: item["expectedStart"] for item in items}
+    without = json.loads(get(capsys, cluster, "get", "workloads", "-o", "json").out)["items"]
+
+    assert shown.code == 0
+    assert "STARTS IN" in shown.out.splitlines()[0]
+    assert next(line for line in shown.out.splitlines() if "fits" in line).count(">24h") == 0
+    assert next(line for line in shown.out.splitlines() if "too-big" in line).count(">24h") == 1
+    assert starts["fits"] is None
+    assert starts["too-big"]["earliestSeconds"] is None
+    assert not any("expectedStart" in item for item in without)
+    wrong = get(capsys, cluster, "get", "queues", "--expect")
+    assert wrong.code == 2
+    assert "--expect: queues do not start" in wrong.err
+
+
 def test_queues_with_use_of_limit(cluster: Cluster, capsys: Capsys) -> None:
     lines = get(capsys, cluster, "get", "queues").out.splitlines()
     (item,) = json.loads(get(capsys, cluster, "get", "queues", "-o", "json").out)["items"]

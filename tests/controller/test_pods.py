@@ -1,13 +1,26 @@
 """Lifting gates under guard: others who write to a pod meanwhile hold nothing up."""
 
-from tests.controller.objects import add_claim, add_node, add_pod, admit, allocate, decide, read_pod, seen
+import msgspec
+from tests.controller.objects import (
+    add_claim,
+    add_node,
+    add_pod,
+    admit,
+    allocate,
+    decide,
+    decode_pod,
+    read_pod,
+    seen,
+)
 from tests.kube.faults import Fault, FaultyProxy
 
 from aliquot.controller.enact import Enactor
 from aliquot.controller.writing import Writer
+from aliquot.dra.nodeselection import names_node
 from aliquot.kube.client import Client, PatchType
 from aliquot.kube.mirror import Mirror
 from aliquot.kube.resources import PODS
+from aliquot.scheduling.affinity import as_new, named_node, required_nodes
 from aliquot.scheduling.plan import Plan, Show
 from aliquot.workloads.labels import ADMITTED_AT, SHOWN_AT
 
@@ -92,3 +105,45 @@ async def test_a_pod_that_is_shown_loses_its_gate_without_any_claim(
     assert not stored.gated
     assert SHOWN_AT in stored.metadata.annotations
     assert ADMITTED_AT not in stored.metadata.annotations
+
+
+async def test_a_pod_whose_claim_names_its_node_names_it_too_so_that_the_scheduler_looks_at_no_other(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    given = allocate(claim, "node-a", "gpu-0", pod)
+    there = msgspec.structs.replace(given.allocation, node_selector=names_node("node-a"))
+    given = msgspec.structs.replace(given, allocation=there)
+    plan = Plan(decisions=(decide(pod, given, admit("node-a", pod)),))
+
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+
+    assert outcome.problem is None
+    stored = await read_pod(client, "p")
+    assert named_node(required_nodes(stored.spec.affinity)) == "node-a"
+    bound = msgspec.structs.replace(stored.spec, node_name="node-a")
+    assert as_new(msgspec.structs.replace(stored, spec=bound)).spec.affinity is None
+
+
+async def test_an_affinity_that_the_owner_wrote_stays_as_it_is(
+    client: Client, mirror: Mirror, proxy: FaultyProxy, writer: Writer
+) -> None:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "Exists"}]}
+    own = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    patch = {"spec": {"affinity": {"nodeAffinity": own}}}
+    pod = decode_pod(await client.patch(PODS, "p", patch, "default", kind=PatchType.STRATEGIC))
+    await seen(mirror, claim, pod)
+    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+
+    assert outcome.problem is None
+    stored = await read_pod(client, "p")
+    assert not stored.gated
+    assert stored.spec.affinity == pod.spec.affinity

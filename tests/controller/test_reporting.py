@@ -154,10 +154,27 @@ async def test_a_pod_that_was_let_go_is_placed(client: Client, mirror: Mirror, r
     claim = await add_claim(client, "c")
     pod = await add_pod(client, "p", "c")
     await seen(mirror, claim, pod)
+    reporter.report(mirror.snapshot(), waits(pod, Reason.DEVICES_IN_USE), ())
+    await until_condition(mirror, "p", "DevicesInUse")
     decision = decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod))
     reporter.report(mirror.snapshot(), Plan(decisions=(decision,)), (Outcome(decision),))
     condition = await until_condition(mirror, "p", "Placed")
     assert (condition.status, condition.message) == ("True", "placed on node node-a with gpu-0")
+
+
+async def test_of_a_pod_that_never_waited_an_event_tells(
+    client: Client, mirror: Mirror, reporter: Reporter
+) -> None:
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    decision = decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod))
+    reporter.report(mirror.snapshot(), Plan(decisions=(decision,)), (Outcome(decision),))
+    (event,) = await events(client, 1)
+    assert (event["reason"], event["note"]) == ("Placed", "placed on node node-a with gpu-0")
+    assert reporter.waiting == (0, 0)
+    assert placed(await read_pod(client, "p")) is None
 
 
 async def test_a_refused_write_is_told(client: Client, mirror: Mirror, reporter: Reporter) -> None:

@@ -1,6 +1,8 @@
 """The external-processing service, by a client that plays Envoy: same messages, same order, real upstream."""
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -226,3 +228,80 @@ async def test_a_used_up_budget_is_a_429_with_retry_after(start: Start, upstream
     assert caught.value.status == 429
     assert 0 < int(caught.value.headers["retry-after"]) <= 62
     assert caught.value.body["error"]["budget"]["name"] == "r"
+
+
+async def begun(running: Running, envoy: Envoy, body: dict[str, Any]) -> AsyncIterator[bytes]:
+    """The pieces of a call of agent robot."""
+    key = await running.new_key(namespace="research", agent="robot")
+    async for piece in envoy.request(key, body):
+        yield piece
+
+
+async def test_a_stopped_agents_stream_is_cut_with_its_next_piece(start: Start, upstream: Server) -> None:
+    upstream.natural_length = 400
+    upstream.delay = 0.005
+    async with start(envoy=ENVOY, leases={"tokens": 16}) as running:
+        envoy = Envoy(running, upstream.url)  # type: ignore[attr-defined]
+        pieces: list[bytes] = []
+
+        async def stopped_after_ten() -> None:
+            async for piece in begun(running, envoy, {**HELLO, "stream": True}):
+                pieces.append(piece)
+                if len(pieces) == 10:
+                    assert running.gateway.stop_agent("robot", by="ann", reason="loops") == 1
+
+        with pytest.raises(RefusedError) as caught:
+            await stopped_after_ten()
+        await envoy.close()
+        (use,) = await running.settled(1)
+
+    assert len(pieces) == 11
+    assert b"call_stopped" in pieces[-1]
+    assert caught.value.body["error"]["code"] == "call_cut"
+    assert (use.outcome, use.basis) == (Outcome.CUT, Basis.MEASURED)
+    assert 10 <= use.output_tokens < 100
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_stopped_agents_call_of_which_nothing_comes_is_reset(
+    start: Start, upstream: Server, stream: bool
+) -> None:
+    upstream.hold = threading.Event()
+    async with start(envoy=ENVOY, leases={"tokens": 16}) as running:
+        envoy = Envoy(running, upstream.url)  # type: ignore[attr-defined]
+
+        async def reset() -> None:
+            async for _ in begun(running, envoy, {**HELLO, "stream": stream}):
+                pass
+
+        task = asyncio.create_task(reset())
+        await asyncio.to_thread(upstream.started.wait, 20)
+        assert running.gateway.stop_agent("robot", by="ann", reason="loops") == 1
+        async with asyncio.timeout(20):
+            assert await envoy._stream.code() is grpc.StatusCode.ABORTED
+        (use,) = await running.settled(1)
+        upstream.hold.set()
+        await asyncio.gather(task, return_exceptions=True)
+        await envoy.close()
+
+    assert (use.outcome, use.basis) == (Outcome.CUT, Basis.UNKNOWN)
+
+
+async def test_a_stopped_agents_answer_is_not_passed_on(start: Start, upstream: Server) -> None:
+    async with start(envoy=ENVOY) as running:
+        envoy = Envoy(running, upstream.url)  # type: ignore[attr-defined]
+        tell = envoy._tell
+
+        async def stopped_before_the_answer(field: str, **content: Any) -> Any:
+            if field == "response_headers":
+                running.gateway.stop_agent("robot", by="ann", reason="loops")
+            return await tell(field, **content)
+
+        envoy._tell = stopped_before_the_answer  # type: ignore[method-assign]
+        with pytest.raises(RefusedError) as caught:
+            [piece async for piece in begun(running, envoy, HELLO)]
+        await envoy.close()
+        (use,) = await running.settled(1)
+
+    assert caught.value.body["error"]["code"] == "call_stopped"
+    assert use.outcome is Outcome.CUT

@@ -16,6 +16,8 @@ from tests.budgets import postgres
 from tests.gateway.raw import request
 from tests.gateway.upstream import Server, serving
 
+from aliquot.audit.record import Outcome as Recorded
+from aliquot.audit.record import read
 from aliquot.budgets.charging import used
 from aliquot.budgets.definition import Measure
 from aliquot.budgets.holding import Gauge
@@ -23,13 +25,14 @@ from aliquot.budgets.spending import Outcome, TokenUse
 from aliquot.gateway.callers import new_key
 from aliquot.gateway.configuration import load
 from aliquot.gateway.server import open_store
+from aliquot.store.audit import AuditLog
 from aliquot.store.budgets import settle_lapsed, system_clock
 
 LEASE = 16
 COMPANY, TEAM = 9_000, 3_000
 
 
-def configuration(folder: Path, upstream: str, store: dict[str, Any]) -> Path:
+def configuration(folder: Path, upstream: str, store: dict[str, Any], name: str = "gateway") -> Path:
     tokens = {"measure": "outputTokens", "per": "day"}
     teams = [
         {
@@ -54,8 +57,9 @@ def configuration(folder: Path, upstream: str, store: dict[str, Any]) -> Path:
         "models": [{"name": "tiny", "maxOutput": 64, "inputPrice": "1", "outputPrice": "2"}],
         "budgets": [{"name": "company", "limits": [{**tokens, "amount": COMPANY}]}, *teams],
         "leases": {"tokens": LEASE, "seconds": 2},
+        "audit": f"{name}-audit.db",
     }
-    path = folder / "gateway.yaml"
+    path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
 
@@ -215,3 +219,64 @@ def test_a_thousand_callers_on_a_hierarchy(tmp_path: Path, store: dict[str, Any]
 
     check(uses, gauges, upstream)
     assert gauges["company|outputTokens|day|"].spent > COMPANY // 2
+
+
+def recorded(log: Path, uses: list[TokenUse], gauges: dict[str, Gauge]) -> None:
+    """The chain of an audit log is whole, has every settled call once, and adds up to what counters say."""
+    with AuditLog.open(log, read_only=True) as found:
+        assert list(found.problems()) == []
+        events = [read(record.body) for record in found.records()]
+    calls = [event for event in events if event.outcome is not Recorded.DENIED]
+    assert sorted(event.request for event in calls) == sorted(use.request for use in uses)
+    for counter, gauge in gauges.items():
+        name, measure = counter.split("|")[:2]
+        mine = [event for event in calls if name in ("company", event.namespace)]
+        amounts = {
+            "outputTokens": sum(event.output_tokens for event in mine),
+            "requests": len(mine),
+            "money": sum(event.cost_nano for event in mine),
+            "concurrency": 0,
+        }
+        assert gauge.spent == amounts[measure], counter
+
+
+async def killed_at_random(
+    processes: list[Process], keys: list[str], draw: random.Random, upstream: Server
+) -> None:
+    """Calls to all of the gateways, each of which is killed at some point of them."""
+    most = 60 * len(processes)
+    moments = [len(upstream.requests) + draw.randrange(most) for _ in processes]
+    loading = asyncio.gather(*(load_of(one.port, keys, draw, 60) for one in processes))
+    for process, moment in sorted(zip(processes, moments, strict=True), key=lambda item: item[1]):
+        while len(upstream.requests) < moment and not loading.done():  # noqa: ASYNC110
+            await asyncio.sleep(draw.random() * 0.002)
+        process.process.kill()
+    await loading
+
+
+@pytest.mark.prove
+def test_whenever_gateways_are_killed_the_record_adds_up_to_the_counters(
+    tmp_path: Path, store: dict[str, Any]
+) -> None:
+    draw = random.Random(1)
+    upstream = Server(continuous=True)
+    upstream.delay = 0.001
+    # A SQLite file has one gateway; a database has several, each with an audit log of its own.
+    names = ["a"] if "sqlite" in store else ["a", "b"]
+    with serving(upstream) as url:
+        configs = [configuration(tmp_path, url, store, name) for name in names]
+        keys = make_keys(configs[0])
+        for _ in range(4):
+            processes = [Process(config) for config in configs]
+            asyncio.run(killed_at_random(processes, keys, draw, upstream))
+            for process in processes:
+                process.end(signal.SIGKILL)
+        uses, gauges = asyncio.run(audited(configs[0]))
+        for config in configs:
+            # What was settled while no gateway ran is recorded by the next.
+            Process(config).end(signal.SIGTERM)
+
+    assert {Outcome.LOST, Outcome.COMPLETED} <= {use.outcome for use in uses}
+    check(uses, gauges, upstream)
+    for name in names:
+        recorded(tmp_path / f"{name}-audit.db", uses, gauges)

@@ -81,6 +81,7 @@ class Server:
         self.continuous = continuous
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.tokenized: list[dict[str, Any]] = []
         self.generated = 0
         self.prompted = 0
         self.delay = 0.0
@@ -203,6 +204,13 @@ class Server:
         whole = _whole("responses", body, [text], inputs, count, "stop")
         yield _named("response.completed", {"response": whole, "sequence_number": count + 1})
 
+    async def tokenize(self, request: Request) -> Response:
+        """As vLLM has it: the tokens of the prompt that a call with this body would have."""
+        body = await request.json()
+        self.tokenized.append(body)
+        tokens = self.model.tokenize(_prompt(body))
+        return JSONResponse({"count": len(tokens) + 4, "max_model_len": 8192, "tokens": [0] * len(tokens)})
+
     async def embeddings(self, request: Request) -> Response:
         body = await request.json()
         self.requests.append(body)
@@ -229,6 +237,7 @@ class Server:
                 Route("/v1/responses", self.responses, methods=["POST"]),
                 Route("/v1/embeddings", self.embeddings, methods=["POST"]),
                 Route("/v1/models", self.models),
+                Route("/tokenize", self.tokenize, methods=["POST"]),
             ]
         )
 

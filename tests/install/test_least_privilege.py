@@ -1,6 +1,7 @@
 """The controller's roles against what it asks for, both ways: nothing is refused, nothing is spare."""
 
 import asyncio
+import json
 import random
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +18,13 @@ from aliquot.controller.registry import RegistryKeeper
 from aliquot.embedded import server as embedded_server
 from aliquot.embedded.hooks import SYSTEM
 from aliquot.embedded.registry import Registry
+from aliquot.gateway.configuration import load
+from aliquot.install.cluster import Cluster
 from aliquot.kube.client import Client
 from aliquot.kube.config import load_kubeconfig
 from aliquot.model.kinds import API_VERSIONS
 from aliquot.scheduling.policy import Policy
+from aliquot.web.governance.live import LiveSource
 
 ROLES = [
     one
@@ -106,12 +110,29 @@ class People:
             },
         )
 
+    def alone(self, name: str) -> None:
+        """A pod with a claim in a namespace of its own, which is not managed."""
+        self._load.create("namespaces", None, {"metadata": {"name": name}})
+        request = {"name": "a", "exactly": {"deviceClassName": "gpu"}}
+        claim = {"metadata": {"name": "one"}, "spec": {"devices": {"requests": [request]}}}
+        self._load.create("resourceclaims.resource.k8s.io", name, claim)
+        spec = {
+            "containers": [{"name": "main", "image": "none"}],
+            "resourceClaims": [{"name": "a", "resourceClaimName": "one"}],
+        }
+        self._load.create("pods", name, {"metadata": {"name": f"{name}-pod"}, "spec": spec})
+
     def pods(self, owner: str) -> list[dict[str, Any]]:
         found, _, _ = self._registry.list(self._registry.resources.named("pods"))
         return [pod for pod in found if pod["metadata"]["name"].startswith(f"{owner}-")]
 
     def running(self, owner: str) -> int:
         return sum((pod.get("status") or {}).get("phase") == "Running" for pod in self.pods(owner))
+
+    def tenant(self, name: str) -> None:
+        spec = {"agents": [{"name": "coder"}], "dns": True}
+        document = {"apiVersion": "aliquot.dev/v1alpha1", "kind": "Tenant", "metadata": {"name": name}}
+        self._load.create("tenants.aliquot.dev", None, document | {"spec": spec})
 
     def approve(self, made: dict[str, Any]) -> None:
         """A model that was proposed may run."""
@@ -130,6 +151,23 @@ class People:
         """One of its pods goes."""
         pod = self.pods(owner)[0]["metadata"]
         self._registry.delete(self._registry.resources.named("pods"), "steady", pod["name"], SYSTEM)
+
+
+async def governance(cluster: Cluster, folder: Path) -> None:
+    """What the pages show of models, agents and budgets."""
+    (folder / "gateway.yaml").write_text(
+        json.dumps(
+            {
+                "store": {"sqlite": "budgets.db"},
+                "upstreams": [{"name": "u", "url": "http://127.0.0.1:9/v1", "models": {"m": "m"}}],
+                "cluster": {},
+            }
+        )
+    )
+    source = LiveSource(now_us=lambda: 1, configuration=load(folder / "gateway.yaml"), cluster=cluster)
+    assert [one["agent"] for one in (await source.agents())["agents"]] == ["lab/coder"]
+    assert len((await source.models())["models"]) == 1
+    await source.budgets()
 
 
 @pytest.fixture
@@ -152,6 +190,7 @@ async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, re
         people.queue("high", resources=[{"name": "gpu", "quota": 12}])
         policy = Policy(staleness_seconds=1)
         people.approve(running.load.create("approvedmodels.aliquot.dev", None, model()))
+        people.tenant("lab")
         async with controller(running, tmp_path, "a", lease_seconds=2, policy=policy) as live:
             assert await until(lambda: live.leading and live.version > 0, 20)
             for _ in range(12):
@@ -162,11 +201,15 @@ async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, re
             assert await until(lambda: people.running("long") == 12, 30), live.plan
             people.job("urgent", "high", 6)
             assert await until(lambda: people.running("urgent") == 6, 60), live.plan
+            # A claim of a namespace that is not managed gets its finalizer from Aliquot.
+            people.alone("free")
+            assert await until(lambda: people.running("free") == 1, 30), live.plan
             people.cordon()
             people.delete_pod("urgent")
             assert await until(lambda: people.running("urgent") == 0, 60), live.plan
             async with Client(load_kubeconfig([running.server.controller_kubeconfig])) as client:
                 await RegistryKeeper(client, lambda: datetime.now(UTC)).look()
+                await governance(Cluster(client), tmp_path)
         assert running.witness.broken == []
 
     assert recorded.refused == set()

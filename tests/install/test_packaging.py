@@ -92,6 +92,7 @@ KUSTOMIZATIONS = {
     "before-1.36": Options(gates=Gates.V1BETA1),
     "without-gates": Options(gates=Gates.NONE),
     "monitoring": Options(monitoring=True),
+    "automation": Options(automation=True),
     "cluster-only": Options(deployment=False),
 }
 
@@ -125,6 +126,7 @@ CHOSEN = (
     *("--set-json", 'drivers={"a.example":""}', "--set", "policy.defaultQueue=q"),
     *("--set-json", 'extraEnv=[{"name":"A","value":"b"}]', "--set-json", 'extraArgs=["--lease-seconds=30"]'),
     *("--set", "prometheus=http://prometheus.monitoring:9090", "--set", "prices.currency=EUR"),
+    *("--set-json", 'automation={"idle":{"rules":[{"dryRun":false}]}}'),
     *("--set", "ledger.address=postgresql://aliquot@db/ledger"),
     *("--set", "ledger.passwordSecret.name=db", "--set", "ledger.passwordSecret.key=password"),
     *("--set-json", 'networkPolicy.egress=[{"ports":[{"port":9090}]}]'),
@@ -174,11 +176,13 @@ def test_values_reach_the_controller() -> None:
     assert main["image"] == first["image"] == f"example.com/aliquot:{__version__}"
     assert main["imagePullPolicy"] == first["imagePullPolicy"] == "Always"
     assert main["args"][-1] == "--lease-seconds=30"
-    assert main["args"][-4:-1] == [
+    assert main["args"][-5:-1] == [
         "--prometheus=http://prometheus.monitoring:9090",
         "--ledger=postgresql://aliquot@db/ledger",
         "--prices=/etc/aliquot/prices.yaml",
+        "--automation=/etc/aliquot/automation.yaml",
     ]
+    assert ("ClusterRole", "", "aliquot-automation") in objects
     secret = {"secretKeyRef": {"name": "db", "key": "password"}}
     assert main["env"] == [{"name": "PGPASSWORD", "valueFrom": secret}, {"name": "A", "value": "b"}]
     assert pod["tolerations"] == [{"key": "a", "operator": "Exists"}]
@@ -192,6 +196,7 @@ def test_values_reach_the_controller() -> None:
     assert {name: yaml.safe_load(text) for name, text in files.items()} == {
         "policy.yaml": {"defaultQueue": "q"},
         "prices.yaml": {"currency": "EUR"},
+        "automation.yaml": {"idle": {"rules": [{"dryRun": False}]}},
     }
     network = objects["NetworkPolicy", "aliquot-system", "aliquot-controller"]
     assert network["spec"]["ingress"][0]["from"] == [{"namespaceSelector": {}}]

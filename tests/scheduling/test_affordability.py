@@ -123,6 +123,20 @@ def test_beyond_the_bound_of_rounds_all_who_are_short_wait():
     assert found.commitments == ()
 
 
+def test_who_asks_for_more_than_there_is_at_all_is_found_in_one_round():
+    snapshot = cluster(gpu_node("n", 80), [model(f"m{n}") for n in range(40)])
+    asks, asked = asks_of(snapshot), []
+
+    def counted(seen):
+        asked.append(len(seen.pods))
+        return decide(seen, Policy(), NOW)
+
+    found = affordable(snapshot, asks, {"apps": PRICE - 1}, counted, price)
+
+    assert asked == [40, 0]
+    assert len(found.unaffordable) == 40
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=6),

@@ -3,14 +3,18 @@
 from fractions import Fraction
 
 import pytest
+from msgspec.structs import replace
 from tests.sizing.clusters import FLEET, NOW, cluster, used
 from tests.sizing.histories import MINUTE, START
 
+from aliquot.model.core import Pod
+from aliquot.model.meta import OwnerReference
 from aliquot.model.snapshot import Snapshot
 from aliquot.sizing.choosing import Advice, Recommendation, recommend
 from aliquot.sizing.cluster import Fleet, accelerator_of, fleet_of, fleet_report, profiles_of
 from aliquot.sizing.demand import repartition_of
 from aliquot.sizing.effect import effect
+from aliquot.sizing.judging import Loss
 from aliquot.sizing.kinds import Kind, Shape, kind_of
 from aliquot.sizing.parts import Mode
 from aliquot.sizing.policy import SizingPolicy
@@ -37,7 +41,7 @@ def test_the_mode_in_force_and_the_part_held_are_those_of_the_node() -> None:
     assert {force.mode for force in fleet.in_force.values()} == {"exclusive"}
     assert [item.advice for item in found] == [Advice.CHANGE] * 3
     assert {item.part.name for item in found if item.part is not None} == {"1g.10gb"}
-    assert {item.saving for item in found} == {Fraction(6, 7)}
+    assert {item.saving for item in found} == {Fraction(7, 8)}
 
 
 def test_shares_are_offered_only_where_a_device_is_shared_so_already() -> None:
@@ -89,12 +93,16 @@ def test_a_change_that_leaves_somebody_without_a_place_is_told() -> None:
     assert all(item.reason for item in seen.stuck)
 
 
-def test_a_share_that_a_claim_cannot_ask_for_is_left_out_by_name() -> None:
+def test_a_share_that_a_claim_cannot_ask_for_is_not_recommended_and_it_says_why() -> None:
     snapshot = cluster(1)
     _, found = advised(snapshot, 8.0, 5.0, SizingPolicy(modes=(Mode.EXCLUSIVE, Mode.MPS)))
     seen = effect(snapshot, found, NOW)
     assert seen.changed == 0
-    assert "cannot ask for mps" in seen.left_out[0][1]
+    (kept,) = found
+    assert kept.advice is Advice.KEEP
+    (lost,) = (item for item in kept.alternatives if item.part.mode is Mode.MPS)
+    assert lost.loss is Loss.UNASKABLE
+    assert "a claim of its own cannot ask for mps 1/2" in lost.fact
 
 
 def test_the_layouts_for_the_demand_are_solved_on_the_cluster_s_gpus() -> None:
@@ -151,3 +159,44 @@ def test_the_kind_of_work_has_a_rule(
     found, rule = kind_of(owners, said, serves=serves, shape=shape)
     assert found is kind
     assert rule
+
+
+def test_the_use_of_pods_that_are_gone_is_the_history_of_what_made_them() -> None:
+    """As after a roll-out: the pods are others, and the Deployment is the same."""
+    owner = {"apiVersion": "apps/v1", "controller": True}
+    made = {"name": "chat", "namespace": "team", "uid": "d"}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": made}
+    replicas = {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": "chat-6f7d9c5b8",
+            "namespace": "team",
+            "uid": "r",
+            "ownerReferences": [owner | {"kind": "Deployment", "name": "chat", "uid": "d"}],
+        },
+    }
+    snapshot = cluster(1, FLEET, deployment, replicas)
+    (pod,) = snapshot.pods
+    reference = OwnerReference(
+        api_version="apps/v1", kind="ReplicaSet", name="chat-6f7d9c5b8", uid="r", controller=True
+    )
+    owned = replace(pod, metadata=replace(pod.metadata, owner_references=(reference,)))
+    snapshot = replace(snapshot, pods=(owned,))
+    names = ["chat-5d4c7b9f6-x2x9q", "chatter-5d4c7b9f6-x2x9q"]
+    gone = [
+        series for name in names for series in used(replace(snapshot, pods=(renamed(owned, name),)), 8.0, 5.0)
+    ]
+    report = fleet_report(snapshot)
+    found = profiles_of(snapshot, fleet_of(report), report, gone, MIG_ONLY)
+    assert [(item.workload.kind, item.workload.name) for item in found] == [
+        ("Deployment", "chat"),
+        ("Pod", "chatter-5d4c7b9f6-x2x9q"),
+    ]
+    had = found[0].had
+    assert had is not None
+    assert had.exclusive
+
+
+def renamed(pod: Pod, name: str) -> Pod:
+    return replace(pod, metadata=replace(pod.metadata, name=name))

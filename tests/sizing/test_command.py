@@ -76,7 +76,7 @@ def test_json_is_exact_and_complete(snapshot: Path, tmp_path: Path) -> None:
     item = found["items"][0]
     assert item["part"]["name"] == "1g.10gb"
     assert item["memoryBytes"]["peak"] == 8 << 30
-    assert item["saving"]["devicePart"] == "6/7"
+    assert item["saving"]["devicePart"] == "7/8"
     assert item["confidence"]["value"] == pytest.approx(2 / 3, abs=0.001)
     assert item["inForce"]["mode"] == "exclusive"
     assert found["summary"]["advice"] == {"Change": 2}
@@ -201,6 +201,38 @@ def test_a_backtest_of_a_table(tmp_path: Path) -> None:
     assert (item["sized"], item["overMs"]) == (2, 0)
     assert item["wholeDevices"] == 2
     assert item["devices"] == 1
+
+
+BOOK = """\
+apiVersion: aliquot.dev/v1alpha1
+kind: PriceBook
+currency: EUR
+prices:
+- {name: our racks, basis: own, match: {model: "NVIDIA H100*"}, perNodeHour: 8}
+"""
+
+
+def test_savings_are_in_the_money_of_the_ledgers_price_book(snapshot: Path, tmp_path: Path) -> None:
+    use = table(tmp_path / "use.csv")
+    (tmp_path / "prices.yaml").write_text(BOOK)
+    base = ("-f", snapshot, "--history", use, "--no-simulate")
+    found = json.loads(run(*base, "--prices", tmp_path / "prices.yaml", "-o", "json", status=1).stdout)
+    # A node of eight costs 8 an hour, so that each of two pods gives 7/8 of 1 back.
+    assert found["summary"]["microsPerHour"] == pytest.approx(2 * 7 / 8 * 1_000_000, abs=2)
+    assert found["summary"]["currency"] == "EUR"
+    price = {"microsPerHour": 1_000_000, "name": "our racks", "assumed": False}
+    assert found["summary"]["prices"] == {"H100-SXM5-80GB": price}
+    told = run(*base, "--prices", tmp_path / "prices.yaml", status=1)
+    assert "saves 1.75 EUR an hour" in told.stdout
+    assert "nobody says" not in told.stderr
+
+
+def test_a_price_that_nobody_confirmed_is_marked(snapshot: Path, tmp_path: Path) -> None:
+    base = ("-f", snapshot, "--history", table(tmp_path / "use.csv"), "--no-simulate")
+    found = json.loads(run(*base, "-o", "json", status=1).stdout)
+    assert found["summary"]["prices"]["H100-SXM5-80GB"]["assumed"] is True
+    assert "nobody says what H100-SXM5-80GB" in run(*base, status=1).stderr
+    assert "nobody says" not in run(*base, "--price", "H100=2", status=1).stderr
 
 
 def test_prices_change_what_is_chosen(tmp_path: Path) -> None:

@@ -13,18 +13,14 @@ from aliquot.sizing.culling import (
     Cull,
     Culling,
     CullingPolicy,
-    EvictPods,
     Holder,
     IdleRule,
     IdleStep,
-    Notify,
-    Patch,
-    Step,
     Taken,
     culling,
-    woken,
 )
 from aliquot.sizing.holders import holders_of
+from aliquot.sizing.idle_acts import EvictPods, Mark, Notify, Patch, Step, way_back, woken
 from aliquot.sizing.idleness import Idleness, idleness
 from aliquot.sizing.kinds import Kind
 from aliquot.usage.provenance import Provenance
@@ -155,7 +151,7 @@ def test_only_so_many_leave_at_one_time_those_idle_for_longest_first() -> None:
     told = culling(holders, (), policy, NOW)
     found = culling([later(item, 1) for item in holders], told.taken, policy, NOW + HOUR)
     assert steps(found) == [("d", Step.SUSPEND), ("c", Step.SUSPEND)]
-    assert {item.why for item in found.spared} == {"2 others leave already"}
+    assert {item.why for item in found.spared} == {"2 others left within the hour"}
 
 
 def test_devices_that_nobody_waits_for_may_stay_idle() -> None:
@@ -207,8 +203,10 @@ def test_a_kind_that_cannot_be_suspended_is_told_so() -> None:
 
 def test_shrinking_keeps_the_minimum() -> None:
     rule = replace(RULE, steps=(IdleStep(step=Step.SHRINK, after_seconds=60),))
-    found = culling([holder(minimum=2)], (), CullingPolicy(rules=(rule,)), NOW)
-    act = only(found).acts[0]
+    policy = CullingPolicy(rules=(rule,))
+    told = culling([holder(minimum=2)], (), policy, NOW)
+    assert steps(told) == [("a", Step.NOTIFY)]
+    act = only(culling([later(holder(minimum=2), 1)], told.taken, policy, NOW + HOUR)).acts[0]
     assert isinstance(act, EvictPods)
     assert [pod.name for pod in act.pods] == ["a-0"]
 
@@ -274,3 +272,54 @@ def test_holders_of_a_cluster_are_idle_together_or_not_at_all() -> None:
     unknown = holders_of(snapshot, report, partly, POLICY, end)[1]
     assert unknown.idleness.why == "nothing measures how busy pod chat-1 is"
     assert steps(culling(found, (), POLICY, end)) == [("chat-0", Step.NOTIFY), ("chat-1", Step.NOTIFY)]
+
+
+def test_what_is_noted_on_a_workload_says_the_same_as_what_was_remembered() -> None:
+    found = culling([holder(idle_hours=9)], (), POLICY, NOW)
+    text = found.taken[0].mark.text
+    marked = Taken.marked(holder(idle_hours=9, own={"aliquot.dev/idle-step": text}))
+    assert marked == found.taken[0]
+    again = culling([holder(idle_hours=9)], (marked,), POLICY, NOW + HOUR)
+    assert steps(again) == [("a", Step.SUSPEND)]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"step":"end"}', "x" * 2000])
+def test_a_note_that_nobody_can_read_is_none(text: str) -> None:
+    assert Mark.of({"aliquot.dev/idle-step": text}) is None
+    assert Taken.marked(holder(own={"aliquot.dev/idle-step": text})) is None
+
+
+def test_those_that_left_within_the_hour_before_count() -> None:
+    policy = CullingPolicy(rules=(replace(RULE, at_once=2),))
+    told = culling([holder(idle_hours=5), holder("b", idle_hours=6)], (), policy, NOW)
+    idle = [later(holder(idle_hours=5), 1), later(holder("b", idle_hours=6), 1)]
+    assert steps(culling(idle, told.taken, policy, NOW + HOUR, left=1)) == [("b", Step.SUSPEND)]
+    assert culling(idle, told.taken, policy, NOW + HOUR, left=2).culls == ()
+
+
+def test_what_another_controller_decides_over_is_not_suspended() -> None:
+    ruled = holder(idle_hours=9, kind="Deployment", replicas=2, ruler="Model chat")
+    told = culling([ruled], (), POLICY, NOW)
+    found = culling([ruled], told.taken, POLICY, NOW + HOUR)
+    assert found.spared[0].why == "it cannot suspend: Model chat decides over it"
+
+
+def test_a_pod_that_nobody_would_make_again_is_never_evicted() -> None:
+    rule = replace(RULE, steps=(IdleStep(step=Step.RECLAIM, after_seconds=3600),))
+    policy = CullingPolicy(rules=(rule,))
+    told = culling([holder(idle_hours=9, kind="Pod")], (), policy, NOW)
+    found = culling([holder(idle_hours=9, kind="Pod")], told.taken, policy, NOW + HOUR)
+    assert (found.culls, found.spared[0].why) == ((), "it cannot reclaim (Pod)")
+
+
+def test_suspended_jobs_come_back_only_if_idleness_suspended_them() -> None:
+    ref = ObjectRef(kind="PyTorchJob", namespace="team", name="train")
+    assert woken(ref, {}) is None
+    told = culling([holder(idle_hours=9)], (), POLICY, NOW)
+    notice = {"aliquot.dev/idle-step": told.taken[0].mark.text}
+    assert woken(ref, notice) is None
+    suspended = culling([holder(idle_hours=9)], told.taken, POLICY, NOW + HOUR)
+    found = woken(ref, {"aliquot.dev/idle-step": suspended.taken[0].mark.text})
+    assert found is not None
+    assert found.merge["spec"] == {"runPolicy": {"suspend": False}}
+    assert way_back(ref) == "kubectl annotate -n team pytorchjob/train aliquot.dev/idle-resume=true"

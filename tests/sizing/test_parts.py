@@ -39,7 +39,8 @@ def test_half_of_an_a100_in_memory_is_less_than_half_in_compute() -> None:
     assert (half.share, half.compute) == (Fraction(1, 2), Fraction(42, 108))
     smallest = part_named("A100-SXM4-80GB mig 1g.10gb")
     assert smallest is not None
-    assert (smallest.share, smallest.compute) == (Fraction(1, 7), Fraction(14, 108))
+    assert (smallest.share, smallest.compute) == (Fraction(1, 8), Fraction(14, 108))
+    assert (half.scarce, smallest.scarce) == (Fraction(1, 2), Fraction(1, 7))
 
 
 def test_partitions_of_an_amd_gpu_that_share_their_memory_keep_nothing_apart() -> None:

@@ -319,9 +319,14 @@ async def test_alerts_of_budgets_are_told_once_whoever_keeps_the_ledger(made: Wo
     look(Accountant(ledger, spending), made.before, 4)
 
     heard: list[Alert] = []
+
+    async def hear(alert: Alert) -> bool:
+        heard.append(alert)
+        return True
+
     for _ in range(2):
         told, accountant = Told(), Watched(ledger, spending)
-        running = asyncio.create_task(keep(accountant, told, lambda: NOW + timedelta(hours=2), heard.append))
+        running = asyncio.create_task(keep(accountant, told, lambda: NOW + timedelta(hours=2), hear))
         async with asyncio.timeout(60):
             told.publish(made.before)
             await accountant.looks.get()

@@ -45,14 +45,17 @@ def test_a_job_needs_what_may_run_at_a_time(
     assert str(gang.ref) == "job/team/j"
 
 
-def test_a_job_goes_by_completion_index_and_a_pod_without_its_job_is_alone() -> None:
+def test_a_job_goes_by_completion_index_and_pods_of_an_unknown_job_wait_for_it() -> None:
     pods = [job_pod(number) for number in (10, 2, 1)]
     assert [item.name for item in only([job(parallelism=3, completions=20), *pods]).members] == [
         "j-1",
         "j-2",
         "j-10",
     ]
-    assert len(gangs_of(pods)) == 3
+    unknown = only(pods)
+    assert (len(unknown.members), unknown.ref.kind) == (3, "Job")
+    assert unknown.problem is not None
+    assert (unknown.problem.test, unknown.problem.subject) == ("owner", "job/team/j")
 
 
 def test_kai_says_how_many_pods_of_a_job_are_enough() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,10 @@ from aliquot.kube.client import Client, cancel_and_wait
 from aliquot.kube.config import ConfigError, Connection, default_paths, in_cluster, load_kubeconfig
 from aliquot.kube.errors import ApiError, TransportError
 from aliquot.kube.mirror import Mirror
+from aliquot.kube.resources import CONFIG_MAPS
+from aliquot.manifests import NAMESPACE
+from aliquot.model.funds import CONFIG_MAP, Funds
+from aliquot.model.funds import read as read_funds
 from aliquot.model.snapshot import Snapshot
 
 SYNC_SECONDS = 60.0
@@ -61,11 +66,25 @@ async def mirrored(target: Target) -> AsyncIterator[Mirror]:
             try:
                 await _synced(mirror, running, connection)
                 _report(mirror, connection)
+                mirror.have(await _funds(client))
                 yield mirror
             finally:
                 await cancel_and_wait(running)
         except (ApiError, TransportError) as error:
             raise Failure(f"{connection.server}: {error}") from None
+
+
+async def _funds(client: Client) -> tuple[Funds, ...]:
+    """What the controller says of the money that there is for devices; none where it says nothing."""
+    try:
+        content = await client.get(CONFIG_MAPS, CONFIG_MAP, NAMESPACE)
+    except ApiError as error:
+        if not error.not_found:
+            click.echo(f"note: money for devices could not be read: {error}", err=True)
+        return ()
+    data = (msgspec.json.decode(content).get("data")) or {}
+    found = read_funds(data, datetime.now(UTC))
+    return () if found is None else (found,)
 
 
 async def _synced(mirror: Mirror, running: "asyncio.Task[None]", connection: Connection) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from starlette.routing import BaseRoute
 
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
+from aliquot.cli.funding import NO_ADVANCE, Advance, funding
 from aliquot.cli.gateway import configured
 from aliquot.cli.keeping import Books, Choices, Part, books
 from aliquot.cli.models_page import token_of
@@ -100,10 +102,19 @@ JOURNAL = "journal.db"
     "--prices",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    help="Price book (YAML); what the catalogue says if left out.",
+    envvar="ALIQUOT_PRICES",
+    help="Price book (YAML; or ALIQUOT_PRICES); what the catalogue says if left out.",
 )
 @click.option("--telemetry", default="", metavar="FILE", help="File of sources (see docs/telemetry.md).")
 @click.option("--prometheus", default="", metavar="URL", help="Read how devices are used from there.")
+@click.option(
+    "--automation",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    envvar="ALIQUOT_AUTOMATION",
+    help="What may be done about idle work and sizes without anybody asking (YAML; or ALIQUOT_AUTOMATION); "
+    "nothing if left out.",
+)
 @click.option("--web-name", "web_names", multiple=True, help="A name under which the page is asked for.")
 @click.option(
     "--web-token-file",
@@ -117,6 +128,13 @@ JOURNAL = "journal.db"
     default=None,
     help="Show the budgets and calls of this gateway on the page.",
 )
+@click.option(
+    "--advance-hours",
+    type=click.IntRange(0, 8784),
+    default=0,
+    help="Start what serves a model only if budgets have the money for its devices for so many hours.",
+)
+@click.option("--advance-all", is_flag=True, help="So for all work that a budget is about.")
 @click.option("--web-socket", type=int, default=None, hidden=True, help="An inherited listening socket.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when standard input ends.")
 def controller(
@@ -134,9 +152,12 @@ def controller(
     prices: Path | None,
     telemetry: str,
     prometheus: str,
+    automation: Path | None,
     web_names: tuple[str, ...],
     web_token_file: Path | None,
     gateway_config: Path | None,
+    advance_hours: int,
+    advance_all: bool,
     web_socket: int | None,
     with_parent: bool,
 ) -> None:
@@ -172,7 +193,10 @@ def controller(
         ) from None
     except JournalError as error:
         raise Failure(str(error)) from None
-    with journal, books(state, Choices(ledger, prices, telemetry, prometheus), journal, policy) as kept:
+    with (
+        journal,
+        books(state, Choices(ledger, prices, telemetry, prometheus, automation), journal, policy) as kept,
+    ):
         sockets = Sockets(
             listener,
             metrics_listener,
@@ -180,6 +204,7 @@ def controller(
             LOOPBACK_NAMES | {name.lower() for name in web_names},
             _login(listener, web_token_file),
             configured(gateway_config) if gateway_config is not None else None,
+            Advance(advance_hours, advance_all),
         )
         uvloop.run(_run(config, policy, journal, kept, sockets, with_parent))
 
@@ -189,7 +214,7 @@ class Sockets:
     """Where to listen: for the page, for metrics, for probes; the last two may be one.
 
     names: under which the page answers. login: the digest of the token that it asks for, "" for none.
-    gateway: whose budgets and calls the page shows.
+    gateway: whose budgets and calls the page shows. advance: whose budgets pay for devices, too.
     """
 
     page: socket.socket | None = None
@@ -198,6 +223,7 @@ class Sockets:
     names: frozenset[str] = LOOPBACK_NAMES
     login: str = ""
     gateway: Configuration | None = None
+    advance: Advance = NO_ADVANCE
 
 
 async def _run(
@@ -215,8 +241,13 @@ async def _run(
     live = Live()
     registry = CollectorRegistry()
 
+    asked: list[Cluster] = []
+    funds = funding(sockets.advance, sockets.gateway, kept, asked, lambda: live.snapshot)
+
     def parts(client: Client) -> list[Part]:
-        return [*kept.parts(live), RegistryKeeper(client, lambda: datetime.now(UTC)).run]
+        asked[:] = [Cluster(client)]
+        more = [partial(funds.run, client)] if funds is not None else []
+        return [*kept.parts(client, live), RegistryKeeper(client, lambda: datetime.now(UTC)).run, *more]
 
     probes = Probes(live, Pulse(SystemClock()))
     tasks: list[asyncio.Task[Any]] = []
@@ -250,6 +281,7 @@ async def _run(
             registry=registry,
             probes=probes,
             parts=parts,
+            funds=funds.attach if funds is not None else None,
         )
     finally:
         for server in servers:

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from aliquot.cli.failures import Failure
-from aliquot.cli.output import note
+from aliquot.cli.output import Column, note
 from aliquot.inventory import amounts
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
@@ -27,7 +27,7 @@ from aliquot.traces.errors import TraceError
 from aliquot.traces.recorded import read_journal
 
 POD_START_SECONDS = 20
-TITLE = "STARTS"
+COLUMN = Column(title="STARTS IN", key="startsIn")
 """The column of expected starts."""
 
 Expected = Mapping[WorkloadKey, Range]

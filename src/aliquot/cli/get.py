@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
 from aliquot.cli import tables
 from aliquot.cli.cluster import Target, mirrored, target_options
+from aliquot.cli.expected import Expected, expect_options, journal_option, look_ahead
 from aliquot.cli.failures import Failure
 from aliquot.cli.filters import Filter, FilterError
 from aliquot.cli.output import FORMS, Table, note, sorted_by, write
@@ -52,6 +54,8 @@ _KINDS = {
 @click.option("-w", "--watch", is_flag=True, help="Go on showing what changes, until Ctrl-C.")
 @click.option("--sort-by", default="", help="A column, such as node or age.")
 @click.option("--no-headers", is_flag=True, help="Leave out the line of titles.")
+@expect_options
+@journal_option
 @target_options
 def get(
     kind: str,
@@ -63,13 +67,16 @@ def get(
     watch: bool,
     sort_by: str,
     no_headers: bool,
+    expect: bool,
+    journal_file: Path | None,
     kubeconfig: str,
     context: str,
 ) -> int:
     """Show devices (with parts and holders), workloads (with positions and reasons) or queues (as a tree).
 
     NAME is a device or node, a workload (training or job/training) or a queue. `-l` selects by labels of
-    nodes (devices), of pods (workloads) or of queues.
+    nodes (devices), of pods (workloads) or of queues. With --expect every workload that waits has a range for
+    its start, for which the cluster is simulated ahead.
     """
     wanted = _KINDS.get(kind.lower())
     if wanted is None:
@@ -81,8 +88,15 @@ def get(
     except FilterError as error:
         raise Failure(f"--selector: {error}") from None
 
+    if expect and wanted != "workloads":
+        raise Failure(f"--expect: {wanted} do not start; leave it out, or get workloads")
+    target = Target(kubeconfig, context)
+    journal = journal_file or (_journal_beside(target) if expect else None)
+
     def table(snapshot: Snapshot, now: datetime) -> Table:
-        return build(wanted, snapshot, now, chosen, wide=output in ("wide", "csv", "json", "yaml"))
+        starts = look_ahead(snapshot, Policy(), now, journal) if expect else None
+        wide = output in ("wide", "csv", "json", "yaml")
+        return build(wanted, snapshot, now, chosen, wide=wide, starts=starts)
 
     def show(found: Table) -> None:
         if sort_by:
@@ -92,8 +106,14 @@ def get(
                 raise Failure(f"--sort-by: there is no column {sort_by!r}; columns are {error}") from None
         write(found, output, headers=not no_headers)
 
-    target = Target(kubeconfig, context)
     return asyncio.run(_run(target, table, show, watch=watch, name=name, kind=wanted))
+
+
+def _journal_beside(target: Target) -> Path | None:
+    # Only here: the commands of the controller take their time to load.
+    from aliquot.cli.explain import journal_beside
+
+    return journal_beside(target)
 
 
 async def _run(
@@ -138,8 +158,19 @@ async def _follow(
             last = found
 
 
-def build(kind: str, snapshot: Snapshot, now: datetime, chosen: Filter, *, wide: bool) -> Table:
-    """The table of one kind: what is in force now, and, for what waits, what `decide` says of it."""
+def build(
+    kind: str,
+    snapshot: Snapshot,
+    now: datetime,
+    chosen: Filter,
+    *,
+    wide: bool,
+    starts: Expected | None = None,
+) -> Table:
+    """The table of one kind: what is in force now, and, for what waits, what `decide` says of it.
+
+    starts: of workloads that wait, for a column of its own.
+    """
     policy = Policy()
     memory = Memory()
     plan = decide(snapshot, policy, now, memory=memory)
@@ -149,6 +180,6 @@ def build(kind: str, snapshot: Snapshot, now: datetime, chosen: Filter, *, wide:
         return tables.devices(report.devices, chosen.device_test(snapshot))
     if kind == "workloads":
         keep: Callable[[WorkloadState], bool] = chosen.workload_test(snapshot)
-        return tables.workloads(report.workloads, now, keep)
+        return tables.workloads(report.workloads, now, keep, starts=starts)
     capacity = {GPU: report.devices.total.total * UNIT}
     return queue_table(report.queues, capacity, wide=wide, keep=chosen.queue_test(snapshot))

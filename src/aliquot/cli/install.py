@@ -53,6 +53,9 @@ _COLUMNS = (
 @click.option("--no-drivers", is_flag=True, help="Manage no driver yet.")
 @click.option("--no-deployment", is_flag=True, help="Without the controller's own Deployment.")
 @click.option("--monitoring", is_flag=True, help="With ServiceMonitor, alerts and Grafana dashboard.")
+@click.option(
+    "--automation", is_flag=True, help="With the rights to suspend idle work and to change sizes by a policy."
+)
 @click.option("--no-gates", is_flag=True, help="Without the policies that put gates on pods.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.option(
@@ -75,6 +78,7 @@ def install(
     no_drivers: bool,
     no_deployment: bool,
     monitoring: bool,
+    automation: bool,
     no_gates: bool,
     yes: bool,
     form: str | None,
@@ -95,6 +99,7 @@ def install(
         drivers={} if no_drivers else _drivers(drivers),
         deployment=not no_deployment,
         monitoring=monitoring,
+        automation=automation,
     )
     if kubernetes_version:
         minor = _minor(kubernetes_version)

@@ -5,16 +5,23 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starlette.routing import BaseRoute
 
+from aliquot.accounting.budgets import Alert
 from aliquot.accounting.price_files import Spending
+from aliquot.cli.automation import Automation, automation
 from aliquot.cli.failures import Failure
+from aliquot.cli.fleet_prices import micros_of_cluster
+from aliquot.cli.report_events import EventError, tell_by_event
 from aliquot.cli.report_input import LEDGER, read_spending
 from aliquot.cli.telemetry_sources import telemetry_settings
 from aliquot.controller.live import Live
+from aliquot.inventory.report import Report
+from aliquot.kube.client import Client
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
 from aliquot.store.ledger import Ledger
@@ -45,11 +52,13 @@ class Choices:
     prices: Path | None = None
     telemetry: str = ""
     prometheus: str = ""
+    automation: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The open ledger and history of use; history: None where nothing says how devices are used."""
+    """The open ledger and history of use; history: None where nothing says how devices are used.
+    automation: what is done without anybody asking, None for nothing."""
 
     ledger: Ledger
     place: str
@@ -58,10 +67,20 @@ class Books:
     history: UsageHistory | None
     accountant: Accountant
     policy: Policy
+    automation: Automation | None = None
 
-    def parts(self, live: Live) -> list[Part]:
+    def parts(self, client: Client, live: Live) -> list[Part]:
         """What the leader does beside deciding."""
-        found: list[Part] = [lambda: keep(self.accountant, live, lambda: datetime.now(UTC))]
+
+        async def tell(alert: Alert) -> bool:
+            try:
+                await tell_by_event(client, alert)
+            except EventError as error:
+                _log.warning("%s", error)
+                return False
+            return True
+
+        found: list[Part] = [lambda: keep(self.accountant, live, lambda: datetime.now(UTC), tell)]
         if self.history is not None:
             recorder = Recorder(
                 self.settings,
@@ -71,6 +90,8 @@ class Books:
                 tell=lambda text: _log.warning("usage: %s", text),
             )
             found.append(recorder.run)
+        if self.automation is not None:
+            found += self.automation.parts(client, live, self.policy)
         return found
 
     def pages(self, live: Live) -> list[BaseRoute]:
@@ -80,10 +101,13 @@ class Books:
         async def nothing() -> None:
             return None
 
+        def prices(report: Report) -> dict[str, int]:
+            return micros_of_cluster(book, report)
+
         return [
             *usage_routes(live, self.settings, self.history),
             *spending_routes(lambda: Ledger.open(place, read_only=True), book),
-            *sizing_routes(nothing if self.history is None else Sizes(live, self.history).get),
+            *sizing_routes(nothing if self.history is None else Sizes(live, self.history, prices=prices).get),
         ]
 
 
@@ -101,6 +125,8 @@ def books(state: Path, choices: Choices, journal: Journal, policy: Policy) -> It
             ledger = stack.enter_context(Ledger.open(place))
             use = HistoryUse(history) if history is not None else None
             accountant = Accountant(ledger, spending, policy=policy, usage=use, journal=journal)
-            yield Books(ledger, place, spending, settings, history, accountant, policy)
+            prices = partial(micros_of_cluster, spending.book)
+            unasked = stack.enter_context(automation(choices.automation, state, history, prices))
+            yield Books(ledger, place, spending, settings, history, accountant, policy, unasked)
     except (LedgerError, HistoryError) as error:
         raise Failure(str(error)) from None

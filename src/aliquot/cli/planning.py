@@ -128,7 +128,6 @@ _COLUMNS = (
     Column(title="MESSAGE", key="message", wide=True),
     Column(title="FIX", key="fix", wide=True),
 )
-_STARTS = Column(title="STARTS IN", key="startsIn")
 
 
 def plan_table(report: Report, starts: Expected | None = None) -> Table:
@@ -137,7 +136,7 @@ def plan_table(report: Report, starts: Expected | None = None) -> Table:
     pods = {pod.key: pod for pod in report.snapshot.pods}
     return Table(
         kind="Plan",
-        columns=_COLUMNS if starts is None else (*_COLUMNS[:6], _STARTS, *_COLUMNS[6:]),
+        columns=_COLUMNS if starts is None else (*_COLUMNS[:6], expected.COLUMN, *_COLUMNS[6:]),
         rows=tuple(
             _row(decision, _devices(decision, report.fleet, index, pods), starts)
             for decision in report.plan.decisions

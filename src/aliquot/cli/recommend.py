@@ -12,8 +12,9 @@ from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
 from aliquot.cli.output import document, note, write, write_document
-from aliquot.cli.recommend_input import ISOLATIONS, model_of, models_of, offers_of, policy_of, prices_given
+from aliquot.cli.recommend_input import ISOLATIONS, model_of, models_of, policy_of, prices_given
 from aliquot.cli.recommend_plans import backtest_table, repartition_table
+from aliquot.cli.recommend_prices import Prices
 from aliquot.cli.recommend_sources import Sources, read
 from aliquot.cli.recommend_tables import detail_lines, recommendation_table, total_saving
 from aliquot.model.snapshot import Snapshot
@@ -69,7 +70,15 @@ FORMS = ("table", "wide", "json", "yaml", "csv", "name", "html", "patch")
 @click.option("--each", is_flag=True, help="With --fleet: size for each model by itself, too.")
 @click.option("--had", default="", metavar="MODEL", help="With --history: the model that all had, whole.")
 @click.option(
-    "--price", "price_texts", multiple=True, metavar="MODEL=AMOUNT", help="Of a device and hour; repeatable."
+    "--prices",
+    "price_file",
+    type=FILE,
+    default=None,
+    envvar="ALIQUOT_PRICES",
+    help="The ledger's price book (or ALIQUOT_PRICES); else published prices.",
+)
+@click.option(
+    "--price", "price_texts", multiple=True, metavar="MODEL=AMOUNT", help="Of a device and hour, instead."
 )
 @click.option("--policy", "policy_file", type=FILE, default=None, help="A policy for sizes (YAML).")
 @click.option("--modes", default="", help="Ways of giving out devices: exclusive,mig,mps,time-slicing ...")
@@ -113,6 +122,7 @@ def recommend(
     fleet: str,
     each: bool,
     had: str,
+    price_file: Path | None,
     price_texts: tuple[str, ...],
     policy_file: Path | None,
     modes: str,
@@ -135,7 +145,7 @@ def recommend(
     patches, `--diff FOLDER` a diff for manifests. NAMES are workloads; then each is told in full.
     """
     policy = policy_of(policy_file, modes=modes, risk=risk, isolation=isolation or "")
-    prices = prices_given(price_texts)
+    given = prices_given(price_texts)
     target = Target(kubeconfig, context)
     wanted_sources = Sources(histories, prometheus, sources, token_file, since, at)
     snapshot = _cluster(files, target, live=not (histories or fleet))
@@ -147,7 +157,8 @@ def recommend(
             snapshot or Snapshot(), series, recommend_idle.read_policy(idle_file), output
         )
     report = fleet_report(snapshot or Snapshot())
-    there = fleet_of(report, prices, frozenset(policy.modes) if modes or policy_file else None)
+    prices = Prices.of(price_file, given, None if snapshot is None else report)
+    there = fleet_of(report, modes=frozenset(policy.modes) if modes or policy_file else None)
     if had:
         model = model_of(had)
         force = InForce("exclusive", exclusive(model))
@@ -189,10 +200,11 @@ def recommend(
             for line in detail_lines(item, force_now):
                 click.echo(line)
     else:
-        table = recommendation_table(found, in_force, total_saving(found))
+        table = recommendation_table(found, in_force, {**total_saving(found), **prices.document()})
         write(table, output)
         if output in ("table", "wide"):
-            _sums(found)
+            _sums(found, prices.book.currency)
+            prices.tell()
     if simulate and snapshot is not None and output in ("table", "wide"):
         _simulated(snapshot, found)
     return 1 if any(item.advice in (Advice.CHANGE, Advice.GROW) for item in found) else 0
@@ -209,27 +221,23 @@ def _cluster(files: Sequence[str], target: Target, *, live: bool) -> Snapshot | 
     return asyncio.run(cluster.snapshot(target)) if live else None
 
 
-def _fleets(
-    text: str, there: Fleet, prices: Mapping[str, int], *, each: bool
-) -> dict[str, tuple[Offer, ...]]:
+def _fleets(text: str, there: Fleet, prices: Prices, *, each: bool) -> dict[str, tuple[Offer, ...]]:
     """What to size for, by name; the first is what is recommended."""
     if not text:
         if not there.offers:
             raise Failure("there are no devices to size for; name models with --fleet, as A10,A100,H100")
-        offers = tuple(replace_price(offer, prices) for offer in there.offers)
+        offers = prices.offers(
+            [offer.accelerator for offer in there.offers],
+            {offer.accelerator.id: offer.devices for offer in there.offers},
+            {offer.accelerator.id: offer.modes for offer in there.offers},
+        )
         return {"cluster": offers}
     models = models_of(text)
-    offers = offers_of(models, dict(prices))
+    offers = prices.offers(models, {}, {})
     found = {"+".join(model.id.partition("-")[0] for model in models): offers}
     if len(models) > 1 and each:
         found.update({offer.accelerator.id: (offer,) for offer in offers})
     return found
-
-
-def replace_price(offer: Offer, prices: Mapping[str, int]) -> Offer:
-    """An offer at the price given, else at the catalogue's."""
-    own = offers_of((offer.accelerator,), dict(prices))[0]
-    return Offer(offer.accelerator, offer.devices, own.micros_hour, offer.modes)
 
 
 def _named(profile: Profile, names: Sequence[str], namespace: str) -> bool:
@@ -247,13 +255,13 @@ def _in_force(item: Recommendation, there: Fleet) -> InForce | None:
     return None
 
 
-def _sums(found: Sequence[Recommendation]) -> None:
+def _sums(found: Sequence[Recommendation], currency: str) -> None:
     sums = total_saving(found)
     parts = ", ".join(f"{count} {advice}" for advice, count in sums["advice"].items())
     click.echo(f"\n{len(found)} workloads: {parts}")
     money = sums["microsPerHour"]
     if money is not None:
-        click.echo(f"saves {money / 1_000_000:,.2f} an hour at the prices of --price or the catalogue")
+        click.echo(f"saves {money / 1_000_000:,.2f} {currency} an hour")
 
 
 def _simulated(snapshot: Snapshot, found: Sequence[Recommendation]) -> None:

@@ -71,11 +71,12 @@ def patches(found: Sequence[Recommendation], snapshot: Snapshot) -> int:
     """Print JSON Patches for objects of the cluster, one to a line of JSON with the object it is for."""
     objects = [(None, number, item) for number, item in enumerate(_objects(snapshot))]
     plan = _plan(objects, found)
-    printed = False
+    printed = immutable = False
     for _, number, item in objects:
         edits = plan.get(None, {}).get(number, ())
         if edits:
             printed = True
+            immutable = immutable or item["kind"] in _CLAIMS
             metadata = item["metadata"]
             target = {
                 "apiVersion": item.get("apiVersion"),
@@ -85,6 +86,11 @@ def patches(found: Sequence[Recommendation], snapshot: Snapshot) -> int:
             }
             operations = [operation for edit in edits for operation in edit.patch()]
             click.echo(json.dumps({"target": target, "patch": operations}))
+    if immutable:
+        note(
+            "note: a cluster lets nobody change the spec of a claim or of a claim template: make another one "
+            "and have workloads name that (`aliquot controller --automation` does), or replace both"
+        )
     return 1 if printed else 0
 
 

@@ -1,18 +1,15 @@
 """What `aliquot recommend` is asked about: a fleet of models, prices, a policy."""
 
-import statistics
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from functools import cache
 from pathlib import Path
 
 import msgspec
 import yaml
 
 from aliquot.catalog.accelerators import Accelerator, accelerators
-from aliquot.catalog.prices import MICROS, prices
+from aliquot.catalog.prices import MICROS
 from aliquot.cli.failures import Failure
-from aliquot.sizing.choosing import Offer
 from aliquot.sizing.cluster import accelerator_of
 from aliquot.sizing.parts import Isolation, Mode
 from aliquot.sizing.policy import SizingPolicy, isolation_of_word
@@ -52,36 +49,6 @@ def prices_given(texts: Sequence[str]) -> dict[str, int]:
             raise Failure(f"--price: {text!r}: write MODEL=AMOUNT per device and hour, as A10=0.75")
         found[model_of(name).id] = int((value * MICROS).to_integral_value())
     return found
-
-
-MEMORY_TOLERANCE = 0.15
-"""Instance types of one model are told from those with more memory by it; sources round differently."""
-
-
-@cache
-def list_price(model: str) -> int | None:
-    """The median of what providers ask on demand for one device of a model, over their regions and instance
-    types, in micro-dollars per hour; None where the catalogue has none."""
-    wanted = accelerators()[model]
-    family = wanted.id.partition("-")[0]
-    found = [
-        price.on_demand_micros / price.gpus
-        for price in prices()
-        if price.on_demand_micros
-        and price.gpus
-        and price.gpus >= 1
-        and price.gpu_model.replace("-", " ").split()[:1] == [family]
-        and price.gpu_memory_mib
-        and abs(price.gpu_memory_mib - wanted.memory_mib) <= MEMORY_TOLERANCE * wanted.memory_mib
-    ]
-    return round(statistics.median(found)) if found else None
-
-
-def offers_of(
-    models: Sequence[Accelerator], given: dict[str, int], modes: frozenset[Mode] | None = None
-) -> tuple[Offer, ...]:
-    """Any number of devices of each model, at the price given or else the catalogue's."""
-    return tuple(Offer(model, None, given.get(model.id, list_price(model.id)), modes) for model in models)
 
 
 def policy_of(

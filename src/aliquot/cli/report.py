@@ -22,6 +22,7 @@ from aliquot.cli.report_input import (
     window_options,
 )
 from aliquot.cli.report_keeping import check, invoices
+from aliquot.cli.report_prices import prices as prices_
 from aliquot.cli.report_tables import TOPICS, chargeback_table, decimal, report_table, stamped
 from aliquot.store.ledger import Ledger
 from aliquot.store.ledger_reports import DIMENSIONS, Query
@@ -76,14 +77,17 @@ def _topic(name: str, help_text: str) -> click.Command:
         with source.open() as opened:
             query = Query(*window.bounds, by=by, where=conditions(where))
             shown = groups(lines_of(source, opened, query))
-            free = _without_price(source, opened, query) if name == "cost" else 0
+            free = _without_price(source, opened, query) if name == "cost" else {}
             currency = opened.currency or "USD"
         note(f"{window.text}, {TOPICS[name].unit or currency}")
         if not shown:
             note("nothing was accounted in this time")
         if free:
-            hours = decimal(free, HOUR_MS, 1)
-            note(f"{hours} GPU-hours have no price and count as 0; add a line to the price book")
+            hours = ", ".join(f"{decimal(free[model], HOUR_MS, 1)} of {model}" for model in sorted(free))
+            note(
+                f"GPU-hours without a price, which count as 0: {hours}; "
+                "`aliquot report prices --starter` writes a price book to begin with"
+            )
         told = stamped(window.since, window.until, currency)
         table = (
             chargeback_table(by, chargeback(shown), currency, told)
@@ -96,12 +100,17 @@ def _topic(name: str, help_text: str) -> click.Command:
     return command
 
 
-def _without_price(source: Source, ledger: Ledger, query: Query) -> int:
-    """Device time in places that cost nothing at all."""
+def _without_price(source: Source, ledger: Ledger, query: Query) -> dict[str, int]:
+    """Device time, in ms, in places that cost nothing at all, by the model of the devices."""
     places = groups(
         lines_of(source, ledger, Query(query.since_ms, query.until_ms, ("node", "device-model"), query.where))
     )
-    return sum(group.total.device_ms for group in places if not group.total.cost_micros)
+    found: dict[str, int] = {}
+    for group in places:
+        if not group.total.cost_micros:
+            model = group.keys[1] or "an unnamed model"
+            found[model] = found.get(model, 0) + group.total.device_ms
+    return found
 
 
 for _name, _help in (
@@ -111,5 +120,5 @@ for _name, _help in (
     ("carbon", "Carbon by the grid intensities of the price book."),
 ):
     report.add_command(_topic(_name, _help))
-for _command in (focus, budgets, invoices, check):
+for _command in (focus, budgets, invoices, check, prices_):
     report.add_command(_command)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from aliquot.accounting.budgets import Alert
 from aliquot.kube.client import Client
 from aliquot.kube.config import Connection
+from aliquot.kube.credentials import CredentialError
 from aliquot.kube.errors import ApiError, TransportError
 from aliquot.kube.leases import micro_time
 from aliquot.kube.resources import EVENTS
@@ -28,6 +29,12 @@ class EventError(Exception):
 
 
 async def write_event(connection: Connection, alert: Alert) -> None:
+    """Write an alert as `tell_by_event` does, with a client of its own. Raises EventError."""
+    async with Client(connection) as client:
+        await tell_by_event(client, alert)
+
+
+async def tell_by_event(client: Client, alert: Alert) -> None:
     """Write a Warning `BudgetReached` on the budget's Queue, else its Namespace. Raises EventError.
 
     A budget of neither (of a label, say) has no object of its own; its events are about the namespace that
@@ -50,9 +57,9 @@ async def write_event(connection: Connection, alert: Alert) -> None:
         "regarding": {"apiVersion": _API_VERSIONS[kind], "kind": kind, "name": name},
     }
     try:
-        async with asyncio.timeout(TIMEOUT_S), Client(connection) as client:
+        async with asyncio.timeout(TIMEOUT_S):
             await client.create(EVENTS, document, NAMESPACE)
     except TimeoutError:
         raise EventError(alert.budget, f"no answer within {TIMEOUT_S:.0f} s") from None
-    except (ApiError, TransportError) as error:
+    except (ApiError, TransportError, CredentialError) as error:
         raise EventError(alert.budget, str(error)) from None

@@ -118,6 +118,7 @@ def source_options(command: Command) -> Command:
         "--prices",
         type=click.Path(path_type=Path, dir_okay=False),
         default=None,
+        envvar="ALIQUOT_PRICES",
         help="Price book, for time that is not settled yet, for invoices and budgets.",
     )(command)
     command = click.option(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
+from aliquot.cli import expected
+from aliquot.cli.expected import Expected
 from aliquot.cli.output import Column, Row, Table
 from aliquot.inventory import amounts
 from aliquot.inventory.amounts import NONE
@@ -181,20 +183,28 @@ _WORKLOAD_COLUMNS = (
 )
 
 
+_STARTS_AT = next(place for place, column in enumerate(_WORKLOAD_COLUMNS) if column.key == "reason")
+"""Where the column of expected starts goes."""
+
+
 def workloads(
     table: WorkloadTable,
     now: datetime,
     keep: Callable[[WorkloadState], bool] = lambda state: True,
     *,
     with_namespace: bool = True,
+    starts: Expected | None = None,
 ) -> Table:
-    """One row for each workload; those that wait first."""
+    """One row for each workload; those that wait first. starts: of what waits, for one more column."""
     kept = [state for state in table.workloads if keep(state)]
     start = 0 if with_namespace else 1
+    columns: tuple[Column, ...] = _WORKLOAD_COLUMNS
+    if starts is not None:
+        columns = (*columns[:_STARTS_AT], expected.COLUMN, *columns[_STARTS_AT:])
     rows = tuple(
         Row(
-            cells=_workload_cells(state, now)[start:],
-            item=_workload_item(state),
+            cells=_workload_cells(state, now, starts)[start:],
+            item=_workload_item(state, starts),
             name=workload_name(state.ref),
         )
         for state in kept
@@ -202,18 +212,18 @@ def workloads(
     counts = {status.value: sum(1 for state in kept if state.status is status) for status in Status}
     return Table(
         kind="WorkloadTable",
-        columns=_WORKLOAD_COLUMNS[start:],
+        columns=columns[start:],
         rows=rows,
         summary={"workloads": len(kept), **{key.lower(): count for key, count in counts.items()}},
     )
 
 
-def _workload_cells(state: WorkloadState, now: datetime) -> tuple[str, ...]:
+def _workload_cells(state: WorkloadState, now: datetime, starts: Expected | None) -> tuple[str, ...]:
     waits = state.status is Status.WAITING or state.lacking > 0
     verdict = state.verdict if waits else None
     if verdict is None and state.leaving:
         verdict = state.leaving[0].verdict
-    return (
+    cells = (
         state.ref.namespace,
         workload_name(state.ref),
         state.queue,
@@ -227,10 +237,14 @@ def _workload_cells(state: WorkloadState, now: datetime) -> tuple[str, ...]:
         sentence(verdict) if verdict is not None else NONE,
         amounts.age(state.created, now),
     )
+    if starts is None:
+        return cells
+    found = expected.of(starts, state.ref) if waits else None
+    return (*cells[:_STARTS_AT], expected.cell(found), *cells[_STARTS_AT:])
 
 
-def _workload_item(state: WorkloadState) -> dict[str, Any]:
-    return {
+def _workload_item(state: WorkloadState, starts: Expected | None) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "kind": state.ref.kind,
         "namespace": state.ref.namespace,
         "name": state.ref.name,
@@ -251,3 +265,6 @@ def _workload_item(state: WorkloadState) -> dict[str, Any]:
         "message": sentence(state.verdict) if state.verdict is not None else "",
         "leaving": [{"pod": item.pod.name, "verdict": plain(item.verdict)} for item in state.leaving],
     }
+    if starts is not None:
+        found["expectedStart"] = expected.document(expected.of(starts, state.ref))
+    return found

@@ -82,6 +82,7 @@ class Enactor:
         self._pods = Pods(writer)
         self._evictions = Evictions(writer, patience)
         self._stale_gangs = StaleGangs(writer)
+        self._writer = writer
         self._clock = writer.client.clock
         self._pool_claims = PoolClaims()
 
@@ -94,6 +95,13 @@ class Enactor:
         decisions = [decision for decision in plan.decisions if decision.actions]
         if not decisions:
             return ()
+        self._writer.acting = True
+        try:
+            return await self._carry_out(decisions, snapshot)
+        finally:
+            self._writer.acting = False
+
+    async def _carry_out(self, decisions: list[Decision], snapshot: Snapshot) -> tuple[Outcome, ...]:
         violations = self._new_violations(snapshot, decisions)
         if violations:
             _log.error("the plan is not carried out: it would break %s", violations)

@@ -71,8 +71,8 @@ class Events:
             self._said.popitem(last=False)
         self._waiting.append(event)
 
-    async def write_one(self) -> None:
-        """Write the event that waits longest. One that the server does not take is dropped."""
+    async def write_one(self) -> bool:
+        """Write the event that waits longest. One that the server does not take is dropped; False then."""
         event = self._waiting.popleft()
         try:
             if self._resource is None:
@@ -81,6 +81,8 @@ class Events:
             await self._client.create(self._resource, self._document(event), event.subject.namespace)
         except Failure as error:
             _log.debug("an event is dropped: %s", error)
+            return False
+        return True
 
     def _document(self, event: Event) -> dict[str, Any]:
         subject = event.subject

@@ -43,6 +43,9 @@ MOST_RETRY_SECONDS = 120.0
 MOST_BUDGET_SECONDS = 10.0
 """A disruption budget is asked again after so long at the latest."""
 
+MONEY_SECONDS = 5.0
+"""Decide again after so long while somebody waits for money: no watch tells that there is more of it."""
+
 MOST_REST_SECONDS = 0.25
 
 Decide = Callable[[Snapshot, Policy, datetime], Plan]
@@ -125,7 +128,9 @@ class Loop:
         randomness: random.Random,
         metrics: Metrics | None = None,
         pulse: Pulse | None = None,
+        funds: Callable[[Snapshot], Snapshot] | None = None,
     ) -> None:
+        """funds: adds to a snapshot what money there is; without it money is no matter."""
         self._metrics = metrics or Metrics(CollectorRegistry())
         self._pulse = pulse or Pulse(clock)
         self._mirror = mirror
@@ -137,6 +142,8 @@ class Loop:
         self._live = live
         self._clock = clock
         self._delays = _Delays(clock, randomness)
+        self._funds = funds
+        self._for_money = False
         self._again = False
         self._unowned = False
         self._unrecorded_since: float | None = None
@@ -161,6 +168,8 @@ class Loop:
         """One round: decide on what is known now, record, enact, report."""
         self._pulse.beat()
         snapshot = self._mirror.snapshot()
+        if self._funds is not None:
+            snapshot = self._funds(snapshot)
         now = self._clock.now()
         if not self._owns_drivers(snapshot):
             self._live.publish(snapshot, Plan())
@@ -222,6 +231,9 @@ class Loop:
         if any(item.verdict and item.verdict.reason is Reason.NODE_SETTLING for item in plan.decisions):
             # It passes by itself, with nothing that a watch would tell.
             self._again = True
+        self._for_money = any(
+            item.verdict and item.verdict.reason is Reason.BUDGET_EXHAUSTED for item in plan.decisions
+        )
         self._reports.report(snapshot, plan, outcomes)
         return outcomes
 
@@ -242,6 +254,8 @@ class Loop:
         delay = self._delays.next()
         if delay is not None:
             limit = min(limit, delay)
+        if self._for_money:
+            limit = min(limit, MONEY_SECONDS)
         if self._again:
             limit = min(limit, RETRY_SECONDS)
         try:

@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 
 from aliquot.controller.outcomes import ConflictError, EnactError, RefusedError
 from aliquot.controller.writing import Writer
+from aliquot.dra.nodeselection import names_node
 from aliquot.fractions.groups import GROUPS_ANNOTATION
 from aliquot.kube.client import PatchType
 from aliquot.kube.errors import ApiError
 from aliquot.kube.resources import PODS
 from aliquot.model.core import PLACEMENT_GATE, Node, Pod
 from aliquot.model.index import Key
+from aliquot.model.kinds import plain
 from aliquot.model.resource import ResourceClaim
+from aliquot.scheduling.affinity import named_node
 from aliquot.scheduling.plan import Admit, Placement, Show
 from aliquot.workloads.labels import ADMITTED_AT, SHOWN_AT
 
@@ -120,6 +123,11 @@ class Pods:
         spec: dict[str, object] = {"schedulingGates": [{"$patch": "delete", "name": PLACEMENT_GATE}]}
         if placement.pin:
             spec["nodeSelector"] = {HOSTNAME: self._hostname(placement.node)}
+        if pod.spec.affinity is None and (placement.pin or self._tied(pod, placement.node)):
+            # kube-scheduler looks at this one node only, not at each whether claims allow it. Where the pod
+            # has an affinity of its own that is left alone: it says what its owner wants.
+            required = {"requiredDuringSchedulingIgnoredDuringExecution": plain(names_node(placement.node))}
+            spec["affinity"] = {"nodeAffinity": required}
         annotations = dict(mark)
         if placement.groups:
             annotations[GROUPS_ANNOTATION] = ",".join(placement.groups)
@@ -155,6 +163,15 @@ class Pods:
                 pod.ref, "still has its gate: the API server took the patch and kept the gate"
             )
         return None
+
+    def _tied(self, pod: Pod, node_name: str) -> bool:
+        """Whether the allocation of one of its claims names this node, so that the pod can be on no other."""
+        claims = (self._writer.mirror.get(ResourceClaim, pod.namespace, name) for name in claim_names(pod))
+        return any(
+            named_node(claim.status.allocation.node_selector) == node_name
+            for claim in claims
+            if claim is not None and claim.status.allocation is not None
+        )
 
     def _hostname(self, node_name: str) -> str:
         """What a node selector must say to mean this node; the label may differ from the node's name."""

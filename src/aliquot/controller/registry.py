@@ -19,7 +19,7 @@ from aliquot.approvals.references import workloads_of
 from aliquot.approvals.roster import NAME, changed, roster
 from aliquot.kube.client import Client
 from aliquot.kube.errors import ApiError, TransportError
-from aliquot.kube.resources import PODS, Resource
+from aliquot.kube.resources import CONFIG_MAPS, PODS, Resource
 from aliquot.manifests import NAMESPACE
 
 _log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ STATUS_EVERY = 15
 MAX_WORKLOADS = 100
 
 MODELS = Resource("aliquot.dev", "v1alpha1", PLURAL, KIND, False)
-CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", True)
 
 Json = dict[str, Any]
 

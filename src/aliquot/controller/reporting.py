@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
 from aliquot.controller.conditions import Told, placed, write
 from aliquot.controller.departures import ByNode, departures, promise, told
@@ -24,6 +25,9 @@ WORDING_SECONDS = 30.0
 """While the reason stays the same, a changed message is written this often at most."""
 
 WRITES_PER_SECOND = 50.0
+WRITES_PER_SECOND_BESIDE = 10.0
+"""... while decisions are carried out: what lets pods start goes before what tells of it."""
+
 WRITES_AT_ONCE = 4
 MOST_NAMES = 8
 LEAST_FORGOTTEN = 1_000
@@ -122,7 +126,21 @@ class Reporter:
         elif outcome is not None and outcome.problem is None:
             for placement in decision.placements:
                 given = _devices(decision, placement.pod)
-                yield Told(placement.pod, "True", "Placed", f"placed on node {placement.node}{given}")
+                message = f"placed on node {placement.node}{given}"
+                if placement.pin or self._waited(placement.pod):
+                    yield Told(placement.pod, "True", "Placed", message)
+                else:
+                    # The event tells it; a condition of a pod that never waited is a write for nothing.
+                    self._events.add(Event(placement.pod, "Normal", "Placed", "Place", message))
+
+    def _waited(self, ref: ObjectRef) -> bool:
+        """Whether the pod has been told anything, or is about to be."""
+        pod = self._writer.mirror.get(Pod, ref.namespace, ref.name)
+        return (
+            ref.uid in self._conditions
+            or ref.uid in self._written
+            or (pod is not None and placed(pod) is not None)
+        )
 
     def _want(self, wanted: Told) -> None:
         pod = self._writer.mirror.get(Pod, wanted.pod.namespace, wanted.pod.name)
@@ -187,7 +205,7 @@ class Reporter:
                 await slots.acquire()
                 if self._conditions:
                     uid = next(iter(self._conditions))
-                    work = self._write_condition(self._conditions.pop(uid))
+                    work: Coroutine[Any, Any, object] = self._write_condition(self._conditions.pop(uid))
                 elif len(self._events):
                     work = self._events.write_one()
                 else:
@@ -195,7 +213,8 @@ class Reporter:
                     self._more.clear()
                     continue
                 group.create_task(work).add_done_callback(lambda _: slots.release())
-                await self._clock.sleep(1.0 / WRITES_PER_SECOND)
+                rate = WRITES_PER_SECOND_BESIDE if self._writer.acting else WRITES_PER_SECOND
+                await self._clock.sleep(1.0 / rate)
 
     async def _write_condition(self, told: Told) -> None:
         self._written[told.pod.uid] = self._clock.monotonic()

@@ -30,6 +30,7 @@ from aliquot.kube.reflector import Failure
 from aliquot.kube.transport import Limits, Wire
 from aliquot.model.core import Pod
 from aliquot.model.resource import ResourceClaim
+from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.wording import sentence
@@ -74,11 +75,13 @@ async def run(
     registry: CollectorRegistry | None = None,
     probes: Probes | None = None,
     parts: Callable[[Client], Sequence[Part]] | None = None,
+    funds: Callable[[Snapshot], Snapshot] | None = None,
 ) -> None:
     """Run the controller until `stop` is set. Only the process that holds the lease decides and writes.
 
     parts: what else the leader does beside deciding; a fault there is told and ends nothing. registry: where
-    its metrics belong. probes: told of the mirror, and that the loop goes round.
+    its metrics belong. probes: told of the mirror, and that the loop goes round. funds: adds to a snapshot
+    what money there is for devices (`funding.Funding.attach`).
 
     An unreachable server is waited for. Raises what is a fault of this program, never what the cluster does.
     """
@@ -119,6 +122,7 @@ async def run(
             randomness=randomness,
             metrics=metrics,
             pulse=pulse,
+            funds=funds,
         )
 
         def depths() -> dict[str, int]:

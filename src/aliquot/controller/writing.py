@@ -26,7 +26,7 @@ REFUSALS = 3
 
 class Writer:
     """leading: asked before each write. in_flight: how many requests may run at a time. waiting: how many
-    writes wait for their turn."""
+    writes wait for their turn. acting: decisions are being carried out."""
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class Writer:
         self._leading = leading
         self._slots = asyncio.Semaphore(in_flight)
         self.waiting = 0
+        self.acting = False
 
     async def once(self, send: Callable[[], Awaitable[bytes]]) -> bytes:
         """One write. Raises NotLeadingError, ApiError, TransportError."""

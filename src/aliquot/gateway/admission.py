@@ -42,7 +42,7 @@ class Admitted:
     units: output tokens that are held (all choices). left: those that could be held now at most, None if no
     limit bounds output. ceiling: output tokens that the upstream may generate at most. plan: the model it
     goes to and the limits it touches. unchecked: the store did not answer and the configuration lets such
-    calls pass; they are recorded in no counter.
+    calls pass; they are recorded in no counter. mark: what the answer to an agent carries (`nesting`).
     """
 
     __slots__ = (
@@ -52,6 +52,7 @@ class Admitted:
         "ceiling",
         "gauges",
         "left",
+        "mark",
         "plan",
         "settled",
         "started_us",
@@ -81,6 +82,7 @@ class Admitted:
         self.ceiling = most if left is None else min(most, left)
         self.unchecked = granted is None
         self.settled = False
+        self.mark = b""
 
     @property
     def model(self) -> str:
@@ -181,6 +183,12 @@ class Desk:
     def change(self, tree: BudgetTree) -> None:
         """Other budgets from now on. Calls under way end by those they began with."""
         self._tree = tree
+        self._plans.clear()
+
+    def change_terms(self, terms: dict[str, ModelTerms]) -> None:
+        """Other prices and bounds of models from now on. Raises DefinitionError, and nothing is changed."""
+        rates = {name: rates_of(model) for name, model in terms.items()}
+        self.terms, self._rates = terms, rates
         self._plans.clear()
 
     @property

@@ -161,6 +161,12 @@ def stopped(found: Stop, now: int) -> CallError:
     )
 
 
+def call_headers(admitted: Admitted) -> Headers:
+    """What the answer to a call says of its limits, and to agents of how deep it is."""
+    mark = [(b"x-aliquot-call", admitted.mark)] if admitted.mark else []
+    return [*mark, *limit_headers(admitted)]
+
+
 def limit_headers(admitted: Admitted) -> Headers:
     """Headers about the limits that a call touched, as they stood when it was let through."""
     limits, gauges = admitted.plan.limits, admitted.gauges

@@ -33,11 +33,15 @@ KEYS_EVERY_SECONDS = 1.0
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A caller, and what its credential permits (empty: everything that the caller may)."""
+    """A caller, and what its credential permits (empty: everything that the caller may).
+
+    depth: how many agents stand above it, as its credential says.
+    """
 
     caller: Caller
     models: tuple[str, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    depth: int = 0
 
 
 class CallerError(Exception):

@@ -61,7 +61,7 @@ class Upstream(_Part, frozen=True, kw_only=True):
     url: its address with the prefix of the API, such as `http://vllm.models:8000/v1`. models: the names that
     callers use, each with the name that the server knows. key_file: holds the key that the server wants.
     health_path: asked every health_seconds; "" for none. tokenize: vllm only: ask `/tokenize` for the exact
-    length of prompts.
+    length of a prompt where its bytes do not fit into a budget.
     """
 
     name: str
@@ -74,6 +74,7 @@ class Upstream(_Part, frozen=True, kw_only=True):
     health_seconds: int = 10
     timeout_seconds: int = 600
     connections: int = 256
+    tokenize: bool = False
 
 
 class Tls(_Part, frozen=True, kw_only=True):
@@ -185,7 +186,9 @@ class Cluster(_Part, frozen=True, kw_only=True):
     """A cluster whose objects hold for the gateway as they change.
 
     kubeconfig: "" for the cluster that the gateway runs in. models: its ApprovedModels, and only those may be
-    called. budgets: its TokenBudgets, besides those of the file. switches: its stopped agents.
+    called. budgets: its TokenBudgets, besides those of the file. switches: its stopped agents. tenants: the
+    guards of its Tenants' agents; `agents` of the file go before them. queues: which of its Queues are below
+    which.
     """
 
     kubeconfig: str = ""
@@ -193,6 +196,8 @@ class Cluster(_Part, frozen=True, kw_only=True):
     models: bool = True
     budgets: bool = True
     switches: bool = True
+    tenants: bool = True
+    queues: bool = True
 
 
 class Envoy(_Part, frozen=True, kw_only=True):
@@ -204,6 +209,9 @@ class Envoy(_Part, frozen=True, kw_only=True):
 
 class _File(_Part, frozen=True, kw_only=True):
     """agents: guards by the agent's name. audit: the file of the audit record, "" for none.
+
+    queues: the queue above each queue, where no cluster tells. agents_key_file: at least 32 random bytes that
+    sign what tells how deep agents call agents; without it each gateway has a key of its own until it ends.
 
     switches: the file of stopped agents, which `aliquot agents stop --switches` writes.
     """
@@ -221,6 +229,8 @@ class _File(_Part, frozen=True, kw_only=True):
     bounds: Bounds = Bounds()
     approvals: Approvals = Approvals()
     agents: dict[str, dict[str, Any]] = {}
+    agents_key_file: str = ""
+    queues: dict[str, str] = {}
     audit: str = ""
     switches: str = ""
     cluster: Cluster | None = None

@@ -263,6 +263,7 @@ class Pool:
         self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
         self._port = parts.port or (443 if self._tls else 80)
         self._prefix = parts.path.rstrip("/")
+        self._root = self._prefix.removesuffix("/v1")
         lines = f"Host: {parts.netloc}\r\nUser-Agent: aliquot\r\nAccept-Encoding: identity\r\n"
         if key:
             lines += f"Authorization: Bearer {key}\r\n"
@@ -273,15 +274,26 @@ class Pool:
         self._out: set[_UpstreamConnection] = set()
 
     async def send(
-        self, method: str, path: str, body: bytes = b"", *, accept: str, seconds: float, request: str = ""
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        accept: str,
+        seconds: float,
+        request: str = "",
+        at_root: bool = False,
     ) -> tuple[Answer, str]:
         """Send a request; its answer, and the address that gave it. `Answer.close` has to be called.
+
+        at_root: the path is beside the API's /v1, not below it.
 
         A connection that was kept open may turn out to be closed; then another one is tried. Raises
         ExchangeError.
         """
+        prefix = self._root if at_root else self._prefix
         head = (
-            f"{method} {self._prefix}{path} HTTP/1.1\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n"
+            f"{method} {prefix}{path} HTTP/1.1\r\nAccept: {accept}\r\nContent-Length: {len(body)}\r\n"
             f"X-Request-Id: {request}\r\nContent-Type: application/json\r\n"
         ).encode("latin-1")
         message = b"".join((head, self._lines, b"\r\n", body))

@@ -10,6 +10,7 @@ import jwt
 from aliquot.budgets.spending import Caller
 from aliquot.gateway.callers import CallerError, Known
 from aliquot.gateway.configuration import Oidc
+from aliquot.gateway.nesting import depth_of
 
 KEYS_SECONDS = 300.0
 KEYS_AGAIN_SECONDS = 10.0
@@ -67,7 +68,8 @@ class OidcVerifier:
             user=user,
             session=f"oidc:{text(claims.session) or user}",
         )
-        return Known(caller), min(now + REMEMBERED_US, int(payload["exp"]) * 1_000_000)
+        until = min(now + REMEMBERED_US, int(payload["exp"]) * 1_000_000)
+        return Known(caller, depth=depth_of(payload)), until
 
     async def _key(self, identity: str) -> jwt.PyJWK:
         loop = asyncio.get_running_loop()

@@ -3,16 +3,16 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
 
 import msgspec
 
 from aliquot.budgets.spending import Basis, Endpoint, Outcome, TokenUse
 from aliquot.gateway.admission import Admitted
-from aliquot.gateway.answers import JSON, CallError, Headers, failure, limit_headers
+from aliquot.gateway.answers import JSON, CallError, Headers, call_headers, failure
 from aliquot.gateway.callers import Known
 from aliquot.gateway.exchange import ExchangeError
 from aliquot.gateway.framing import Request
+from aliquot.gateway.nesting import PARENT
 from aliquot.gateway.policies import ModelEntry, ModelList
 from aliquot.gateway.pump import Pump, Sent, settle_worst
 from aliquot.gateway.reception import SOON, Reception, no_model
@@ -29,22 +29,16 @@ class Proxy:
     """Answers requests of callers. `handle` is given to the acceptor."""
 
     def __init__(self, reception: Reception) -> None:
-        self._reception = reception
+        self.reception = reception
         self._settings = reception.settings
         self._bounds = reception.settings.bounds
         self._desk = reception.desk
         self._open = 0
-        self._cuts: dict[str, Callable[[], None]] = {}
+        self._cuts = reception.cuts
 
     async def refresh_keys(self) -> None:
         """Know keys that were made or revoked a moment ago. Raises BudgetStoreError."""
-        await self._reception.callers.refresh_keys()
-
-    def cut(self, requests: tuple[str, ...]) -> None:
-        """End calls under way at once; they pay for what was generated."""
-        for request in requests:
-            if call := self._cuts.get(request):
-                call()
+        await self.reception.callers.refresh_keys()
 
     async def handle(self, request: Request) -> None:
         """Answer one request, whatever happens."""
@@ -76,7 +70,7 @@ class Proxy:
             return
         if request.method != b"POST":
             raise failure(405, "use POST", headers=[(b"Allow", b"POST")])
-        known = await self._reception.identify(request.headers.get(b"authorization"))
+        known = await self.reception.identify(request.headers.get(b"authorization"))
         media = request.headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
         if media != b"application/json" or b"content-encoding" in request.headers:
             raise failure(415, "send the body as application/json, without an encoding")
@@ -93,8 +87,8 @@ class Proxy:
             raise failure(404, "there is nothing here; the API begins at /v1", code="not_found")
         if request.method not in (b"GET", b"HEAD"):
             raise failure(405, "use GET", headers=[(b"Allow", b"GET, HEAD")])
-        known = await self._reception.identify(request.headers.get(b"authorization"))
-        entries = [ModelEntry(name) for name in self._reception.visible(known)]
+        known = await self.reception.identify(request.headers.get(b"authorization"))
+        entries = [ModelEntry(name) for name in self.reception.visible(known)]
         if path == b"/v1/models":
             request.respond(200, [JSON, mark], msgspec.json.encode(ModelList(entries)))
             return
@@ -108,13 +102,15 @@ class Proxy:
     async def _call(
         self, request: Request, endpoint: Endpoint, known: Known, identity: str, mark: tuple[bytes, bytes]
     ) -> None:
-        admitted, asked = await self._reception.admit(endpoint, request.body, known, identity)
+        admitted, asked = await self.reception.admit(
+            endpoint, request.body, known, identity, request.headers.get(PARENT)
+        )
         request.body = b""
         use: TokenUse | None = None
         try:
             use = await self._forward(request, asked, admitted, mark)
         finally:
-            self._reception.release(admitted, use)
+            self.reception.release(admitted, use)
 
     async def _forward(
         self, request: Request, asked: Asked, admitted: Admitted, mark: tuple[bytes, bytes]
@@ -138,7 +134,7 @@ class Proxy:
             raise
         finally:
             self._unbounded(request, admitted)
-        headers = [mark, *limit_headers(admitted)]
+        headers = [mark, *call_headers(admitted)]
         if admitted.model != asked.model:
             headers.append((b"x-aliquot-model", admitted.model.encode("ascii", "replace")))
         sent.server.open += 1
@@ -168,7 +164,7 @@ class Proxy:
 
     async def _send(self, asked: Asked, admitted: Admitted) -> Sent:
         """Send the call to the first upstream that takes it. Raises CallError."""
-        servers = self._reception.upstreams.choose(admitted.model)
+        servers = self.reception.upstreams.choose(admitted.model)
         problem = "no upstream serves the model"
         for number, server in enumerate(servers):
             settings = server.settings

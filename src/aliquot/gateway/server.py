@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import os
+import secrets
 import ssl
 from collections.abc import AsyncIterator, Collection, Coroutine
 from typing import Any, Literal
@@ -18,6 +20,8 @@ from aliquot.gateway.callers import Callers, Keys, Verifier
 from aliquot.gateway.configuration import Configuration, ConfigurationError, Listen
 from aliquot.gateway.following import Follower
 from aliquot.gateway.framing import Acceptor, Request
+from aliquot.gateway.model_terms import merged
+from aliquot.gateway.nesting import Nesting
 from aliquot.gateway.observation import Observation
 from aliquot.gateway.oidc import OidcVerifier
 from aliquot.gateway.policies import Policies
@@ -35,6 +39,7 @@ _log = logging.getLogger(__name__)
 TIDY_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
 DAY_US = 86_400_000_000
+LEAST_KEY_BYTES = 32
 
 
 async def open_store(configuration: Configuration, clock: Clock = system_clock) -> BudgetStore:
@@ -84,7 +89,7 @@ class Gateway:
         if guards is None:
             return 0
         requests = guards.stop(agent, by=by, reason=reason, now_us=self.desk.clock())
-        self.proxy.cut(requests)
+        self.proxy.reception.cut(requests)
         return len(requests)
 
 
@@ -108,10 +113,11 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
             stack.push_async_callback(auditor.close)
             background.append(auditor.keep())
         policies = Policies(clock, configuration.registry(), Guards(guard_limits(configuration)))
+        policies.parents = file.queues
         desk = Desk(
             store,
             configuration.tree,
-            configuration.terms,
+            merged(configuration, policies.registry),
             leases=file.leases,
             unbudgeted=file.unbudgeted,
             on_failure=file.store.on_failure,
@@ -126,7 +132,8 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
         if keys is not None:
             await keys.refresh()
         callers = Callers(keys, await _verifiers(configuration, stack), clock)
-        reception = Reception(configuration, desk, upstreams, callers, policies, observation)
+        nesting = Nesting(_agents_key(configuration), clock)
+        reception = Reception(configuration, desk, upstreams, callers, policies, nesting, observation)
         proxy = Proxy(reception)
         gateway = Gateway(desk, proxy, policies, observation)
         acceptor = Acceptor(proxy.handle, refusal_body, file.bounds)
@@ -139,7 +146,7 @@ async def running(configuration: Configuration, *, clock: Clock = system_clock) 
         ]
         if keys is not None:
             background.append(keys.keep())
-        follower = Follower(configuration, desk, policies, proxy)
+        follower = Follower(configuration, desk, policies, reception.cut, guard_limits(configuration))
         if file.switches or file.approvals.files:
             background.append(follower.follow_files())
         if file.cluster is not None:
@@ -232,6 +239,24 @@ def guard_limits(configuration: Configuration) -> dict[str, Limits]:
         return {name: msgspec.convert(limits, Limits) for name, limits in configuration.file.agents.items()}
     except msgspec.ValidationError as error:
         raise ConfigurationError(str(configuration.folder), "agents", str(error)) from None
+
+
+def _agents_key(configuration: Configuration) -> bytes:
+    """What marks of agents' calls are signed with, 64 bytes. Raises ConfigurationError."""
+    name = configuration.file.agents_key_file
+    if not name:
+        return secrets.token_bytes(64)
+    try:
+        found = configuration.path(name).read_bytes().strip()
+    except OSError as error:
+        raise ConfigurationError(
+            str(configuration.folder), "agentsKeyFile", f"cannot be read: {error.strerror}"
+        ) from error
+    if len(found) < LEAST_KEY_BYTES:
+        raise ConfigurationError(
+            str(configuration.folder), "agentsKeyFile", f"holds less than {LEAST_KEY_BYTES} random bytes"
+        )
+    return hashlib.blake2b(found).digest()
 
 
 class _Admin:

@@ -55,8 +55,8 @@ class Options:
 
     minor: of Kubernetes 1. gates: how the cluster serves the policies that put gates on. image: of the
     controller. replicas: of the controller. drivers: the managed DRA drivers with their extended resources
-    (separated by blanks); None leaves the manifests' list. deployment, monitoring: whether those parts belong
-    to it.
+    (separated by blanks); None leaves the manifests' list. deployment, monitoring, automation: whether those
+    parts belong to it.
     """
 
     minor: int = 36
@@ -66,6 +66,7 @@ class Options:
     drivers: Mapping[str, str] | None = None
     deployment: bool = True
     monitoring: bool = False
+    automation: bool = False
 
 
 def gates_of(minor: int) -> Gates:
@@ -80,6 +81,8 @@ def wanted(options: Options) -> tuple[Json, ...]:
         documents += manifests.load(part=manifests.DEPLOYMENT)
     if options.monitoring:
         documents += manifests.load(part=manifests.MONITORING)
+    if options.automation:
+        documents += manifests.load(part=manifests.AUTOMATION)
     chosen = [_chosen(document, options) for document in documents]
     return tuple(sorted((one for one in chosen if one is not None), key=_place))
 

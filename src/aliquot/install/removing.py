@@ -180,7 +180,7 @@ async def _found(cluster: Cluster, kinds: Sequence[tuple[str, str]]) -> tuple[Js
     known = {
         (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"])
         for gates in (Gates.V1, Gates.V1BETA1)
-        for one in wanted(Options(gates=gates, monitoring=True))
+        for one in wanted(Options(gates=gates, monitoring=True, automation=True))
     }
     found: list[Json] = []
     seen: set[tuple[str, str, str]] = set()

@@ -12,6 +12,7 @@ from aliquot.kube.collection import version_number
 from aliquot.kube.reflector import Discovery, Reflector
 from aliquot.kube.resources import Resource
 from aliquot.model.core import DRIVERS_CONFIG_MAP, ConfigMap
+from aliquot.model.funds import Funds
 from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.owners import OWNERS
 from aliquot.model.podgroups import POD_GROUPS
@@ -74,10 +75,12 @@ class Mirror:
                 only=ONLY.get(kind),
             )
             for kind in kinds
+            if kind is not Funds
         }
         self.version = 0
         self._changed = asyncio.Event()
         self._snapshot = (-1, Snapshot())
+        self._funds: tuple[Funds, ...] = ()
 
     async def run(self) -> None:
         """Mirror until cancelled."""
@@ -124,8 +127,14 @@ class Mirror:
         """
         if self._snapshot[0] != self.version:
             fields = {FIELDS[kind]: found.collection.all() for kind, found in self._reflectors.items()}
-            self._snapshot = (self.version, Snapshot(**fields))
+            self._snapshot = (self.version, Snapshot(**fields, funds=self._funds))
         return self._snapshot[1]
+
+    def have(self, funds: tuple[Funds, ...]) -> None:
+        """This money there is for devices, in every snapshot from now on."""
+        if funds != self._funds:
+            self._funds = funds
+            self._change()
 
     def get(self, kind: type[T], namespace: str, name: str) -> T | None:
         """One object as it is known now."""

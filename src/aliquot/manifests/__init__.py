@@ -3,7 +3,8 @@
 The YAML files beside this module are the only source: ``kubectl apply -k``, the Helm chart, ``aliquot
 install`` and the embedded cluster take the same files. Those of the folder itself make a cluster Aliquot's
 (custom resources, roles, admission policies); ``deployment`` runs the controller; ``monitoring`` needs
-Prometheus's operator and Grafana.
+Prometheus's operator and Grafana; ``automation`` holds rights that only changing workloads without being
+asked needs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ DRIVERS = "aliquot-drivers"
 #: Folders of files beside those that every cluster needs.
 DEPLOYMENT = "deployment"
 MONITORING = "monitoring"
+AUTOMATION = "automation"
 
 _LOADER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ADMISSION = "admissionregistration.k8s.io"

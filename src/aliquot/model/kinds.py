@@ -11,6 +11,7 @@ import msgspec
 
 from aliquot.cel.quantity import Quantity, QuantityError
 from aliquot.model.core import ConfigMap, Namespace, Node, Pod, PriorityClass
+from aliquot.model.funds import Funds
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.owners import OWNERS
 from aliquot.model.podgroups import POD_GROUPS
@@ -40,6 +41,7 @@ API_VERSIONS: Mapping[type[KubernetesObject], tuple[str, ...]] = {
     PodGroup: ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha2"),
     Workload: ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io/v1alpha2", "scheduling.k8s.io/v1alpha1"),
     Queue: ("aliquot.dev/v1alpha1",),
+    Funds: ("aliquot.dev/v1alpha1",),
     **OWNERS,
     **POD_GROUPS,
     **TOPOLOGIES,

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from aliquot.model.core import DRIVERS_CONFIG_MAP, ConfigMap, Namespace, Node, Pod, PriorityClass
+from aliquot.model.funds import Funds
 from aliquot.model.kinds import encode
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.owners import (
@@ -45,7 +46,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Objects by kind, each tuple sorted by (namespace, name).
 
     Of all ConfigMaps only the one that lists the managed drivers is kept: others are none of a decision's
-    business, and a snapshot is written to the journal.
+    business, and a snapshot is written to the journal. `funds` holds one object at most; it is not the
+    cluster's but says what money there is (`aliquot.model.funds`).
 
     Objects are shared between snapshots: one that did not change is the same Python object in the next
     snapshot, so that whatever is derived from it can be remembered by identity.
@@ -89,6 +91,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     kueue_topologies: tuple[KueueTopology, ...] = ()
     kai_topologies: tuple[KaiTopology, ...] = ()
     priority_classes: tuple[PriorityClass, ...] = ()
+    funds: tuple[Funds, ...] = ()
 
     @staticmethod
     def of(objects: Iterable[KubernetesObject]) -> "Snapshot":
@@ -161,5 +164,6 @@ FIELDS: dict[type[KubernetesObject], str] = {
     KueueTopology: "kueue_topologies",
     KaiTopology: "kai_topologies",
     PriorityClass: "priority_classes",
+    Funds: "funds",
 }
 """Which field of a Snapshot holds which kind."""

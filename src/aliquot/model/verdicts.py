@@ -79,6 +79,8 @@ class Reason(enum.StrEnum):
     """Pods of the gang were let go, and too few of them were bound in time: all of it is replaced."""
     DEVICE_HELD_TWICE = "DeviceHeldTwice"
     """The devices that the scheduler chose for the pod are another claim's already."""
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    """A budget lacks the money for the devices that the workload would get."""
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):

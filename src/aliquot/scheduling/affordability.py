@@ -4,11 +4,11 @@ Deploying or scaling a served model commits money: the price of its devices for 
 advance. `decide` knows devices, not money; so it is asked, and whoever it would place without the money for
 it is taken out of the snapshot, and it is asked again. What is committed in the end is what the last plan
 places, and nobody was asked to leave for somebody who cannot pay. With `n` workloads short of money it is
-asked `n` + 1 times; with none, once.
+asked `n` + 1 times at most; with none, once. Whoever asks for more than there is even without the others is
+taken out together.
 
-Whoever enacts holds first and acts then: take every `Commitment` as a hold (all its purses or none); enact
-the decision; give the hold back if that fails. A hold expires unless it is renewed, so a process that dies
-between the two keeps nothing, and the gang, whose pods are there by then, is asked for its money anew.
+`aliquot.scheduling.means` calls this for every decision about a snapshot with funds, and knows what is
+committed already from what runs.
 
 Example: queue `apps` has 10.00 left. Gang A (8 devices, 12.00) is first, gang B (2 devices, 3.00) second,
 and there are 8 devices. `decide` places A; 12.00 is more than 10.00, so A waits; `decide` without A places B;
@@ -24,18 +24,20 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Decision, Plan
 
 MAX_ROUNDS = 16
-"""How often `decide` is asked at most; then everybody still short waits, whoever could have been placed."""
+"""How often `decide` is asked at most; then everybody who still asks waits."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A workload that has to have money for its devices.
 
     workload: the object that stands for its gang in decisions. purses: the budgets that pay, the queue's and
-    those above it: every one has to have room.
+    those above it: every one has to have room. pods: those of it that wait, which wait on together if there
+    is no money; none: those of the decision.
     """
 
     workload: ObjectRef
     purses: tuple[str, ...]
+    pods: tuple[ObjectRef, ...] = ()
 
 
 class Commitment(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,23 +50,28 @@ class Commitment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Unaffordable(msgspec.Struct, frozen=True, kw_only=True):
-    """A workload that waits for money: the purse that lacks it most, what is left there, what it takes."""
+    """A workload that waits for money: the purse that lacks it most, what is left there, what it takes.
+
+    decision: what it would have been given.
+    """
 
     workload: ObjectRef
+    decision: Decision
     purse: str
     left: int
     needed: int
 
 
 class Affordable(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan that can be paid. snapshot: what it was made of, without whoever cannot pay, as it has to be
-    recorded for a replay.
+    """A plan that can be paid. snapshot: what it was made of, without whoever cannot pay. cut: what was
+    decided in the last round about those who asked and were not short; they wait all the same.
     """
 
     plan: Plan
     snapshot: Snapshot
     commitments: tuple[Commitment, ...]
     unaffordable: tuple[Unaffordable, ...] = ()
+    cut: tuple[Decision, ...] = ()
 
 
 def affordable(
@@ -82,6 +89,7 @@ def affordable(
     """
     asking = {ask.workload: ask for ask in asks}
     short: dict[ObjectRef, Unaffordable] = {}
+    cut: tuple[Decision, ...] = ()
     away: set[tuple[str, str]] = set()
     seen = snapshot
     for rounds_left in reversed(range(MAX_ROUNDS)):
@@ -93,20 +101,24 @@ def affordable(
                 snapshot=seen,
                 commitments=commitments,
                 unaffordable=tuple(short.values()),
+                cut=cut,
             )
-        # Only the first waits: who is behind it may have money once devices of the first are free. Where
-        # too many are short to find out one by one, everybody does who is.
-        for decision, one in failed[:1] if rounds_left > 1 else failed:
+        # Of those who would have the money if others did not take it, only the first waits: who is behind it
+        # may have money once devices of the first are free. Where too many are short to find out one by one,
+        # everybody does who is.
+        hopeless = [
+            one
+            for one in failed
+            if not all(left.get(purse, 0) >= one.needed for purse in asking[one.workload].purses)
+        ]
+        for one in (hopeless or failed[:1]) if rounds_left > 1 else failed:
             short[one.workload] = one
-            away.update((pod.namespace, pod.name) for pod in decision.pods)
+            pods = (*one.decision.pods, *asking[one.workload].pods)
+            away.update((pod.namespace, pod.name) for pod in pods)
         if rounds_left == 1:
             # The last round has to end well: nobody who asks for money and is not placed yet is placed.
-            away.update(
-                (pod.namespace, pod.name)
-                for one in plan.decisions
-                if one.workload in asking
-                for pod in one.pods
-            )
+            cut = tuple(one for one in plan.decisions if one.workload in asking and one.workload not in short)
+            away.update((pod.namespace, pod.name) for one in cut for pod in one.pods)
         seen = _without(snapshot, away)
     raise AssertionError("without anybody who asks for money, nobody is short of it")
 
@@ -116,11 +128,11 @@ def _pay(
     asking: Mapping[ObjectRef, Ask],
     left: Mapping[str, int],
     price: Callable[[Decision], int],
-) -> tuple[tuple[Commitment, ...], list[tuple[Decision, Unaffordable]]]:
+) -> tuple[tuple[Commitment, ...], list[Unaffordable]]:
     """What the plan commits in its order, and who is short."""
     rest = dict(left)
     commitments: list[Commitment] = []
-    failed: list[tuple[Decision, Unaffordable]] = []
+    failed: list[Unaffordable] = []
     for decision in plan.decisions:
         ask = asking.get(decision.workload)
         if ask is None or not (decision.placements or decision.promised):
@@ -132,7 +144,7 @@ def _pay(
         if lacking:
             own, purse = min(lacking)
             failed.append(
-                (decision, Unaffordable(workload=ask.workload, purse=purse, left=own, needed=amount))
+                Unaffordable(workload=ask.workload, decision=decision, purse=purse, left=own, needed=amount)
             )
             continue
         for purse in dict.fromkeys(ask.purses):

@@ -26,6 +26,7 @@ _NOT_ROOM = frozenset(
         Reason.DEVICE_HELD_TWICE,
         Reason.HAND_PLACED,
         Reason.NOT_BOUND_IN_TIME,
+        Reason.BUDGET_EXHAUSTED,
     }
 )
 

@@ -22,6 +22,7 @@ from aliquot.scheduling.cluster import follow
 from aliquot.scheduling.explaining import Explainer
 from aliquot.scheduling.gang_state import Crew, Member
 from aliquot.scheduling.half_admitted import overdue
+from aliquot.scheduling.means import within_means
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.opening import open_session
@@ -54,8 +55,14 @@ def decide(
 
     Equal snapshot, policy and time give an equal plan, whatever the order in which objects came to be and
     whatever was decided before. now: aware, UTC. memory: speeds up successive decisions about one cluster.
+    A snapshot with funds is decided within them.
     """
-    plan = _Deciding(snapshot, policy, now, observer, memory or Memory()).plan()
+    kept = memory or Memory()
+
+    def planned(seen: Snapshot) -> Plan:
+        return _Deciding(seen, policy, now, observer, kept).plan()
+
+    plan = within_means(snapshot, policy, now, kept, planned) if snapshot.funds else planned(snapshot)
     if observer is not None:
         for decision in plan.decisions:
             observer.decided(decision)

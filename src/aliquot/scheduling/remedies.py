@@ -77,6 +77,8 @@ _FIXES: dict[str, Callable[[Fix], str]] = {
         if fix.subject
         else "ask for a coarser level, or add nodes close together"
     ),
+    "raiseBudget": lambda fix: f"have {fix.amount} left in budget {fix.subject}, or ask for fewer devices",
+    "readFunds": lambda fix: "have the controller read the budgets again; its log says what is wrong",
     "wait": lambda fix: "wait",
     "waitUntil": lambda fix: f"wait until {fix.amount}, when the first minimum run time is over",
     "raiseSearchBudget": lambda fix: "raise the search budget of the policy, or ask for devices more simply",

@@ -190,6 +190,16 @@ def _quota(facts: Sequence[Fact]) -> str:
     return text
 
 
+def _money(facts: Sequence[Fact]) -> str:
+    fact = facts[0]
+    if fact.test == "fundsUnread":
+        return f"it is not known what is left of budgets: {fact.subject}"
+    return (
+        f"budget {fact.subject} has {fact.available} {fact.unit} left, and its devices for"
+        f" {count(fact.count, 'hour')} take {fact.wanted}"
+    )
+
+
 def _topology(facts: Sequence[Fact]) -> str:
     fact = facts[0]
     if fact.test == "topology":
@@ -382,6 +392,7 @@ _DIRECT: dict[Reason, Callable[[Sequence[Fact]], str]] = {
     Reason.UNKNOWN_QUEUE: _queue,
     Reason.OVER_LIMIT: _limit,
     Reason.OVER_QUOTA: _quota,
+    Reason.BUDGET_EXHAUSTED: _money,
     Reason.TOPOLOGY_NOT_MET: _topology,
     Reason.ROOM_PROMISED: _promised,
     Reason.RECLAIMED: _reclaimed,

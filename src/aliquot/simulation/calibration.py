@@ -1,8 +1,8 @@
 """How often expected starts hold: a simulation is stopped now and then, and asked what comes next.
 
 At each of some moments the cluster as it is then is handed over as a snapshot, with what has ended until then
-as history, and nothing else: neither run times nor what will come. The ranges for what waits are compared
-with what the simulation does afterwards.
+as history, the ranges that were given at the moments before, and nothing else: neither run times nor what
+will come. The ranges for what waits are compared with what the simulation does afterwards.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +20,7 @@ from aliquot.simulation.expecting import (
     key_of,
     start_of,
 )
+from aliquot.simulation.margins import Foretold
 from aliquot.simulation.past_work import Past
 from aliquot.simulation.results import percentile
 from aliquot.simulation.simulation import Simulation
@@ -135,7 +136,8 @@ def calibrated(
         if ahead and going and world.now >= ahead[0]:
             while ahead and world.now >= ahead[0]:
                 moment = ahead.pop(0)
-            for number, found in _foretold(simulation, scenario, terms).items():
+            before = _before(made, starts, world.now)
+            for number, found in _foretold(simulation, scenario, terms, before).items():
                 made.append((number, world.now, found))
                 starts.append(None)
             if observe is not None:
@@ -154,7 +156,24 @@ def calibrated(
     return Calibration(forecasts=tuple(forecasts), end=world.now)
 
 
-def _foretold(simulation: Simulation, scenario: Scenario, terms: Terms | None) -> dict[int, Range]:
+def _before(made: Sequence[tuple[int, int, Range]], starts: Sequence[int | None], now: int) -> list[Foretold]:
+    """What has become by now of the ranges that were given."""
+    return [
+        Foretold(
+            age=now - since,
+            first=found.first,
+            last=found.last,
+            waited=(now if start is None else start) - since,
+            started=start is not None,
+        )
+        for (_, since, found), start in zip(made, starts, strict=True)
+        if found.first is not None and found.last is not None
+    ][-MOST_HISTORY:]
+
+
+def _foretold(
+    simulation: Simulation, scenario: Scenario, terms: Terms | None, before: Sequence[Foretold]
+) -> dict[int, Range]:
     """The ranges now for what waits, by number; for a workload that never ran before only."""
     world, settings = simulation.world, scenario.settings
     waiting = {number for number in world.meter.waiting if world.standings[number].placed is None}
@@ -174,7 +193,7 @@ def _foretold(simulation: Simulation, scenario: Scenario, terms: Terms | None) -
         settings=replace(settings, start=now),
     )
     names = {number: key for key, number in numbers.items()}
-    ranges = expected_starts(asked, history_of(simulation, names), terms)
+    ranges = expected_starts(asked, history_of(simulation, names), terms, before)
     return {numbers[key]: found for key, found in ranges.items() if numbers.get(key) in waiting}
 
 

@@ -4,8 +4,9 @@ The cluster is simulated ahead from now, several times, each with other run time
 them, given how long the workload has run already. Known is, in this order, what the workload says
 (`aliquot.dev/expected-seconds`), how long like workloads ran, and how long it may run at most
 (activeDeadlineSeconds). Work that will come is taken to be like the work that has come lately; without a
-history nothing is taken to come. The range spans most of the starts in these futures, with a margin
-(`Terms`). It has no end where more than one future in ten does not start the workload.
+history nothing is taken to come. The range spans most of the starts in these futures, and is as much wider or
+narrower as ranges that were foretold before ought to have been (`aliquot.simulation.margins`). It has no end
+where that lies beyond the time that is looked ahead.
 
 Ranges hold as far as the future is like the past; `aliquot.simulation.calibration` measures how often.
 """
@@ -20,6 +21,7 @@ from msgspec.structs import replace
 from aliquot.simulation import draws, objects
 from aliquot.simulation.adoption import adopt
 from aliquot.simulation.changes import Scenario
+from aliquot.simulation.margins import Foretold, MarginRules, Margins, margins_of
 from aliquot.simulation.past_work import Hint, Past, RunTimes, another, hints
 from aliquot.simulation.settings import Settings
 from aliquot.simulation.simulation import Simulation
@@ -39,9 +41,8 @@ SHORTEST = 600
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How to look ahead. futures: how many are simulated. ahead: for how many seconds. seed: of all draws.
 
-    first, last: which part of the futures may start the workload before the range begins, and after it ends;
-    early, late: by what part of itself its beginning and its end are moved out, and slack: by how many
-    seconds besides, for a few futures are not all that may happen.
+    first, last: which part of the futures may start the workload before the range begins, and after it ends,
+    before margins; margins: how these are found.
     lean: how far the futures lean from short to long run times at most, 0 (every workload draws for itself)
     to 1 (in one future all run times are equally long or short for what they are); the more workloads have
     ended, the better run times are known and the less they lean. newcomers: no more work than this
@@ -50,14 +51,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     decision_seconds: how often the futures decide at most, unless the scenario does less.
     """
 
-    futures: int = 20
+    futures: int = 12
     ahead: int = DAY
     seed: int = 0
     first: float = 0.05
     last: float = 0.15
-    early: float = 0.1
-    late: float = 0.15
-    slack: int = 90
+    margins: MarginRules = MarginRules()
     lean: float = 0.5
     newcomers: int = 1_000
     backlog: int = 150
@@ -69,8 +68,8 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     """From when to when a workload may start, in seconds from now.
 
     earliest, latest: None means that it is not known to start at all, or that no latest time is known.
-    starts: in how many of the simulated futures it starts; futures: how many there are; ahead: seconds that
-    each of them goes on for.
+    first, last: the same without margins, None where it starts in no future. starts: in how many of the
+    simulated futures it starts; futures: how many there are; ahead: seconds that each of them goes on for.
     """
 
     earliest: int | None
@@ -78,6 +77,8 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     starts: int
     futures: int
     ahead: int = DAY
+    first: int | None = None
+    last: int | None = None
 
     def holds(self, start: int | None) -> bool:
         """Whether a start (None: it never starts) is within the range."""
@@ -101,13 +102,17 @@ def key_of(workload: Workload) -> WorkloadKey:
 
 
 def expected_starts(
-    scenario: Scenario, history: Sequence[Past] = (), terms: Terms | None = None
+    scenario: Scenario,
+    history: Sequence[Past] = (),
+    terms: Terms | None = None,
+    before: Sequence[Foretold] = (),
 ) -> Mapping[WorkloadKey, Range]:
     """A range for the start of every workload that waits in the scenario's cluster now.
 
     The scenario's own workloads are taken to be known to come, and get a range too if they are there from the
-    beginning. history: what came before, which tells how long workloads run and what will come. Equal inputs
-    give equal ranges. Raises FormError.
+    beginning. history: what came before, which tells how long workloads run and what will come. before:
+    ranges that were foretold before, and what became of them. Equal inputs give equal ranges. Raises
+    FormError.
     """
     terms = terms or Terms()
     start = scenario.settings.start
@@ -117,9 +122,9 @@ def expected_starts(
     if not waiting:
         return {}
     # What it did before it last lost its place, only a record of the past tells.
-    before = {key_of(past.workload): past.worked_seconds for past in history if past.run_seconds is None}
+    worked = {key_of(past.workload): past.worked_seconds for past in history if past.run_seconds is None}
     known = tuple(
-        replace(item, worked_seconds=max(item.worked_seconds, before.get(key_of(item), 0))) for item in known
+        replace(item, worked_seconds=max(item.worked_seconds, worked.get(key_of(item), 0))) for item in known
     )
     run_times = RunTimes(history)
     terms = replace(terms, lean=min(terms.lean, 2 / math.sqrt(max(1, run_times.ended))))
@@ -132,23 +137,27 @@ def expected_starts(
         found = _starts(scenario, come, waiting, terms)
         for key in waiting:
             starts[key].append(found.get(key))
-    return {key: _range(starts[key], terms) for key in sorted(waiting)}
+    untold = sum(hint.said is None for hint in told) / len(told)
+    wider = margins_of(before, terms.margins, untold)
+    return {key: _range(starts[key], terms, wider) for key in sorted(waiting)}
 
 
-def _range(starts: Sequence[int | None], terms: Terms) -> Range:
+def _range(starts: Sequence[int | None], terms: Terms, wider: Margins) -> Range:
     """From the futures to a range."""
     known = [value for value in starts if value is not None]
     count = Range(earliest=None, latest=None, starts=len(known), futures=len(starts), ahead=terms.ahead)
     if not known:
         return count
-    # What does not start counts as starting at the end; one such future in ten does not make it endless.
+    # What does not start counts as starting at the end.
     ordered = sorted(terms.ahead if value is None else value for value in starts)
-    low, high = _quantile(ordered, terms.first), _quantile(ordered, 1 - terms.last)
-    endless = len(starts) - len(known) > len(starts) // 10
+    first, last = round(_quantile(ordered, terms.first)), round(_quantile(ordered, 1 - terms.last))
+    earliest, latest = wider.first(first), wider.last(last)
     return replace(
         count,
-        earliest=max(0, round(low * (1 - terms.early)) - terms.slack),
-        latest=None if endless else round(high * (1 + terms.late)) + terms.slack,
+        earliest=earliest,
+        latest=None if latest >= terms.ahead else max(earliest, latest),
+        first=first,
+        last=last,
     )
 
 

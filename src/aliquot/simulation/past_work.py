@@ -1,7 +1,8 @@
 """What is known of how long workloads run: by what they say, and by how long those before them ran."""
 
-import math
+import re
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from aliquot.queues.amounts import UNIT
 from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.scheduling.requests import CPU, MEMORY, pod_requests
 from aliquot.simulation import draws
+from aliquot.simulation.lasting import Spread
 from aliquot.simulation.workload import WHOLE_DEVICE, Workload
 from aliquot.workloads import labels
 from aliquot.workloads.settings import seconds
@@ -39,89 +41,52 @@ class Hint(msgspec.Struct, frozen=True):
     most: int | None = None
 
 
-class Spread:
-    """How long things last, from some that have ended and some of which only is known that they last longer.
-
-    The product-limit estimate (Kaplan and Meier, JASA 53, 1958): what has not ended yet counts as at risk up
-    to now, so that long ones are not overlooked just because none of them has ended. Past the longest it goes
-    on with the mean rate up to there, up to `FURTHEST` times as long.
-
-    >>> # ended after 10 and 30, one still there after 20: of three a third is gone at 10, the rest at 30
-    """
-
-    FURTHEST = 10
-
-    def __init__(self, ended: Iterable[float], going: Iterable[float] = ()) -> None:
-        times = sorted([(value, True) for value in ended] + [(value, False) for value in going])
-        self.ended = sum(1 for _, over in times if over)
-        self._longest = times[-1][0] if times else 0.0
-        self._steps: list[tuple[float, float]] = []
-        left = 1.0
-        for place, (value, over) in enumerate(times):
-            if over:
-                left *= 1 - 1 / (len(times) - place)
-                self._steps.append((value, left))
-
-    def _left(self, value: float) -> float:
-        """Which part lasts longer than this."""
-        found = 1.0
-        for time, left in self._steps:
-            if time > value:
-                break
-            found = left
-        return found
-
-    def at(self, after: float, point: float) -> float:
-        """How long one lasts in all that has lasted `after`, at a point from 0 (short) to below 1 (long)."""
-        remain = self._left(after)
-        if remain <= 0 or not self._steps:
-            return after * (1 + point)
-        wanted = remain * (1 - point)
-        for time, left in self._steps:
-            if left <= wanted and time > after:
-                return time
-        end = max(self._longest, after)
-        last = self._steps[-1][1]
-        further = end * math.log(wanted) / math.log(last) if 0 < last < 1 else end * (1 + point)
-        return min(max(further, after), end * self.FURTHEST)
+_Likeness: TypeAlias = tuple[object, ...]
+_NUMBERS = re.compile(r"[0-9]+")
 
 
 class RunTimes:
     """What is known of the run times of workloads.
 
-    Like workloads are those with as many pods and devices in the same queue; where fewer than `least` of them
-    have ended, those with as many devices in all in any queue, then all. guess: by what part the run time
-    that a workload says may be wrong, either way, until as many have ended that said theirs.
+    Known most exactly of those of the same namespace and name but for its numbers, with as many pods and
+    devices in the same queue; then of all with as many pods and devices in that queue, of those with as many
+    devices in all, and of all. Each counts the less the more of the one before it are known (`Spread`).
+    least: so many that said how long they run have to have ended before that tells how wrong they are; until
+    then it is guess: by what part it may be wrong, either way.
     """
 
     def __init__(self, history: Iterable[Past] = (), least: int = 5, guess: float = 0.25) -> None:
         self._least = least
         self._guess = guess
-        ended: dict[tuple[object, ...], list[float]] = {}
-        going: dict[tuple[object, ...], list[float]] = {}
+        ended: dict[_Likeness, list[float]] = {}
+        going: dict[_Likeness, list[float]] = {}
+        wider: dict[_Likeness, _Likeness] = {}
         ratios: tuple[list[float], list[float]] = ([], [])
         for past in history:
             value = past.worked_seconds if past.run_seconds is None else past.run_seconds
             if value <= 0:
                 continue
             side = going if past.run_seconds is None else ended
-            for likeness in _likenesses(past.workload):
+            likenesses = _likenesses(past.workload)
+            for place, likeness in enumerate(likenesses):
                 side.setdefault(likeness, []).append(value)
+                wider[likeness] = likenesses[max(0, place - 1)]
             said = past.workload.expected_seconds
             if said:
                 ratios[past.run_seconds is None].append(value / said)
-        self._by = {likeness: Spread(found, going.get(likeness, ())) for likeness, found in ended.items()}
-        self._ratios = Spread(*ratios)
+        self._by: dict[_Likeness, Spread] = {}
+        # From the widest, which has the shortest name, to the narrowest.
+        for likeness in sorted(ended, key=len):
+            around = self._by[wider[likeness]] if likeness else None
+            self._by[likeness] = Spread(ended[likeness], going.get(likeness, ()), around)
+        # Those who say how long they run are seldom wrong by much: hardly a power law.
+        self._ratios = Spread(*ratios, share=0.5)
         self.ended = self._by[()].ended if self._by else 0
 
     def like(self, workload: Workload) -> Spread | None:
         """How long like workloads run; None where nothing is known."""
-        found: Spread | None = None
-        for likeness in _likenesses(workload):
-            found = self._by.get(likeness, found)
-            if found is not None and found.ended >= self._least:
-                return found
-        return found
+        known = (self._by.get(likeness) for likeness in reversed(_likenesses(workload)))
+        return next((found for found in known if found is not None), None)
 
     def at(self, workload: Workload, hint: Hint, point: float) -> int | None:
         """How long the workload runs in all; None where nothing is known of it.
@@ -149,12 +114,11 @@ class RunTimes:
         return round(least + (most - least) * point)
 
 
-def _likenesses(workload: Workload) -> tuple[tuple[object, ...], ...]:
-    return (
-        (workload.queue, workload.pods, workload.devices_of_pod),
-        (workload.devices_of_all,),
-        (),
-    )
+def _likenesses(workload: Workload) -> tuple[_Likeness, ...]:
+    """What other workloads have to be like, from the widest to the narrowest."""
+    shape = (workload.devices_of_all, workload.queue, workload.pods)
+    stem = _NUMBERS.sub("", workload.name)
+    return ((), shape[:1], shape, (*shape, workload.namespace, stem))
 
 
 def hints(workloads: Iterable[Workload], snapshot: Snapshot) -> list[Hint]:

@@ -158,9 +158,9 @@ def backtest(
         outcomes=tuple(outcomes),
         short=short,
         unserved=len(outcomes) - len(served),
-        devices=sum((item.part.share for item in served if item.part is not None), Fraction(0)),
+        devices=sum((item.part.scarce for item in served if item.part is not None), Fraction(0)),
         whole=len(served),
-        hindsight=sum((part.share for part in hindsight), Fraction(0)),
+        hindsight=sum((part.scarce for part in hindsight), Fraction(0)),
         packed=device_count([item.part for item in served if item.part is not None]),
         hindsight_packed=device_count(hindsight),
         pooled=pooled,
@@ -176,7 +176,7 @@ def device_count(parts: Iterable[Part]) -> int:
         if part.mode is Mode.MIG:
             instances.setdefault(part.accelerator.mig, Counter())[part.name] += 1
         else:
-            shares.setdefault((part.accelerator.id, part.mode), []).append(part.share)
+            shares.setdefault((part.accelerator.id, part.mode), []).append(part.scarce)
     found = sum(devices_needed(board, counts)[0] for board, counts in instances.items())
     for group in shares.values():
         room: list[Fraction] = []
@@ -247,7 +247,7 @@ def _hindsight(profile: Profile, after: Use, fleet: Sequence[Offer], policy: Siz
 
 
 def _size(part: Part) -> Fraction:
-    return part.share * part.accelerator.memory_mib
+    return part.scarce * part.accelerator.memory_mib
 
 
 def _pooled(

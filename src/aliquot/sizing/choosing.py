@@ -155,6 +155,7 @@ class _Cost:
         levels = tuple(Level)
         return (
             self.of(part),
+            part.scarce,
             levels.index(risk.level),
             -part.isolation,
             -part.compute,
@@ -247,7 +248,7 @@ def _alternatives(
             loss = Loss.RISK if same else Loss.COST
             found.append(Alternative(doing[0].part, loss, _dearer(doing[0].part, best.part, cost, loss)))
         else:
-            nearest = max(items, key=lambda item: (_RANK[item.loss], item.part.share))
+            nearest = max(items, key=lambda item: (_RANK[item.loss], item.part.scarce))
             assert nearest.loss is not None
             found.append(Alternative(nearest.part, nearest.loss, nearest.fact))
     return tuple(sorted(found, key=lambda item: (-_RANK[item.loss], cost.of(item.part), item.part.label)))

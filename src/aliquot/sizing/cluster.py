@@ -15,10 +15,13 @@ from aliquot.inventory.report import Report
 from aliquot.model.core import Pod
 from aliquot.model.index import SnapshotIndex
 from aliquot.model.meta import KubernetesObject, ObjectRef
+from aliquot.model.owners import Deployment, StatefulSet
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.workloads import Job
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.sizing.choosing import Offer
+from aliquot.sizing.edits import Asks
 from aliquot.sizing.kinds import ISOLATION_LABEL, kind_of
 from aliquot.sizing.parts import Isolation, Mode, Part, exclusive, parts_of, whole_memory
 from aliquot.sizing.policy import SizingPolicy, isolation_of_word
@@ -192,7 +195,8 @@ def profiles_of(
     policy: SizingPolicy,
     servers: Iterable[Series] = (),
 ) -> tuple[Profile, ...]:
-    """Profiles by workload, sorted by namespace and name. A workload is the topmost owner of its pods.
+    """Profiles by workload, sorted by namespace and name. A workload is the topmost owner of its pods; of
+    pods that are gone, what has pods of such names.
 
     held: series of devices and parts by who held them (`usage.joining.Usage.held`). servers: those of model
     servers, and of containers that are measured without their devices. A label that names no isolation is
@@ -218,13 +222,37 @@ def profiles_of(
             found.series.setdefault((series.owner.pod.name, series.subject), {}).setdefault(
                 series.metric, series
             )
-    profiles = [_profile(found, fleet, policy) for found in gathering.found.values() if found.series]
+    now = _now(snapshot, fleet)
+    profiles = [
+        _profile(item, fleet, policy, now.get(key, _Now()))
+        for key, item in gathering.found.items()
+        if item.series
+    ]
     kept = [item for item in profiles if item is not None]
     return tuple(sorted(kept, key=lambda item: (item.name, item.workload.kind)))
 
 
+_ENDINGS = {Deployment: r"-[a-z0-9]{5,10}-[a-z0-9]{5}", StatefulSet: r"-[0-9]{1,9}", Job: r"-[a-z0-9]{5}"}
+"""How the names of pods end after the name of what made them (Deployments: the ReplicaSet's hash, then the
+pod's own)."""
+
+
+def _makers(snapshot: Snapshot) -> Mapping[str, tuple[tuple[re.Pattern[str], ObjectRef], ...]]:
+    """By namespace what makes pods, with the names that these have; longer names first."""
+    found: dict[str, list[tuple[re.Pattern[str], ObjectRef]]] = {}
+    for item in (*snapshot.deployments, *snapshot.stateful_sets, *snapshot.jobs):
+        if item.metadata.controller is None:
+            pattern = re.compile(re.escape(item.name) + _ENDINGS[type(item)])
+            found.setdefault(item.namespace, []).append((pattern, item.ref))
+    return {
+        space: tuple(sorted(items, key=lambda item: (-len(item[1].name), item[1].kind)))
+        for space, items in found.items()
+    }
+
+
 class _Gathering:
     def __init__(self, snapshot: Snapshot, report: Report) -> None:
+        self._makers = _makers(snapshot)
         self._pods = {pod.key: pod for pod in snapshot.pods}
         self._lookup = Lookup(SnapshotIndex.of(snapshot))
         self._report = report
@@ -239,6 +267,8 @@ class _Gathering:
             ref = chain[-1].ref
         else:
             ref = owner.workload or owner.pod or ObjectRef()
+            if pod is None and ref.kind == "Pod":
+                ref = self._maker(ref)
         key = (ref.kind, ref.namespace, ref.name)
         known = self.found.get(key)
         if known is None:
@@ -246,6 +276,14 @@ class _Gathering:
         if pod is not None and pod.key not in known.pods:
             self._note(known, pod, chain)
         return known
+
+    def _maker(self, pod: ObjectRef) -> ObjectRef:
+        """What made a pod that is gone, by its name: pods of a Deployment are others after each of its
+        changes, and their use is its history all the same. The pod itself where nothing fits."""
+        for pattern, maker in self._makers.get(pod.namespace, ()):
+            if pattern.fullmatch(pod.name):
+                return maker
+        return pod
 
     def _note(self, known: _Found, pod: Pod, chain: tuple[KubernetesObject, ...]) -> None:
         known.pods.add(pod.key)
@@ -259,7 +297,31 @@ class _Gathering:
             known.queue = gang.queue
 
 
-def _profile(found: _Found, fleet: Fleet, policy: SizingPolicy) -> Profile | None:
+@dataclass(slots=True)
+class _Now:
+    """What the pods of a workload have now: parts by label, and how they ask for them."""
+
+    parts: dict[str, Part] = field(default_factory=dict)
+    asks: set[Asks] = field(default_factory=set)
+
+
+def _now(snapshot: Snapshot, fleet: Fleet) -> Mapping[tuple[str, str, str], _Now]:
+    lookup = Lookup(SnapshotIndex.of(snapshot))
+    found: dict[tuple[str, str, str], _Now] = {}
+    for pod in snapshot.pods:
+        force = fleet.in_force.get(pod.key)
+        if force is None:
+            continue
+        chain = lookup.chain(pod).objects
+        ref = chain[-1].ref if chain else pod.ref
+        known = found.setdefault((ref.kind, ref.namespace, ref.name), _Now())
+        known.asks.add(Asks.CLAIM if pod.spec.resource_claims else Asks.RESOURCE)
+        if force.part is not None:
+            known.parts[force.part.label] = force.part
+    return found
+
+
+def _profile(found: _Found, fleet: Fleet, policy: SizingPolicy, now: _Now) -> Profile | None:
     uses = []
     by_pod: Counter[str] = Counter()
     for (pod, _), metrics in found.series.items():
@@ -268,6 +330,7 @@ def _profile(found: _Found, fleet: Fleet, policy: SizingPolicy) -> Profile | Non
         by_pod[pod] += 1
         force = fleet.in_force.get((found.ref.namespace, pod))
         uses.append(_use(metrics, force.part if force is not None else None))
+    gone = all(use.had is None for use in uses)
     isolation = policy.isolation_in(found.queue)
     rule = "policy"
     written = found.said.get(ISOLATION_LABEL, "")
@@ -286,6 +349,8 @@ def _profile(found: _Found, fleet: Fleet, policy: SizingPolicy) -> Profile | Non
         devices=max(by_pod.values(), default=1),
         pods=max(len(found.pods), 1),
         cache=found.cache,
+        has=next(iter(now.parts.values())) if gone and len(now.parts) == 1 else None,
+        asks=next(iter(now.asks)) if len(now.asks) == 1 else None,
         policy=policy,
     )
 

@@ -6,16 +6,16 @@ between. Nothing is done about workloads of which it is not known whether they a
 by default (`dry_run`): what they would do is told, and marked so.
 """
 
-import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Any, TypeAlias
 
 import msgspec
 
+from aliquot.inventory.amounts import duration
 from aliquot.model.meta import ObjectRef
+from aliquot.sizing.idle_acts import Act, EvictPods, Mark, Notify, Step, suspension
 from aliquot.sizing.idleness import Idleness
 from aliquot.sizing.kinds import Kind
 from aliquot.usage.provenance import Provenance
@@ -23,28 +23,10 @@ from aliquot.usage.provenance import Provenance
 EXEMPT = "aliquot.dev/idle-exempt"
 """true, or a time (RFC 3339) until which a workload may be idle; on pods or their owners."""
 
-REPLICAS = "aliquot.dev/idle-replicas"
-"""On a workload that was scaled to 0: how many replicas it had."""
-
-NOTEBOOK_STOPPED = "kubeflow-resource-stopped"
-"""On a Kubeflow Notebook: its controller scales it to 0 while this annotation is there."""
-
 LEAST_COVERAGE = 0.9
 
 Key = tuple[str, str, str]
 """(kind, namespace, name)."""
-
-
-class Step(enum.StrEnum):
-    """What may be done, from the mildest."""
-
-    NOTIFY = "notify"
-    SHRINK = "shrink"
-    """Pods beyond the gang's minimum leave."""
-    SUSPEND = "suspend"
-    """It stops until somebody starts it again: Jobs and alike by spec.suspend, others by 0 replicas."""
-    RECLAIM = "reclaim"
-    """Its pods are evicted; their owner makes new ones, which wait in the queue."""
 
 
 _STEPS = tuple(Step)
@@ -62,9 +44,9 @@ class IdleRule(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
 
     busy_percent: what counts as busy, of a device's time. grace_seconds: from the notice until the next step
     at least. exempt_priority: work of this priority or more is left alone. at_once: how many workloads may be
-    suspended or reclaimed at one time. waiting_only: suspend and reclaim only while something waits in the
-    cluster. trust_estimates: more than a notice also where use is estimated (shared devices). dry_run: only
-    tell what would be done.
+    suspended or reclaimed within an hour, those of other rules counted. waiting_only: suspend and reclaim
+    only while something waits in the cluster. trust_estimates: more than a notice also where use is estimated
+    (shared devices). dry_run: only tell what would be done.
     """
 
     queues: tuple[str, ...] = ("*",)
@@ -100,7 +82,8 @@ class CullingPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", f
 class Holder:
     """A workload that holds devices. said: labels and annotations of its pods and owners. pods: those that
     run, in the order in which they would leave; minimum: how many it needs. replicas: of a Deployment or
-    StatefulSet."""
+    StatefulSet. api_version: the workload's; own: its own annotations. ruler: what decides over it in turn
+    and is not known itself ("Kind name"), "" if nothing does: it would undo whatever is changed."""
 
     workload: ObjectRef
     queue: str
@@ -111,6 +94,9 @@ class Holder:
     minimum: int = 0
     replicas: int | None = None
     said: Mapping[str, str] = field(default_factory=dict)
+    api_version: str = ""
+    own: Mapping[str, str] = field(default_factory=dict)
+    ruler: str = ""
 
     @property
     def key(self) -> Key:
@@ -127,31 +113,23 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     idle_since_ms: int
     dry_run: bool = False
 
+    @property
+    def mark(self) -> Mark:
+        """As it is noted on the workload."""
+        return Mark(step=self.step, at=_moment(self.at_ms), idle_since=_moment(self.idle_since_ms))
 
-class Notify(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="action", tag="Notify"):
-    """Write an event on the workload."""
-
-    workload: ObjectRef
-    message: str
-
-
-class Patch(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="action", tag="Patch"):
-    """Merge this into the workload (JSON Merge Patch, RFC 7386), with its uid as a precondition."""
-
-    workload: ObjectRef
-    merge: dict[str, Any]
-
-
-class EvictPods(
-    msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field="action", tag="EvictPods"
-):
-    """Evict these pods, as `scheduling.plan.Evict` is enacted."""
-
-    workload: ObjectRef
-    pods: tuple[ObjectRef, ...]
-
-
-Act: TypeAlias = Notify | Patch | EvictPods
+    @staticmethod
+    def marked(holder: Holder) -> "Taken | None":
+        """The step that is noted on a workload."""
+        mark = Mark.of(holder.own)
+        if mark is None:
+            return None
+        return Taken(
+            workload=holder.workload,
+            step=mark.step,
+            at_ms=round(mark.at.timestamp() * 1000),
+            idle_since_ms=round(mark.idle_since.timestamp() * 1000),
+        )
 
 
 class Cull(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -189,17 +167,18 @@ def culling(
     now_ms: int,
     *,
     waiting: int = 0,
+    left: int = 0,
 ) -> Culling:
     """The steps that are due, those that are idle for longest first.
 
-    taken: what earlier calls returned. waiting: how many workloads wait for devices. A step that was only
-    tried out is remembered as well, so that it is told once.
+    taken: what earlier calls returned. waiting: how many workloads wait for devices. left: how many were
+    suspended or reclaimed within the hour before. A step that was only tried out is remembered as well, so
+    that it is told once.
     """
     last: dict[Key, Taken] = {_key(item.workload): item for item in taken}
     culls: list[Cull] = []
     spared: list[Spared] = []
     remembered: dict[Key, Taken] = {}
-    counts: dict[int, int] = {}
     everybody = sorted(holders, key=lambda item: (item.idleness.since_ms or now_ms, item.key))
     for holder in everybody:
         rule = policy.rule(holder.queue, holder.kind)
@@ -215,18 +194,16 @@ def culling(
         step = _due(rule, before, idle, now_ms)
         if step is None:
             continue
-        why = _why_not(holder, rule, step, now_ms, waiting, counts.get(id(rule), 0))
+        why = _why_not(holder, rule, step, now_ms, waiting, left)
         if why:
             spared.append(Spared(workload=holder.workload, idle_seconds=idle, why=why))
             continue
-        acts = _acts(holder, step, idle, now_ms)
+        acts = _acts(holder, rule, step, idle, now_ms)
         if not acts:
-            spared.append(
-                Spared(workload=holder.workload, idle_seconds=idle, why=f"it cannot {step} ({holder.key[0]})")
-            )
+            spared.append(Spared(workload=holder.workload, idle_seconds=idle, why=_cannot(holder, step)))
             continue
         if step in (Step.SUSPEND, Step.RECLAIM):
-            counts[id(rule)] = counts.get(id(rule), 0) + 1
+            left += 1
         remembered[holder.key] = Taken(
             workload=holder.workload, step=step, at_ms=now_ms, idle_since_ms=since, dry_run=rule.dry_run
         )
@@ -236,7 +213,7 @@ def culling(
                 queue=holder.queue,
                 step=step,
                 idle_seconds=idle,
-                reason=f"idle for {idle} s, {rule.busy_percent} % or less of a device's time",
+                reason=f"idle for {duration(idle)}: busy {rule.busy_percent} % of a device's time or less",
                 dry_run=rule.dry_run,
                 acts=() if rule.dry_run else acts,
             )
@@ -246,13 +223,13 @@ def culling(
 
 
 def _due(rule: IdleRule, before: Taken | None, idle: int, now_ms: int) -> Step | None:
-    """The next step, if its time has come. After one step the next waits for the grace."""
+    """The next step, if its time has come. A notice comes first, whether the rule names it or not; after one
+    step the next waits for the grace."""
     reached = sorted(
         (item for item in rule.steps if item.after_seconds <= idle), key=lambda item: _STEPS.index(item.step)
     )
     if before is None:
-        first = Step.NOTIFY if any(item.step is Step.NOTIFY for item in rule.steps) else None
-        return first if first is not None and reached else (reached[0].step if reached else None)
+        return Step.NOTIFY if reached else None
     if now_ms - before.at_ms < rule.grace_seconds * 1000:
         return None
     done = _STEPS.index(before.step)
@@ -275,7 +252,7 @@ def _why_not(holder: Holder, rule: IdleRule, step: Step, now_ms: int, waiting: i
         if rule.waiting_only and not waiting:
             return "nothing waits for its devices"
         if already >= rule.at_once:
-            return f"{already} others leave already"
+            return f"{already} others left within the hour"
     return ""
 
 
@@ -291,53 +268,47 @@ def _exempt(text: str, now_ms: int) -> str:
     return f"{EXEMPT} until {text[:40]}" if until.timestamp() * 1000 > now_ms else ""
 
 
-_SUSPENDED = frozenset({"Job", "JobSet", "TrainJob", "RayJob"})
-"""Kinds with spec.suspend (batch/v1; jobset.x-k8s.io; trainer.kubeflow.org; ray.io)."""
-
-_RUN_POLICY = frozenset({"MPIJob", "PyTorchJob", "TFJob", "XGBoostJob", "PaddleJob", "JAXJob"})
-"""Kinds with spec.runPolicy.suspend (kubeflow.org/v1)."""
-
-_SCALED = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "LeaderWorkerSet"})
-
-
-def _acts(holder: Holder, step: Step, idle: int, now_ms: int) -> tuple[Act, ...]:
+def _acts(holder: Holder, rule: IdleRule, step: Step, idle: int, now_ms: int) -> tuple[Act, ...]:
     ref = holder.workload
     if step is Step.NOTIFY:
-        return (Notify(workload=ref, message=f"its devices have been idle for {idle} s"),)
-    if step is Step.RECLAIM:
-        return (EvictPods(workload=ref, pods=holder.pods),) if holder.pods else ()
+        return (Notify(workload=ref, message=_notice(rule, idle)),)
+    if step is Step.SUSPEND:
+        patch = None if holder.ruler else suspension(ref, holder.replicas, now_ms)
+        return () if patch is None else (patch,)
+    if ref.kind == "Pod" and not holder.ruler:
+        # Nothing would make it again: that is no reclaiming but an end.
+        return ()
+    leaving = holder.pods
     if step is Step.SHRINK:
-        beyond = holder.pods[: max(0, len(holder.pods) - max(holder.minimum, 1))]
-        return (EvictPods(workload=ref, pods=beyond),) if beyond else ()
-    return _suspend(holder, now_ms)
+        leaving = holder.pods[: max(0, len(holder.pods) - max(holder.minimum, 1))]
+    return (EvictPods(workload=ref, pods=leaving),) if leaving else ()
 
 
-def _suspend(holder: Holder, now_ms: int) -> tuple[Act, ...]:
-    ref = holder.workload
-    if ref.kind in _SUSPENDED:
-        return (Patch(workload=ref, merge={"spec": {"suspend": True}}),)
-    if ref.kind in _RUN_POLICY:
-        return (Patch(workload=ref, merge={"spec": {"runPolicy": {"suspend": True}}}),)
-    if ref.kind in _SCALED and holder.replicas:
-        remembered = {"metadata": {"annotations": {REPLICAS: str(holder.replicas)}}}
-        return (Patch(workload=ref, merge={**remembered, "spec": {"replicas": 0}}),)
-    if ref.kind == "Notebook":
-        stopped = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return (Patch(workload=ref, merge={"metadata": {"annotations": {NOTEBOOK_STOPPED: stopped}}}),)
-    return ()
+def _notice(rule: IdleRule, idle: int) -> str:
+    further = sorted(
+        (item for item in rule.steps if item.step is not Step.NOTIFY),
+        key=lambda item: _STEPS.index(item.step),
+    )
+    text = f"its devices have been idle for {duration(idle)}"
+    if not further:
+        return text
+    wait = max(rule.grace_seconds, further[0].after_seconds - idle)
+    return (
+        f"{text}; unless it works again, the step {further[0].step} follows in {duration(wait)} or later; "
+        f"the annotation {EXEMPT}=true has it left alone"
+    )
 
 
-def woken(workload: ObjectRef, said: Mapping[str, str]) -> Patch | None:
-    """What starts a workload again that was suspended for idleness; None for one that was not."""
-    if workload.kind in _SCALED:
-        text = said.get(REPLICAS, "")
-        if text.isascii() and text.isdigit() and 0 < int(text) <= 100_000:
-            merge = {"metadata": {"annotations": {REPLICAS: None}}, "spec": {"replicas": int(text)}}
-            return Patch(workload=workload, merge=merge)
-        return None
-    if workload.kind == "Notebook" and NOTEBOOK_STOPPED in said:
-        return Patch(workload=workload, merge={"metadata": {"annotations": {NOTEBOOK_STOPPED: None}}})
-    return None
+def _cannot(holder: Holder, step: Step) -> str:
+    if step is Step.SHRINK and holder.workload.kind != "Pod":
+        return "it has no pods beyond its minimum"
+    if holder.ruler:
+        return f"it cannot {step}: {holder.ruler} decides over it"
+    return f"it cannot {step} ({holder.key[0]})"
+
+
+def _moment(time_ms: int) -> datetime:
+    return datetime.fromtimestamp(time_ms / 1000, UTC)
 
 
 def _key(ref: ObjectRef) -> Key:

@@ -7,6 +7,7 @@ plugin (`nvidia.com/mig-<profile>`, MIG strategy mixed), annotations Aliquot's o
 """
 
 import copy
+import enum
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ NVIDIA_RESOURCE = "nvidia.com/gpu"
 MIG_RESOURCE = "nvidia.com/mig-"
 FRACTION = "aliquot.dev/gpu-fraction"
 MEMORY = "aliquot.dev/gpu-memory"
+
+_VGPU = "vGPU types are given to virtual machines by their host, not to pods"
 
 _TEMPLATES: Mapping[str, Path] = {
     "Pod": (),
@@ -68,6 +71,28 @@ class EditError(Exception):
 
     def __str__(self) -> str:
         return f"{self.problem}; {self.fix}"
+
+
+class Asks(enum.StrEnum):
+    """How the pods of a workload ask for devices."""
+
+    CLAIM = "claim"
+    RESOURCE = "resource"
+    """By extended resources of a device plugin, or the annotations of parts."""
+
+
+def unaskable(part: Part, asks: Asks) -> str:
+    """Why pods that ask so could never have this part; "" if they could, where a node offers it."""
+    if part.exclusive:
+        return ""
+    try:
+        if asks is Asks.CLAIM:
+            _asked(part)
+        else:
+            _resource(part)
+    except EditError as error:
+        return str(error)
+    return ""
 
 
 def pointer_of(path: Path) -> str:
@@ -201,9 +226,11 @@ def _asked(part: Part) -> tuple[str, str, str]:
             return AMD_CLASS, f"device.attributes['{AMD_CLASS}'].partitionProfile == '{part.name}'", ""
         case Mode.CONSUMABLE:
             return NVIDIA_CLASS, "", f"{part.memory // MIB}Mi"
+    if part.mode is Mode.VGPU:
+        raise EditError(f"no claim can ask for {part.mode} {part.name}", _VGPU)
     raise EditError(
-        f"a claim cannot ask for {part.mode} {part.name} by itself",
-        "let the node's driver share its devices so, or several pods use one claim",
+        f"a claim of its own cannot ask for {part.mode} {part.name}",
+        "NVIDIA's DRA driver shares a device so among the pods of one claim only",
     )
 
 
@@ -258,4 +285,6 @@ def _resource(part: Part) -> tuple[str, tuple[str, str] | None]:
             return "", (MEMORY, str(part.memory // MIB))
         case Mode.MPS | Mode.TIME_SLICING:
             return "", (FRACTION, f"{-(-part.share.numerator * 1000 // part.share.denominator) / 1000:g}")
+    if part.mode is Mode.VGPU:
+        raise EditError(f"no pod can ask for {part.mode} {part.name}", _VGPU)
     raise EditError(f"a pod cannot ask for {part.mode} {part.name} by a resource", "use a claim")

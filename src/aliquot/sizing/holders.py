@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from aliquot.inventory.report import Report
 from aliquot.model.core import Pod
 from aliquot.model.index import SnapshotIndex, live
-from aliquot.model.meta import KubernetesObject, ObjectRef
+from aliquot.model.kinds import API_VERSIONS
+from aliquot.model.meta import KubernetesObject, ObjectRef, OwnerReference
 from aliquot.model.owners import Deployment, LeaderWorkerSet, ReplicaSet, StatefulSet
 from aliquot.model.snapshot import Snapshot
 from aliquot.sizing.culling import CullingPolicy, Holder
@@ -17,6 +18,9 @@ from aliquot.usage.provenance import Provenance
 from aliquot.usage.series import Series
 from aliquot.workloads.lookup import Lookup
 
+NOTEBOOK = "Notebook"
+"""Kind of kubeflow.org, which owns a StatefulSet and decides over its replicas."""
+
 
 @dataclass(slots=True)
 class _Found:
@@ -25,6 +29,8 @@ class _Found:
     priority: int
     minimum: int
     chain: tuple[KubernetesObject, ...]
+    top: KubernetesObject
+    ruler: OwnerReference | None
     pods: list[Pod] = field(default_factory=list)
     said: dict[str, str] = field(default_factory=dict)
 
@@ -33,7 +39,8 @@ def holders_of(
     snapshot: Snapshot, report: Report, held: Iterable[Series], policy: CullingPolicy, now_ms: int
 ) -> tuple[Holder, ...]:
     """Every workload with pods that hold devices, sorted by namespace and name. A workload is the topmost
-    owner of its pods; pods that came last would leave first. One without series is not known to be idle.
+    owner of its pods, a Kubeflow Notebook also where the snapshot has none (its own annotations are not known
+    then); pods that came last would leave first. One without series is not known to be idle.
 
     held: series by who held the devices (`usage.joining.Usage.held`).
     """
@@ -62,12 +69,17 @@ def _workloads(snapshot: Snapshot, report: Report) -> Mapping[tuple[str, str, st
         if pod.key not in holding or not live(pod) or gang is None:
             continue
         chain = lookup.chain(pod).objects
-        ref = chain[-1].ref if chain else pod.ref
+        top = chain[-1] if chain else pod
+        ruler = top.metadata.controller
+        ref = top.ref
+        if ruler is not None and ruler.kind == NOTEBOOK:
+            ref = ObjectRef(kind=NOTEBOOK, namespace=ref.namespace, name=ruler.name, uid=ruler.uid)
         key = (ref.kind, ref.namespace, ref.name)
-        known = found.setdefault(key, _Found(ref, gang.queue, gang.priority, gang.minimum, chain))
+        known = found.setdefault(key, _Found(ref, gang.queue, gang.priority, gang.minimum, chain, top, ruler))
         known.pods.append(pod)
         known.priority = max(known.priority, gang.priority)
-        for item in (pod, *chain):
+        # Deployments copy their annotations to ReplicaSets and do not take them away there again.
+        for item in (pod, *(one for one in chain if one is top or not isinstance(one, ReplicaSet))):
             for texts in (item.metadata.annotations, item.metadata.labels):
                 for name, text in texts.items():
                     known.said.setdefault(name, text)
@@ -80,7 +92,10 @@ def _holder(
     policy: CullingPolicy,
     now_ms: int,
 ) -> Holder:
-    kind, _ = kind_of(tuple(item.kind() for item in reversed(found.chain)), found.said)
+    notebook = found.ref.kind == NOTEBOOK
+    owners = ([NOTEBOOK] if notebook else []) + [item.kind() for item in reversed(found.chain)]
+    kind, _ = kind_of(tuple(owners), found.said)
+    ruler = None if notebook else found.ruler
     pods = sorted(found.pods, key=lambda pod: pod.metadata.name)
     pods.sort(key=lambda pod: -(created.timestamp() if (created := pod.metadata.creation_timestamp) else 0.0))
     return Holder(
@@ -93,6 +108,9 @@ def _holder(
         minimum=found.minimum,
         replicas=_replicas(found),
         said=found.said,
+        api_version=found.ruler.api_version if notebook and found.ruler else API_VERSIONS[type(found.top)][0],
+        own={} if notebook else found.top.metadata.annotations,
+        ruler=f"{ruler.kind} {ruler.name}" if ruler is not None else "",
     )
 
 

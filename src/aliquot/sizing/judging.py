@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from aliquot.sizing.edits import unaskable
 from aliquot.sizing.parts import Isolation, Mode, Part
 from aliquot.sizing.policy import SizingPolicy
 from aliquot.sizing.profiles import Profile
@@ -33,6 +34,8 @@ class Loss(enum.StrEnum):
     STRETCH = "Stretch"
     """Short bursts would take too many times as long."""
     BANDWIDTH = "Bandwidth"
+    UNASKABLE = "Unaskable"
+    """It would do, and its pods cannot ask for it."""
     COST = "Cost"
     """It would do, and costs more."""
     RISK = "Risk"
@@ -111,6 +114,9 @@ def judge(profile: Profile, part: Part, policy: SizingPolicy) -> Judgement:
         return Judgement(part, None, stretch, loss, fact)
     found = replay(profile, part)
     loss, fact = _replayed(profile, part, policy, found, stretch)
+    has = profile.had is not None and profile.had.label == part.label
+    if loss is None and profile.asks is not None and not has and (why := unaskable(part, profile.asks)):
+        loss, fact = Loss.UNASKABLE, why
     return Judgement(part, found, stretch, loss, fact)
 
 

@@ -53,10 +53,13 @@ class Part:
 
     name: `whole`, a MIG profile, `1/4`, a vGPU type, `cpx_nps4`, `20480Mi`. memory: bytes that it holds.
     compute, bandwidth: the part of the device's that it has for itself when all neighbours are busy. elastic:
-    it may take more of them while neighbours are idle. share: the part of the device that nobody else can
-    have, which is what it costs. isolation: what neighbours cannot do. peers: whether devices can reach each
-    other's memory (NVLink, NCCL over peer-to-peer). change: what setting it up takes. unverified: a figure
-    behind it has no public source.
+    it may take more of them while neighbours are idle. share: the part of the device that it holds, as
+    queues, tables and the ledger count it, and which is what it costs: of a MIG instance its memory slices
+    (`dra.shares`). scarce: the larger of that and its part of the compute slices; of two parts with equal
+    shares more of the one with less of this fit on a device. A 1g.10gb of an H100 holds 1/8, of it 1/7 is
+    scarce; a 4g.40gb holds 1/2, of it 4/7. isolation: what neighbours cannot do. peers: whether devices can
+    reach each other's memory (NVLink, NCCL over peer-to-peer). change: what setting it up takes. unverified:
+    a figure behind it has no public source. slices: of a MIG instance its part of the compute slices.
     """
 
     accelerator: Accelerator
@@ -71,6 +74,12 @@ class Part:
     peers: bool = False
     change: str = ""
     unverified: bool = False
+    slices: Fraction = Fraction(0)
+
+    @property
+    def scarce(self) -> Fraction:
+        """The larger of its share and of its part of the compute slices."""
+        return max(self.share, self.slices)
 
     @property
     def label(self) -> str:
@@ -161,7 +170,7 @@ def _made(accelerator: Accelerator, modes: tuple[Mode, ...]) -> tuple[Part, ...]
                 found += _amd(accelerator)
             case Mode.CONSUMABLE:
                 continue
-    return tuple(sorted(found, key=lambda part: (part.share, part.memory, -part.isolation, part.name)))
+    return tuple(sorted(found, key=lambda part: (part.scarce, part.memory, -part.isolation, part.name)))
 
 
 def consumable(accelerator: Accelerator, memory: int) -> Part | None:
@@ -192,9 +201,8 @@ def consumable(accelerator: Accelerator, memory: int) -> Part | None:
 
 
 def mig_share(board: MigBoard, profile: MigProfile) -> Fraction:
-    """The part of its GPU that an instance takes: the larger of its part of memory and of compute slices."""
-    compute = Fraction(profile.compute_slices, board.compute_slices)
-    return max(compute, Fraction(profile.memory_slices or 0, board.memory_slices or 1))
+    """The part of its GPU that an instance holds: its memory slices."""
+    return Fraction(profile.memory_slices or 0, board.memory_slices or 1)
 
 
 def mig_board(accelerator: Accelerator) -> MigBoard | None:
@@ -228,11 +236,12 @@ def _mig(accelerator: Accelerator) -> list[Part]:
                 profile.name,
                 profile.memory_mib * MIB,
                 compute,
-                Fraction(profile.memory_slices or 0, board.memory_slices or 1),
+                mig_share(board, profile),
                 mig_share(board, profile),
                 Isolation.FAULT,
                 change=toggle,
                 unverified=bool(profile.unverified),
+                slices=Fraction(profile.compute_slices, board.compute_slices),
             )
         )
     return found

@@ -9,6 +9,7 @@ import numpy as np
 
 from aliquot.catalog.accelerators import Accelerator
 from aliquot.model.meta import ObjectRef
+from aliquot.sizing.edits import Asks
 from aliquot.sizing.extremes import HOUR_MS, Extremes, extremes
 from aliquot.sizing.kinds import Kind, Shape
 from aliquot.sizing.parts import Isolation, Part
@@ -76,7 +77,9 @@ class Profile:
     hours: time covered by samples of its longest pod; coverage: covered part of the time from first to last
     sample. drift: by how much the peak of the later half of the history differs from that of the earlier,
     relative to the larger. provenance: the weakest of what was used; rules: of what was estimated. cache: the
-    largest part of its KV cache that a model server used, in millionths; None where it says nothing.
+    largest part of its KV cache that a model server used, in millionths; None where it says nothing. has: the
+    part that its pods have now, where all that was measured is of pods that are gone. asks: how its
+    pods ask for devices, None where nobody knows.
     """
 
     workload: ObjectRef
@@ -101,10 +104,14 @@ class Profile:
     provenance: Provenance
     rules: tuple[str, ...] = ()
     cache: int | None = None
+    has: Part | None = None
+    asks: Asks | None = None
 
     @property
     def had(self) -> Part | None:
         """The part that it has now; None where it is not known, or differs between its pods."""
+        if self.has is not None:
+            return self.has
         found = {use.had.label: use.had for use in self.uses if use.had is not None}
         return next(iter(found.values())) if len(found) == 1 else None
 
@@ -136,6 +143,8 @@ def profile_of(
     devices: int = 1,
     pods: int = 1,
     cache: int | None = None,
+    has: Part | None = None,
+    asks: Asks | None = None,
     policy: SizingPolicy | None = None,
 ) -> Profile | None:
     """The profile of a workload; None when nothing was measured of its memory.
@@ -183,6 +192,8 @@ def profile_of(
         provenance=weakest(item.provenance for item in series),
         rules=tuple(sorted({item.rule for item in series if item.rule})),
         cache=cache,
+        has=has,
+        asks=asks,
     )
 
 

@@ -34,7 +34,8 @@ class RolloutPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", f
     in 24 hours, roll-backs not counted. watch_seconds: for how long a change is watched before it counts as
     settled. cool_down_seconds: for so long a workload is left alone after a change; after a roll-back twice
     as long, and twice that after each further one. pause_after: so many roll-backs within 24 hours stop all
-    further changes.
+    further changes. dry_run: only tell what would be changed; what was changed before is watched and rolled
+    back all the same.
 
     A workload suffers when a container ran out of memory or its pods fail, when it uses more than
     memory_percent of its part, or when it is slower than slower_percent allows against what it did before.
@@ -51,6 +52,7 @@ class RolloutPolicy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", f
     pause_after: int = 3
     memory_percent: int = 98
     slower_percent: int = 20
+    dry_run: bool = True
 
 
 class Phase(enum.StrEnum):

@@ -341,9 +341,14 @@ class PostgresBudgets:
         return {key: found.get(key, Gauge(0, 0)) for key in (found if wanted is None else wanted)}
 
     async def uses(self, after: int = 0, limit: int = 1000) -> list[tuple[int, TokenUse]]:
+        if not await self._query("SELECT 1 FROM aliquot_uses WHERE number > %s LIMIT 1", after):
+            return []
+        # Whoever asks for those above the last number must not miss a lower one that is not committed yet.
         rows = await self._query(
-            "SELECT number, body::text FROM aliquot_uses WHERE number > %s ORDER BY number LIMIT %s",
+            "SELECT number, body::text FROM aliquot_uses WHERE number > %s AND number <= %s "
+            "ORDER BY number LIMIT %s",
             after,
+            (await self._query("SELECT aliquot_uses_complete_to()"))[0][0],
             limit,
         )
         return [(number, _use.decode(body)) for number, body in rows]

@@ -43,6 +43,14 @@ CREATE INDEX IF NOT EXISTS aliquot_uses_by_time ON aliquot_uses (ended);
 
 CREATE TABLE IF NOT EXISTS aliquot_keys (identity text PRIMARY KEY, body jsonb NOT NULL);
 
+-- The last number of uses up to which none is missing: waits for settlements that have theirs and are under way.
+CREATE OR REPLACE FUNCTION aliquot_uses_complete_to() RETURNS bigint
+LANGUAGE plpgsql SET lock_timeout = '5s' AS $$
+BEGIN
+  LOCK TABLE aliquot_uses IN SHARE MODE;
+  RETURN (SELECT coalesce(max(u.number), 0) FROM aliquot_uses u);
+END $$;
+
 -- operations: [{"op": "hold"|"renew"|"settle", ...}], counters named by their place (from 1) in keys.
 -- keys: sorted and distinct. at: microseconds, or null for the server's clock.
 -- Answers one element for each operation, and the time that was used.

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from fractions import Fraction
 from typing import Protocol
@@ -37,6 +37,8 @@ LOOK_EVERY_S = 10.0
 LEAST_PAUSE_S = 1.0
 MOST_PAUSE_S = 15.0
 RETRY_S = 5.0
+
+ALERT_AGAIN_MS = 60_000
 
 REVISE_AFTER_MS = 300_000
 """So long after an hour its use is looked at again, when late samples have come."""
@@ -212,16 +214,17 @@ async def keep(
     accountant: Accountant,
     live: Live,
     now: Callable[[], datetime],
-    tell: Callable[[Alert], None] | None = None,
+    tell: Callable[[Alert], Awaitable[bool]] | None = None,
 ) -> None:
     """Run an accountant beside the controller, until cancelled; a part of what the leader does.
 
     It looks after every change, but not more often than once a second and a tenth of the time, and every ten
-    seconds if nothing changes. tell: takes alerts of budgets, each once, in the event loop. A ledger that
-    cannot be written holds nobody up: it is told and tried again.
+    seconds if nothing changes. tell: takes alerts of budgets; where it answers False the alert is told again
+    after a minute, else never again. A ledger that cannot be written holds nobody up: it is told and tried
+    again.
     """
     await asyncio.to_thread(accountant.resume)
-    seen, revised_ms = 0, 0
+    seen, revised_ms, alert_ms = 0, 0, 0
     while True:
         try:
             async with asyncio.timeout(LOOK_EVERY_S):
@@ -238,10 +241,17 @@ async def keep(
             if over_ms > revised_ms:
                 await asyncio.to_thread(accountant.revise, over_ms - 2 * HOUR_MS, over_ms)
                 revised_ms = over_ms
-                if tell is not None:
-                    for alert in await asyncio.to_thread(accountant.alerts, now()):
-                        tell(alert)
+                alert_ms = 0
+            if tell is not None and milliseconds(now()) >= alert_ms:
+                told = True
+                for alert in await asyncio.to_thread(accountant.alerts, now()):
+                    if await tell(alert):
                         await asyncio.to_thread(note_told, accountant.ledger, alert, now())
+                    else:
+                        told = False
+                alert_ms = (
+                    over_ms + HOUR_MS + REVISE_AFTER_MS if told else milliseconds(now()) + ALERT_AGAIN_MS
+                )
         except StaleWriterError as error:
             _log.warning("%s; going on from there", error)
             await asyncio.to_thread(accountant.resume)

@@ -145,7 +145,7 @@ def _of_node(
         board = state.board
         key = (board.driver, board.pool, board.product)
         if key not in places:
-            places[key] = _place(board, node)
+            places[key] = place_of(board, node)
         parts: tuple[Spare, ...] = ()
         if rest:
             reserved = Spare(category=Category.SYSTEM, share=rest, reason=problem)
@@ -176,7 +176,8 @@ def _capacity(state: DeviceState) -> Fraction:
     return state.board.parts[0].share if state.board.driver == legacy.KIND else WHOLE
 
 
-def _place(board: Board, node: Node | None) -> Place:
+def place_of(board: Board, node: Node | None) -> Place:
+    """Where a board is, as prices tell places apart."""
     labels = node.metadata.labels if node is not None else {}
     reserved = next((word for name, word in _RESERVED_LABELS.items() if labels.get(name) == word), "")
     return Place(

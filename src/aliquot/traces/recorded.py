@@ -31,8 +31,8 @@ class Past(msgspec.Struct, frozen=True, kw_only=True):
 
     workloads: as they came. run_seconds of one that ended: the work of its last stay and what earlier stays
     had saved; None for one that is still there at the end. history: the same workloads as far as they tell
-    how long work runs, in the same order, with `submitted` counted from `start`. A bare pod that was evicted is
-    gone for good and has not ended: whatever takes its place is another workload.
+    long work runs, in the same order, with `submitted` counted from `start`. A bare pod that was evicted
+    is gone for good and has not ended: whatever takes its place is another workload.
     """
 
     start: datetime

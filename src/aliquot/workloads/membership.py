@@ -4,7 +4,8 @@ The first that applies: the PodGroup that spec.schedulingGroup names; the pod gr
 spec.workloadRef names; the annotation `aliquot.dev/gang`; another scheduler's pod group (KAI-Scheduler,
 Volcano, the scheduler plugins, Kueue); the labels of a JobSet, LeaderWorkerSet, RayCluster, training job,
 Spark application or KServe server; an owner that says how many of its pods belong together; the Job that
-controls the pod. Any other pod is on its own.
+controls the pod. Any other pod is on its own. A pod of a Job that is not known (yet) waits: how many belong
+together is not known either. Where that Job is no more, Kubernetes' garbage collector deletes the pod.
 """
 
 from collections.abc import Callable
@@ -94,6 +95,8 @@ def membership(pod: Pod, lookup: Lookup) -> Membership:
             return jobs.in_job(pod, nearest)
         if chain.said or not _SIZES.isdisjoint(annotations):
             return replicas.in_annotated_owner(pod, chain.objects) or _alone(pod)
+    elif chain.wanted and chain.wanted[0][0] == Job.__name__:
+        return jobs.in_unknown_job(pod)
     return _alone(pod)
 
 

@@ -118,10 +118,32 @@ class TestExtendedClaims:
         with pytest.raises(StatusError, match="only kube-scheduler"):
             installed.update(CLAIMS, claim, PEOPLE)
 
+    def test_a_write_to_the_status_leaves_the_mark_as_it_was(self, installed: Cluster) -> None:
+        """So the policy need not look at it: servers keep the annotations there (resource.k8s.io/v1)."""
+        claim = installed.claim()
+        claim["metadata"]["annotations"] = {EXTENDED: "true"}
+        stored = set_status(installed, claim, PEOPLE, {})
+        assert EXTENDED not in (stored["metadata"].get("annotations") or {})
+
     def test_other_annotations_are_free(self, installed: Cluster) -> None:
         claim = installed.claim("own", {EXTENDED: "true"}, SCHEDULER)
         claim["metadata"]["annotations"]["note"] = "x"
         assert installed.update(CLAIMS, claim, PEOPLE)["metadata"]["annotations"]["note"] == "x"
+
+
+class TestClaimFinalizer:
+    def test_claims_of_managed_namespaces_are_made_with_the_finalizer(self, installed: Cluster) -> None:
+        spec = {"devices": {"requests": [{"name": "a", "exactly": {"deviceClassName": "gpu"}}]}}
+        meta = {"name": "c", "namespace": "team", "finalizers": ["example.com/own"]}
+        made = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": meta, "spec": spec}
+        stored = installed.create(made, PEOPLE)
+        assert stored["metadata"]["finalizers"] == [
+            "example.com/own",
+            "resource.kubernetes.io/delete-protection",
+        ]
+
+    def test_others_are_not(self, installed: Cluster) -> None:
+        assert "finalizers" not in installed.claim()["metadata"]
 
 
 class TestGate:

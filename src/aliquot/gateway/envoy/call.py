@@ -1,11 +1,12 @@
 """One HTTP request that Envoy shows to the service: identified, admitted, counted and settled."""
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 from aliquot.budgets.spending import Basis, Endpoint, Outcome, TokenUse
 from aliquot.gateway.admission import Admitted
-from aliquot.gateway.answers import JSON, CallError, failure, limit_headers
+from aliquot.gateway.answers import JSON, CallError, call_headers, failure
 from aliquot.gateway.callers import Known
 from aliquot.gateway.configuration import UpstreamKind
 from aliquot.gateway.envoy.messages import (
@@ -17,6 +18,7 @@ from aliquot.gateway.envoy.messages import (
     headers_of,
     mutate,
 )
+from aliquot.gateway.nesting import PARENT
 from aliquot.gateway.pump import settle_worst, stream_count
 from aliquot.gateway.reception import Reception
 from aliquot.gateway.requests import PATHS, Asked, written
@@ -37,6 +39,7 @@ class EnvoyCall:
         self._identity = f"req_{secrets.token_hex(12)}"
         self._endpoint: Endpoint | None = None
         self._known: Known | None = None
+        self._parent: bytes | None = None
         self._asked: Asked | None = None
         self._admitted: Admitted | None = None
         self._upstream = ""
@@ -50,6 +53,15 @@ class EnvoyCall:
         self._last_us = 0
         self._sent_us = 0
         self._cut = False
+        self._stopped = False
+        self.on_stop: Callable[[], None] | None = None
+        """Told when the call is stopped from outside, as by an agent's switch."""
+
+    def stop(self) -> None:
+        """End the call with whatever comes next of it."""
+        self._stopped = True
+        if self.on_stop is not None:
+            self.on_stop()
 
     async def answer(self, message: Any) -> Any:
         """The response to a message. Raises nothing: what is refused is an immediate response."""
@@ -74,6 +86,7 @@ class EnvoyCall:
         headers = headers_of(found)
         path = headers.get(b":path", b"").partition(b"?")[0]
         self._known = await self._reception.identify(headers.get(b"authorization"))
+        self._parent = headers.get(PARENT)
         self._endpoint = PATHS.get(path)
         if self._endpoint is None:
             if path == b"/v1/models" or path.startswith(b"/v1/models/"):
@@ -83,7 +96,7 @@ class EnvoyCall:
             raise failure(405, "use POST with a body", headers=[(b"Allow", b"POST")])
         if b"content-encoding" in headers:
             raise failure(415, "send the body as application/json, without an encoding")
-        answer = self._continue("request_headers", (*OWN_HEADERS, "accept-encoding"))
+        answer = self._continue("request_headers", (*OWN_HEADERS, PARENT.decode(), "accept-encoding"))
         mode = answer.mode_override
         mode.request_header_mode = mode.response_header_mode = SEND
         mode.request_body_mode = BUFFERED
@@ -102,8 +115,11 @@ class EnvoyCall:
             )
         if len(found.body) > self._bounds.body_bytes:
             raise failure(413, f"the body is larger than {self._bounds.body_bytes} bytes")
-        admitted, asked = await self._reception.admit(self._endpoint, found.body, self._known, self._identity)
+        admitted, asked = await self._reception.admit(
+            self._endpoint, found.body, self._known, self._identity, self._parent
+        )
         self._admitted, self._asked = admitted, asked
+        self._reception.cuts[self._identity] = self.stop
         servers = self._reception.upstreams.choose(admitted.model)
         settings = servers[0].settings
         self._upstream, self._kind = settings.name, settings.kind
@@ -134,6 +150,8 @@ class EnvoyCall:
         return answer
 
     def _response_headers(self, found: Any) -> Any:
+        if self._stopped:
+            raise _stopped()
         headers = headers_of(found)
         status = headers.get(b":status", b"0")
         self._status = int(status) if status.isdigit() else 0
@@ -144,7 +162,7 @@ class EnvoyCall:
             return answer
         mutate(
             common.header_mutation,
-            [(b"x-request-id", self._identity.encode()), *limit_headers(self._admitted)],
+            [(b"x-request-id", self._identity.encode()), *call_headers(self._admitted)],
             # What is passed on may be shorter than what the upstream announced.
             ("content-length",) if self._asked.stream else (),
         )
@@ -158,7 +176,9 @@ class EnvoyCall:
         if admitted is None or asked is None:
             return self._body("response_body")
         if self._cut:
-            raise failure(429, "the budget is used up", kind="rate_limit_exceeded", code="budget_exceeded")
+            raise failure(429, "the answer has ended", kind="rate_limit_exceeded", code="call_cut")
+        if self._stopped and self._meter is None:
+            raise _stopped()
         if self._meter is None or self._events is None:
             self._size += len(found.body)
             if self._size <= self._bounds.answer_bytes:
@@ -178,17 +198,19 @@ class EnvoyCall:
             self._meter.event(rest)
             out.append(rest)
             await self._settle_stream(admitted, Outcome.COMPLETED)
+        elif self._stopped:
+            out.append(await self._ended(admitted, _stopped()))
         elif not await self._may_go_on(admitted, self._meter):
-            self._cut = True
-            error = failure(
-                429,
-                f"Budget {admitted.decision} is used up in the middle of this answer; it ends here.",
-                kind="rate_limit_exceeded",
-                code="budget_exceeded",
-            )
-            out.append(b"data: " + error.body + b"\n\n")
-            await self._settle_stream(admitted, Outcome.CUT)
+            used_up = f"Budget {admitted.decision} is used up in the middle of this answer; it ends here."
+            error = failure(429, used_up, kind="rate_limit_exceeded", code="budget_exceeded")
+            out.append(await self._ended(admitted, error))
         return self._body("response_body", b"".join(out))
+
+    async def _ended(self, admitted: Admitted, error: CallError) -> bytes:
+        """Cut the stream: the event with which it ends for the caller."""
+        self._cut = True
+        await self._settle_stream(admitted, Outcome.CUT)
+        return b"data: " + error.body + b"\n\n"
 
     async def _may_go_on(self, admitted: Admitted, meter: StreamMeter) -> bool:
         lease = self._desk.leases.tokens
@@ -246,15 +268,18 @@ class EnvoyCall:
 
     async def end(self) -> None:
         """Envoy has closed the stream: what was not settled ended early."""
+        self._reception.cuts.pop(self._identity, None)
         admitted = self._admitted
         if admitted is not None and not admitted.settled:
+            early = Outcome.CUT if self._stopped else Outcome.ABORTED
             if self._status == 0 and self._meter is None:
                 # No answer came: the upstream may have worked on it for all that is held.
-                self._done(await settle_worst(admitted, Outcome.FAILED, self._upstream, ""))
+                outcome = Outcome.CUT if self._stopped else Outcome.FAILED
+                self._done(await settle_worst(admitted, outcome, self._upstream, ""))
             elif self._status not in (0, 200):
                 await self._settle(admitted, 0, 0, 0, Basis.MEASURED, Outcome.FAILED)
             else:
-                await self._settle_stream(admitted, Outcome.ABORTED)
+                await self._settle_stream(admitted, early)
 
     def _continue(self, field: str, removed: tuple[str, ...] = OWN_HEADERS) -> Any:
         answer = ProcessingResponse()
@@ -278,6 +303,10 @@ class EnvoyCall:
         headers = [JSON, *(one for one in error.headers if one[0] != JSON[0])]
         mutate(immediate.headers, [*headers, (b"x-request-id", self._identity.encode())])
         return answer
+
+
+def _stopped() -> CallError:
+    return failure(503, "the call was stopped", kind="server_error", code="call_stopped")
 
 
 def _trailers(field: str) -> Any:

@@ -15,8 +15,34 @@ from aliquot.gateway.reception import Reception
 _log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0
+STOP_SECONDS = 0.5
+"""A stopped call is told so with its next piece, if one comes so soon."""
 FRAME_BYTES = 64 * 1024
 """What a message may be larger than the largest body."""
+
+
+class _Waiting:
+    """For the next message of Envoy; not longer than STOP_SECONDS once the call is stopped."""
+
+    def __init__(self) -> None:
+        self._until: float | None = None
+        self._deadline: asyncio.Timeout | None = None
+
+    def shorten(self) -> None:
+        """The call is stopped."""
+        self._until = asyncio.get_running_loop().time() + STOP_SECONDS
+        if self._deadline is not None:
+            self._deadline.reschedule(self._until)
+
+    async def next(self, messages: AsyncIterator[Any]) -> Any:
+        """The next message, None at the end. Raises TimeoutError."""
+        try:
+            async with asyncio.timeout_at(self._until) as self._deadline:
+                return await anext(messages)
+        except StopAsyncIteration:
+            return None
+        finally:
+            self._deadline = None
 
 
 class ExternalProcessor:
@@ -27,11 +53,19 @@ class ExternalProcessor:
 
     async def process(self, messages: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         call = EnvoyCall(self._reception)
+        waiting = _Waiting()
+        call.on_stop = waiting.shorten
         try:
-            async for message in messages:
+            while (message := await waiting.next(messages)) is not None:
                 if message.observability_mode:
                     continue
                 yield await call.answer(message)
+        except TimeoutError:
+            # A stopped call of which nothing comes: Envoy resets it when the service fails.
+            await asyncio.shield(call.end())
+            await context.abort(grpc.StatusCode.ABORTED, "the call was stopped")
+        except grpc.aio.AbortError:
+            raise
         except Exception:
             _log.exception("external processing failed")
             raise

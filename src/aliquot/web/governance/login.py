@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aliquot.web.security import HEADERS, LOOPBACK_NAMES, host_name
@@ -156,9 +156,7 @@ class Login:
             token = ""
         if not hmac.compare_digest(digest_of(token.strip()), self._digest):
             self._attempts.append(now)
-            return FileResponse(
-                _STATIC / "login-wrong.html", status_code=401, media_type="text/html; charset=utf-8"
-            )
+            return HTMLResponse(_wrong(), status_code=401)
         ends = str(int(now) + HOURS * 3600)
         response = RedirectResponse("/", status_code=303)
         response.set_cookie(
@@ -212,6 +210,14 @@ def _same_site(scope: Scope) -> bool:
 
 def _wants_page(scope: Scope) -> bool:
     return scope["method"] in ("GET", "HEAD") and "text/html" in Headers(scope=scope).get("accept", "")
+
+
+def _wrong() -> str:
+    """The page of the login, saying that the token was wrong."""
+    page = (_STATIC / "login.html").read_text("utf-8")
+    return page.replace('role="alert" hidden', 'role="alert"').replace(
+        "required autofocus", 'required autofocus aria-invalid="true"'
+    )
 
 
 async def _body(receive: Receive) -> bytes | None:

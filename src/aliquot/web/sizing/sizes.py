@@ -6,8 +6,9 @@ asks within `FRESH_S`, in a thread, and never twice at once.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from aliquot.inventory.report import Report
 from aliquot.sizing.choosing import recommend
 from aliquot.sizing.cluster import fleet_of, fleet_report, profiles_of
 from aliquot.sizing.policy import SizingPolicy
@@ -28,14 +29,14 @@ METRICS = (
 
 
 class Sizes:
-    """The newest sizes. prices: micro-units of money per hour of one device, by model."""
+    """The newest sizes. prices: gives micro-units of money per hour of one device, by model."""
 
     def __init__(
         self,
         live: Live,
         history: UsageHistory,
         policy: SizingPolicy | None = None,
-        prices: Mapping[str, int] | None = None,
+        prices: Callable[[Report], Mapping[str, int]] = lambda report: {},
     ) -> None:
         self._live = live
         self._history = history
@@ -57,7 +58,7 @@ class Sizes:
         end = self._history.until()
         series = self._history.read(end - WINDOW_MS, end, metrics=METRICS, devices=False)
         report = fleet_report(snapshot)
-        fleet = fleet_of(report, self._prices)
+        fleet = fleet_of(report, self._prices(report))
         if not fleet.offers:
             return None
         profiles = profiles_of(snapshot, fleet, report, series, self._policy)

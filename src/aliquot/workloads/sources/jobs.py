@@ -22,6 +22,7 @@ from aliquot.workloads.sources.source import (
     number,
     owned_by,
     size_setting,
+    unknown_owner,
 )
 from aliquot.workloads.subgroups import SubGroup, TopologyConstraint, together
 
@@ -36,6 +37,13 @@ def in_job(pod: Pod, job: Job) -> Membership:
     return Membership(("Job", pod.metadata.namespace, job.metadata.name), index=completion_index(pod))
 
 
+def in_unknown_job(pod: Pod) -> Membership:
+    """Of a Job that is not in the snapshot, or only in another life; apart from the pods of one that is."""
+    controller = pod.metadata.controller
+    name, uid = (controller.name, controller.uid) if controller is not None else ("", "")
+    return Membership(("Job", pod.metadata.namespace, name, uid), index=completion_index(pod))
+
+
 def pods_at_a_time(spec: JobSpec, succeeded: int, jobs: int = 1) -> int:
     """How many pods of `jobs` equal Jobs run at a time when so many succeeded.
 
@@ -46,7 +54,13 @@ def pods_at_a_time(spec: JobSpec, succeeded: int, jobs: int = 1) -> int:
     return max(0, min(size, left - succeeded))
 
 
+def _job_of(key: GroupKey, lookup: Lookup) -> KubernetesObject | None:
+    return lookup.find("Job", key[1], key[2]) if len(key) == 3 else None
+
+
 def _job_shape(group: Group) -> Shape:
+    if len(group.key) > 3:
+        return Shape(SubGroup("", 1), problem=unknown_owner(group.key[:3]))
     job = group.owners[0] if group.owners else None
     if not isinstance(job, Job):
         return Shape(SubGroup("", 1))
@@ -150,6 +164,6 @@ def _job_set_name(key: GroupKey) -> str:
 
 
 SOURCES = (
-    Source("Job", owned_by("Job"), _job_shape),
+    Source("Job", _job_of, _job_shape),
     Source("JobSet", owned_by("JobSet"), _job_set_shape, _job_set_name),
 )
