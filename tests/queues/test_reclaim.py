@@ -219,3 +219,48 @@ def test_who_may_not_try_has_too_much_of_something(tree, steps, number, charge, 
         for quota in [tree.quota(name, resource)]
     )
     assert (refusal is not None) == (above or beyond)
+
+
+def test_a_bound_on_what_may_be_taken_of_a_sibling():
+    queues = [queue("a", weight={"gpu": 1}), queue("b", weight={"gpu": 2})]
+    ledger = holding(queues, a=2, b=6)
+    shares = fair_shares(ledger.tree, {"gpu": 6 * UNIT}, ledger, ShareRules(resources=("gpu",)))
+    ledger.wait("a", gpus(1))
+    found = Reclaimer(shares, ledger, "a", gpus(1))
+
+    # Of shares of 2 and 4: 3/2 has to stay below (6 - x)/4, so x would have to be below 0.
+    assert (shares.share("a", "gpu"), shares.share("b", "gpu")) == (2 * UNIT, 4 * UNIT)
+    assert found.most("gpu") == 0
+    assert Reclaimer(shares, holding(queues, a=1, b=6), "a", gpus(1)).most("gpu") == 6 * UNIT
+
+
+holders = st.lists(st.tuples(st.integers(0, 8), charges), max_size=6)
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.filter_too_much])
+@given(trees(), holders, st.integers(0, 8), charges, st.booleans(), st.booleans(), st.booleans())
+def test_no_victims_that_may_be_taken_together_hold_more_than_the_bound(
+    tree, steps, number, charge, preemptible, theirs, shareless
+):
+    name = f"q{number}"
+    assume(name in tree.numbers and charge.get("gpu", 0))
+    ledger = Ledger(tree)
+    for place, held_charge in steps:
+        ledger.add(f"q{place}", held_charge, theirs)
+    rules = replace(ShareRules(), resources=("gpu", "cpu"), shareless_take=shareless)
+    found = Reclaimer(fair_shares(tree, TOTAL, ledger, rules), ledger, name, charge, preemptible)
+    numbers = tree.numbers
+    apart = [
+        (f"q{place}", item)
+        for place, item in steps
+        if f"q{place}" in numbers and len(set(tree.sides(numbers[name], numbers[f"q{place}"]))) == 2
+    ]
+
+    for chosen in range(1 << len(apart)):
+        victims: dict[str, list] = {}
+        for place, (queue_name, item) in enumerate(apart):
+            if chosen >> place & 1:
+                victims.setdefault(queue_name, []).append(item)
+        if found.may_take(victims) is None:
+            taken = sum(item.get("gpu", 0) for items in victims.values() for item in items)
+            assert taken <= found.most("gpu"), victims

@@ -10,6 +10,7 @@ from tests.scheduling.builders import NOW, claim, cluster, gpu_node, job, pod, q
 from tests.scheduling.looking import decided, evicted
 
 from aliquot.model.core import PodStatus
+from aliquot.scheduling import reclaiming
 from aliquot.scheduling.policy import Policy
 from aliquot.workloads import labels
 
@@ -178,3 +179,20 @@ def test_a_pod_that_has_not_started_loses_nothing(since):
     old = running("old", "n1", [1], since=5000)
 
     assert leaving(gpu_node("n1", 2), fresh, old, urgent()) == ["fresh"]
+
+
+@pytest.mark.parametrize("zone", ["a", "b"])
+@pytest.mark.parametrize("batch", [1, reclaiming.BATCH])
+def test_queues_are_asked_though_the_work_of_others_goes_first_if_that_is_of_no_use(monkeypatch, batch, zone):
+    monkeypatch.setattr(reclaiming, "BATCH", batch)
+    pods = []
+    for place in ("a", "b"):
+        for n in range(6):
+            pods.append(running(f"{place}{n}", place, [n], since=100 + n, labels={QUEUE: place}))
+    there = with_claim("there", request(1), labels={QUEUE: "q"}, selector={"zone": zone})
+    more = [with_claim(f"m{n}", request(1), labels={QUEUE: "q"}, selector={"zone": "c"}) for n in range(3)]
+    nodes = [gpu_node(place, 6, labels={"zone": place}) for place in ("a", "b")]
+
+    plan = decided(cluster(queue("q"), queue("a"), queue("b"), *nodes, *pods, there, *more))
+
+    assert evicted(plan) == [f"{zone}0"]

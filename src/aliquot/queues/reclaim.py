@@ -19,7 +19,7 @@ from functools import cached_property
 from aliquot.queues.amounts import Amount, Charge
 from aliquot.queues.ledger import Ledger
 from aliquot.queues.shares import FairShares
-from aliquot.queues.tree import Bound
+from aliquot.queues.tree import NO_BOUND, Bound
 
 
 class Ground(StrEnum):
@@ -65,6 +65,7 @@ class Reclaimer:
         self._preemptible = preemptible
         self._resources = shares.resources
         self._rights: dict[tuple[int, int], bool] = {}
+        self._guaranteed: dict[int, bool] = {}
         self._alone: dict[tuple[int, int, tuple[Amount, ...]], bool] = {}
         self.wanted = [charge.get(resource, 0) for resource in shares.resources]
         self._allocated = [list(ledger.column(resource)) for resource in shares.resources]
@@ -75,7 +76,7 @@ class Reclaimer:
     def wanting(self, charge: Charge) -> "Reclaimer":
         """The same for work that wants something else, with what queues held then."""
         found = copy(self)
-        found._rights, found._alone = {}, {}
+        found._rights, found._guaranteed, found._alone = {}, {}, {}
         found.__dict__.pop("_within_quotas", None)
         found.wanted = [charge.get(resource, 0) for resource in self._resources]
         return found
@@ -109,8 +110,26 @@ class Reclaimer:
         """Whether something may be taken from the side `other`, as things are; own: the side of this work."""
         found = self._rights.get((own, other))
         if found is None:
-            after = [amount + wanted for amount, wanted in zip(self.held(own), self.wanted)]
-            found = self._rights[own, other] = self.has_right(own, other, after, self.held(other))
+            found = self._rights[own, other] = self._holds_too_much(other, self._shares.allocatable) or (
+                self._holds_too_much(other, self._shares.quotas) and self._within_quota(own)
+            )
+        return found
+
+    def _holds_too_much(self, number: int, bounds: Sequence[Sequence[Bound]]) -> bool:
+        """Whether a queue holds more of something than its bound."""
+        for held, bound in zip(self._allocated, bounds):
+            if held[number] > bound[number]:
+                return True
+        return False
+
+    def _within_quota(self, number: int) -> bool:
+        """Whether a queue would hold no more of anything than its quota, with the work."""
+        found = self._guaranteed.get(number)
+        if found is None:
+            found = self._guaranteed[number] = all(
+                held[number] + wanted <= quota[number]
+                for held, wanted, quota in zip(self._allocated, self.wanted, self._shares.quotas)
+            )
         return found
 
     def may_take_alone(self, queue: str, charge: Charge) -> bool:
@@ -146,6 +165,37 @@ class Reclaimer:
                 is None
             )
         return found
+
+    def most(self, resource: str) -> Bound:
+        """A bound on how much of a resource any victims may lose together that could be taken; never too low.
+        The work wants some of it.
+
+        At each level, a queue that would be above its share must stay less saturated than each sibling that
+        loses something, which says how much that can lose. What is taken below a queue is gone from it: so
+        it is counted from below, and as taken already further up. With shares of 10 and 20, 9 and 26 held and
+        2 wanted, 11/10 has to be below (26 - x)/20: x is below 4.
+        """
+        tree, shares = self._tree, self._shares
+        if resource not in self._resources:
+            return NO_BOUND
+        place = self._resources.index(resource)
+        share, held, factor = shares.shares[place], self._allocated[place], shares.rules.saturation
+        taken: Amount = 0
+        for step in tree.ways[self.number]:
+            after = held[step] + self.wanted[place] - taken
+            own = share[step]
+            for sibling in tree.below[tree.parents[step]]:
+                if sibling == step or held[sibling] <= 0 or not self.may_take_from(step, sibling):
+                    continue
+                other = share[sibling]
+                most = held[sibling]
+                if not isinstance(own, float) and not isinstance(other, float) and after > own:
+                    if other <= 0:
+                        most = most if shares.rules.shareless_take or own > 0 else 0
+                    else:
+                        most = 0 if own <= 0 else min(most, most - after * factor * other // own)
+                taken += max(0, most)
+        return taken
 
     @cached_property
     def _within_quotas(self) -> bool:

@@ -7,7 +7,7 @@ from aliquot.queues.order import VictimOrder
 from aliquot.scheduling.chunks import may_leave
 from aliquot.scheduling.gang_state import ALLOCATED, Crew
 from aliquot.scheduling.session import Session
-from aliquot.scheduling.stakes import Stake
+from aliquot.scheduling.stakes import Stake, least
 
 
 class Candidates:
@@ -20,6 +20,7 @@ class Candidates:
         self._session = session
         self._given = session.policy.stepwise
         self._by_queue: dict[str, list[Crew]] = {}
+        self._least: dict[int, Stake] = {}
         self._queues = frozenset(session.crews.queues()) if not self._given else frozenset([""])
 
     def queues(self) -> Collection[str]:
@@ -37,14 +38,22 @@ class Candidates:
             )
         return filter(self._may_leave, found)
 
-    def with_stakes(self, queue: str, test: Callable[[Stake], bool]) -> list[Crew]:
-        """Those of a queue with a stake that passes the test, the youngest first. What this decision did to a
-        gang does not change its stake."""
+    def with_stakes(self, queue: str, stakes: Iterable[Stake]) -> list[Crew]:
+        """Those of a queue with one of its stakes, the youngest first. What this decision did to a gang does
+        not change its stake."""
         session = self._session
-        stakes = session.crews.stakes().get(queue, {})
-        keys = [key for stake, keys in stakes.items() if test(stake) for key in keys]
+        groups = session.crews.stakes().groups().get(queue, {})
+        keys = [key for stake in stakes for key in groups[stake]]
         found = [crew for crew in map(session.crews.at, keys) if self._may_leave(crew)]
         found.sort(key=_age, reverse=True)
+        return found
+
+    def least(self, side: int, queues: Iterable[str]) -> Stake:
+        """The least of what anybody has to lose in the queues on one side, by the number of that."""
+        found = self._least.get(side)
+        if found is None:
+            stakes = self._session.crews.stakes()
+            found = self._least[side] = least(stakes.least(queue) for queue in queues)
         return found
 
     def _may_leave(self, crew: Crew) -> bool:
@@ -60,28 +69,47 @@ class Candidates:
         return {id(item): item for item in (*crews.running(), *crews.waiting.values())}.values()
 
 
+Batch = Mapping[str, Sequence[Crew]]
+"""Gangs by queue, the youngest first."""
+
+Costs = Callable[[Sequence[Crew]], Mapping[int, tuple[int, ...]]]
+"""By the id of a gang, what decides before its youth which of a queue is asked first."""
+
+
 class Asked:
     """Gangs in the order in which they are asked, those with the least right to stay first."""
 
-    def __init__(
-        self,
-        session: Session,
-        found: Mapping[str, Sequence[Crew]],
-        costs: Mapping[int, tuple[int, ...]],
-    ) -> None:
-        """found: by queue, the youngest first. costs: by the id of a gang, what decides before its youth."""
-        self._costs = costs
+    def __init__(self, session: Session, batches: Iterator[Batch], costs: Costs | None) -> None:
+        """batches: one is asked after the other; each has queues of its own, and is looked at only once those
+        before it were not enough, in the state of the cluster as it was for the first."""
+        self._batches = batches
+        self._rate = costs
+        self._costs: dict[int, tuple[int, ...]] = {}
+        self._youth: dict[int, int] = {}
         self._policy = session.policy
-        self._order: VictimOrder[Crew] = VictimOrder(session.shares, session.state.queues)
-        self._youth = {id(crew): rank for crews in found.values() for rank, crew in enumerate(crews)}
+        standing = session.standing(reverse=True)
+        self._order: VictimOrder[Crew] = VictimOrder(session.shares, session.state.queues, standing=standing)
+
+    def _go_on(self) -> bool:
+        """Take in the next batch; whether there is one."""
+        found = next(self._batches, None)
+        if found is None:
+            return False
+        if self._rate is not None:
+            self._costs.update(self._rate([crew for crews in found.values() for crew in crews]))
         for queue, crews in found.items():
+            self._youth.update((id(crew), rank) for rank, crew in enumerate(crews))
             work = [(self._key(crew, frozenset()), crew) for crew in crews]
             work.sort(key=_first)
             self._order.feed(queue, ((key, crew, held(crew)) for key, crew in work))
+        return True
 
     def pop(self) -> Crew | None:
         """The next; None if there is no more."""
-        return self._order.pop()
+        while True:
+            found = self._order.pop()
+            if found is not None or not self._go_on():
+                return found
 
     def push(self, crew: Crew, asked: set[int]) -> None:
         """Put back a gang that can give more; asked: ids of members that have been asked already."""

@@ -9,8 +9,9 @@ from aliquot.model.core import Pod
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling import recording
 from aliquot.scheduling.blockers import room_reason, too_early
+from aliquot.scheduling.claims import claim_keys
 from aliquot.scheduling.entitlement import Entitlement, with_entitlement
-from aliquot.scheduling.gang_state import Crew, Member, Status
+from aliquot.scheduling.gang_state import Crew, Line, Member, Status
 from aliquot.scheduling.plan import Decision
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.settling import settling_verdict
@@ -37,37 +38,57 @@ def _of_gang(
     session: Session, crew: Crew, removals: list[Removal], entitlement: Entitlement
 ) -> Iterable[Decision]:
     gang, now = crew.gang, session.now
-    settling = session.findings.settling
-    placed = [member for member in crew.members if member.status is Status.PLACED]
-    go = [member for member in placed if id(member) not in settling]
-    early = [member for member in placed if id(member) in settling]
-    kept = [member for member in early if recording.written(member)]
-    if go or kept:
-        yield recording.placed(gang, go, now, kept)
-    if early:
-        pods = [member.pod for member in early]
-        yield recording.waits(gang.ref, gang.queue, pods, settling_verdict(early[0].node), now)
-    promised = [member for member in crew.members if member.status is Status.PROMISED and not member.moved]
+    if crew.touched:
+        settling = session.findings.settling
+        placed = [member for member in crew.members if member.status is Status.PLACED]
+        go = [member for member in placed if id(member) not in settling]
+        early = [member for member in placed if id(member) in settling]
+        kept = [member for member in early if recording.written(member)]
+        if go or kept:
+            yield recording.placed(gang, go, now, kept)
+        if early:
+            pods = [member.pod for member in early]
+            yield recording.waits(gang.ref, gang.queue, pods, settling_verdict(early[0].node), now)
+    promised = [
+        member
+        for member in (crew.members if crew.touched else ())
+        if member.status is Status.PROMISED and not member.moved
+    ]
     if promised or removals:
         yield recording.promised(gang, promised, removals, _promise(promised, removals), now)
+    line = _line(crew)
+    if not line.members:
+        return
+    verdict = session.findings.verdicts.get(id(crew)) or _held_up(session, crew, line)
+    verdict = with_entitlement(verdict, crew, entitlement)
+    replaced: tuple[Pod, ...] = ()
+    if room_reason(verdict.reason) and verdict.reason is not Reason.BEHIND_IN_QUEUE:
+        for claim in session.idle(line.gated) if line.gated else ():
+            yield recording.deallocated(claim, now)
+        # What was written for a place that the gang cannot use any more holds devices for nothing.
+        replaced = line.stranded
+    yield recording.waits(gang.ref, gang.queue, line.pods, verdict, now, replaced, line.refs)
+
+
+def _line(crew: Crew) -> Line:
+    """Who waits, kept as long as nothing is done to the gang."""
+    if crew.line is not None and not crew.touched:
+        return crew.line
     left = [member for member in crew.members if member.status in (Status.WAITING, Status.HELD)]
-    left = [member for member in left if member.facts is not None]
-    if left:
-        verdict = session.findings.verdicts.get(id(crew)) or _held_up(session, crew, left)
-        verdict = with_entitlement(verdict, crew, entitlement)
-        replaced: list[Pod] = []
-        if room_reason(verdict.reason) and verdict.reason is not Reason.BEHIND_IN_QUEUE:
-            gated = [member.pod for member in left if member.facts is not None and member.facts.gated]
-            for claim in session.idle(gated):
-                yield recording.deallocated(claim, now)
-            # What was written for a place that the gang cannot use any more holds devices for nothing.
-            replaced = [
-                member.pod
-                for member in left
-                if member.facts is not None and member.facts.written and member.pod.metadata.controller
-            ]
-        pods = [member.pod for member in sorted(left, key=lambda item: item.key)]
-        yield recording.waits(gang.ref, gang.queue, pods, verdict, now, replaced)
+    waiting = [(member, member.facts) for member in left if member.facts is not None]
+    gated = [member.pod for member, facts in waiting if facts.gated]
+    stranded = [member.pod for member, facts in waiting if facts.written and member.pod.metadata.controller]
+    ordered = sorted((member for member, _ in waiting), key=lambda member: member.key)
+    found = Line(
+        tuple(member for member, _ in waiting),
+        tuple(member.pod for member in ordered),
+        tuple(member.pod.ref for member in ordered),
+        tuple(gated) if any(claim_keys(pod) for pod in gated) else (),
+        tuple(stranded),
+    )
+    if not crew.touched:
+        crew.line = found
+    return found
 
 
 def _promise(promised: list[Member], removals: list[Removal]) -> Verdict:
@@ -85,8 +106,9 @@ def _promise(promised: list[Member], removals: list[Removal]) -> Verdict:
     return Verdict(reason=Reason.ROOM_PROMISED, facts=tuple(facts), fix=Fix(change="wait"))
 
 
-def _held_up(session: Session, crew: Crew, left: list[Member]) -> Verdict:
+def _held_up(session: Session, crew: Crew, line: Line) -> Verdict:
     """Why members beyond those that were placed wait."""
+    left = line.members
     first = next((member for member in left if member.status is Status.HELD), left[0])
     assert first.facts is not None
     verdict = too_early(crew.gang, [first.facts], 1, session.tree, alone=True)

@@ -14,7 +14,7 @@ from aliquot.scheduling.cluster import Cluster
 from aliquot.scheduling.facts import PodFacts, PodTraits, claim_shape
 from aliquot.scheduling.gang_state import Crew, Hold, Member, Status
 from aliquot.scheduling.memory import Memory
-from aliquot.scheduling.stakes import Stake
+from aliquot.scheduling.stakes import Stakes
 from aliquot.scheduling.tallies import Tally, accelerators
 from aliquot.workloads.sources.source import GroupKey
 
@@ -47,9 +47,9 @@ class Crews:
         """The queues in which something runs."""
         return {queue for queue, keys in self._cluster.running.items() if keys} | self._others.keys()
 
-    def stakes(self) -> Mapping[str, Mapping[Stake, Collection[GroupKey]]]:
+    def stakes(self) -> Stakes:
         """Gangs by queue and by what they have to lose, before anything was done in this decision."""
-        return self._cluster.stakes.groups()
+        return self._cluster.stakes
 
     def at(self, key: GroupKey) -> Crew:
         """A gang by what its pods are grouped by."""

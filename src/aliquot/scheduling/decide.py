@@ -6,7 +6,7 @@ are entitled to more than they got; gangs that lost members for good are taken d
 whole or waits with a verdict.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from functools import cached_property, partial
 
@@ -154,7 +154,7 @@ class _Deciding:
             found = claim_of_other_queue(todo, crew.gang.queue, self._policy.counted_classes)
         return found
 
-    def _idle(self, pods: list[Pod]) -> list[ResourceClaim]:
+    def _idle(self, pods: Collection[Pod]) -> list[ResourceClaim]:
         """Claims that hold devices for nobody but these pods, which cannot use them; each is given once."""
         cluster = self._cluster
         found = repairs.idle_shared(pods, cluster.index, cluster.links, cluster.managed)

@@ -18,8 +18,9 @@ from aliquot.scheduling.extended import without
 from aliquot.scheduling.interpod import affinity_terms, anti_affinity_terms
 from aliquot.scheduling.nodes import Demand
 
-Shape = tuple[bytes, bytes, tuple[tuple[str, int], ...], tuple[tuple[str, str, int], ...], GpuRequest | None]
-"""(constraints on nodes, claims wanted, resources, host ports, devices of device plugins)."""
+Shape = bytes
+"""Constraints on nodes, claims wanted, resources, host ports and devices of device plugins, as text: its hash
+is worked out once however often it is looked up."""
 
 
 UNCONSTRAINED = encode_json(({}, None, ()))
@@ -83,7 +84,9 @@ class PodFacts:
         found: Shape | None = None
         if not traits.social and self.claims_shape is not None:
             demand = traits.demand
-            found = (traits.constraints, self.claims_shape, demand.items, demand.ports, self.gpus)
+            rest = encode_json((demand.items, demand.ports, self.gpus))
+            # JSON has no line ends of its own, so that an empty line tells the parts apart.
+            found = b"\n\n".join((traits.constraints, self.claims_shape, rest))
         object.__setattr__(self, "shape", found)
 
     @property

@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
+from aliquot.model.meta import ObjectRef
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.model.verdicts import Verdict
 from aliquot.queues.amounts import Amount, Charge
@@ -143,13 +144,26 @@ class Want:
     shapes: tuple[Shape, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Members of a gang that wait, by name. pods: theirs; refs: how these are named. gated: those behind
+    Aliquot's gate, if any of them has claims. stranded: those that are made anew once the gang cannot have
+    the place that claims of theirs were allocated for."""
+
+    members: tuple[Member, ...]
+    pods: tuple[Pod, ...]
+    refs: tuple[ObjectRef, ...]
+    gated: tuple[Pod, ...]
+    stranded: tuple[Pod, ...]
+
+
 class Crew:
     """A gang with its members' state. group: what its pods are grouped by. leaves: by name, in the order of
     the tree. succeeded: some has. touched: how many changes of members are in force.
 
     Kept for whoever asks, and true while the gang is untouched: holds, want, wanted: what it holds, what it
     wants next, and what it wants in all; checked: what keeps it from being tried; steps: what it gives up
-    step by step.
+    step by step; line: who waits.
     """
 
     __slots__ = (
@@ -158,6 +172,7 @@ class Crew:
         "group",
         "holds",
         "leaves",
+        "line",
         "members",
         "steps",
         "succeeded",
@@ -183,6 +198,7 @@ class Crew:
         self.want: Want | None = None
         self.wanted: Charge | None = None
         self.steps: tuple[Step, ...] | None = None
+        self.line: Line | None = None
         self.checked: tuple[Verdict | None] | None = None
         self.leaves: dict[str, Leaf] = {}
         for part in leaf_groups(gang.root):

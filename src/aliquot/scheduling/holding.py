@@ -99,7 +99,7 @@ class Holding:
         for facts in kinds.values():
             fit = set(session.placer.placer.static_fit(facts).numbers)
             suited = fit if suited is None else suited & fit
-        idle = state.idle_accelerators()
+        idle = state.idle_accelerators().by_node
         best: tuple[float, tuple[int, ...]] | None = None
         for nodes in self._domains(crew):
             open_nodes = nodes & ~self._nodes

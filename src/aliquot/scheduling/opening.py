@@ -26,7 +26,7 @@ def open_session(
     now: datetime,
     gone: Collection[Key],
     check: Callable[[Crew], Verdict | None],
-    idle: Callable[[list[Pod]], list[ResourceClaim]],
+    idle: Callable[[Collection[Pod]], list[ResourceClaim]],
 ) -> Session:
     """A session in the state of a cluster. gone: waiting pods that are being replaced."""
     policy, state, tree, placer = cluster.policy, cluster.state, cluster.tree, cluster.placer

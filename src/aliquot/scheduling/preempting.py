@@ -24,14 +24,15 @@ class Preempt(Taker):
         if self._session.policy.stepwise:
             return super().victims(crew)
         queue, priority = crew.gang.queue, crew.gang.priority
-        lower = self.candidates.with_stakes(queue, lambda stake: stake.priority < priority)
+        stakes = self._session.crews.stakes().groups().get(queue, ())
+        lower = self.candidates.with_stakes(queue, [item for item in stakes if item.priority < priority])
         found = [victim for victim in lower if victim is not crew and self.may_be_asked(crew, victim)]
         return {queue: found} if found else {}
 
     def entitled(self, crew: Crew) -> bool:
         if self._session.policy.stepwise:
             return True
-        stakes = self._session.crews.stakes().get(crew.gang.queue, ())
+        stakes = self._session.crews.stakes().groups().get(crew.gang.queue, ())
         return any(stake.priority < crew.gang.priority for stake in stakes)
 
     def may_try(self, crew: Crew) -> bool:

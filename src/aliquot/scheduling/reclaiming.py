@@ -1,21 +1,28 @@
 """Reclaim: a queue below its fair share takes from queues above theirs, or one below its quota from those
 above theirs."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
+from aliquot.queues.order import VictimOrder
 from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
 from aliquot.queues.tree import NO_BOUND
+from aliquot.scheduling.asking import Batch
 from aliquot.scheduling.gang_state import Crew, Member, Status, requires_closeness
 from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
 from aliquot.scheduling.making_room import Legal, Outcome
+from aliquot.scheduling.room_bound import in_parts
 from aliquot.scheduling.session import Session
-from aliquot.scheduling.stakes import Stake
+from aliquot.scheduling.stakes import NOTHING, Stake
 from aliquot.scheduling.taking import Taker, for_workload
 from aliquot.scheduling.wants import next_want
+
+BATCH = 256
+"""Where more gangs than this could be asked, those of the queues that have the least right to what they hold
+are asked first, so many queues as have this many; the others only if that is not enough."""
 
 
 class Reclaim(Taker):
@@ -38,45 +45,102 @@ class Reclaim(Taker):
         self._mine = self._reclaimer(crew)
         return self._mine.may_try() is None
 
-    def victims(self, crew: Crew) -> dict[str, list[Crew]]:
+    def batches(self, crew: Crew) -> Iterator[Batch]:
         if self._session.policy.stepwise:
-            return super().victims(crew)
-        mine, tree = self._mine, self._session.tree
+            yield from super().batches(crew)
+            return
+        found = {} if self._too_little(crew) else self._stakes(crew)
+        groups = self._session.crews.stakes().groups()
+        size = {name: sum(len(groups[name][stake]) for stake in stakes) for name, stakes in found.items()}
+        rest = set(found)
+        if sum(size.values()) > BATCH:
+            first = self._foremost(size)
+            rest -= first
+            if batch := self._batch(crew, first, found):
+                yield batch
+        if batch := self._batch(crew, rest, found):
+            yield batch
+
+    def _too_little(self, crew: Crew) -> bool:
+        """Whether the gang wants more accelerators than are idle anywhere and may be lost by anybody
+        together."""
+        want, mine = next_want(crew, self._session.placer), self._mine
+        assert mine is not None
+        if not want.exact or not want.charge.get(GPU) or any(in_parts(member) for member in want.members):
+            return False
+        lacking = want.charge[GPU] - self._idle()
+        return lacking > 0 and not self._below(crew) and mine.most(GPU) < lacking
+
+    def _below(self, crew: Crew) -> bool:
+        """Whether something may be taken from queues above or below that of the gang."""
+        mine, session = self._mine, self._session
+        assert mine is not None
+        queues, names = self.candidates.queues(), session.tree.names
+        return any(
+            own == other and any(names[number] in queues for number in numbers)
+            for own, other, numbers in session.tree.rivals(mine.number)
+        )
+
+    def _batch(self, crew: Crew, names: Collection[str], found: Mapping[str, Sequence[Stake]]) -> Batch:
+        """The gangs of some queues with these stakes that may be asked."""
+        batch: dict[str, list[Crew]] = {}
+        for name in sorted(names):
+            chosen = self.candidates.with_stakes(name, found[name])
+            if self._protecting:
+                chosen = [victim for victim in chosen if self.may_be_asked(crew, victim)]
+            if chosen:
+                batch[name] = chosen
+        return batch
+
+    def _foremost(self, size: Mapping[str, int]) -> set[str]:
+        """So many of the queues as have BATCH gangs, those first whose work is asked first."""
+        session = self._session
+        standing, stakes = session.standing(reverse=True), session.crews.stakes()
+        order: VictimOrder[str] = VictimOrder(session.shares, session.state.queues, standing=standing)
+        for name in sorted(size):
+            order.push(name, name, dict(stakes.least(name).charge), 0)
+        names: set[str] = set()
+        gangs = 0
+        while gangs < BATCH and (foremost := order.pop()) is not None:
+            names.add(foremost)
+            gangs += size[foremost]
+        order.close()
+        return names
+
+    def _stakes(self, crew: Crew) -> dict[str, list[Stake]]:
+        """What may be lost for the gang, by queue."""
+        mine, session = self._mine, self._session
         assert mine is not None
         most, idle = self._too_large_to_move(crew), self._idle()
-        found: dict[str, list[Crew]] = {}
-        for own, other, queues in tree.rivals(mine.number):
+        stakes, names = session.crews.stakes(), session.tree.names
+        groups, queues = stakes.groups(), self.candidates.queues()
+        found: dict[str, list[Stake]] = {}
+        for own, other, numbers in session.tree.rivals(mine.number):
             if not mine.may_take_from(own, other):
                 continue
-            names = [name for number in queues if (name := tree.names[number]) in self.candidates.queues()]
-            if not names:
+            there = [name for number in numbers if (name := names[number]) in queues and name in groups]
+            if not there:
                 continue
-            # If nothing at all may be lost there, pods can only be moved.
-            lossless = not mine.may_take_alone(names[0], {})
-            if lossless and idle < UNIT:
+            # If not even the least that anybody holds there may be lost, pods can only be moved.
+            smallest = NOTHING if own == other else self.candidates.least(other, there)
+            lossless = not mine.may_take_alone(there[0], dict(smallest.charge))
+            if lossless and (idle < UNIT or not _may_move(smallest, most, idle)):
                 continue
             # What may be lost is the same for all queues that are met at one place.
             judged: dict[int, bool] = {}
-            for name in names:
-
-                def may_lose(
-                    stake: Stake,
-                    name: str = name,
-                    judged: dict[int, bool] = judged,
-                    lossless: bool = lossless,
-                ) -> bool:
-                    known = judged.get(id(stake))
-                    if known is None:
-                        moves = _may_move(stake, most, idle)
-                        known = moves or (not lossless and mine.may_take_alone(name, dict(stake.charge)))
-                        judged[id(stake)] = known
-                    return known
-
-                chosen = self.candidates.with_stakes(name, may_lose)
-                chosen = [victim for victim in chosen if self.may_be_asked(crew, victim)]
+            for name in there:
+                chosen = []
+                for stake in groups[name]:
+                    may_lose = judged.get(id(stake))
+                    if may_lose is None:
+                        may_lose = judged[id(stake)] = _may_move(stake, most, idle) or (
+                            not lossless and mine.may_take_alone(name, dict(stake.charge))
+                        )
+                    if may_lose:
+                        chosen.append(stake)
                 if chosen:
                     found[name] = chosen
-        return dict(sorted(found.items()))
+        return found
 
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
         if victim.gang.queue == crew.gang.queue:
@@ -96,7 +160,7 @@ class Reclaim(Taker):
         """How many accelerators are idle in the whole cluster, in billionths, before anybody leaves."""
         changes = self._session.state.changes
         if self._idle_known[0] != changes:
-            self._idle_known = changes, sum(self._session.state.idle_accelerators()) * UNIT + 1
+            self._idle_known = changes, self._session.state.idle_accelerators().total() * UNIT + 1
         return self._idle_known[1]
 
     def may_give(self, victims: Sequence[Member]) -> bool:

@@ -156,9 +156,12 @@ def waits(
     verdict: Verdict,
     now: datetime,
     replaced: Sequence[Pod] = (),
+    refs: tuple[ObjectRef, ...] | None = None,
 ) -> Decision:
-    """The decision that a workload waits; `replaced` are pods of it that have to be made anew."""
-    refs = tuple(pod.ref for pod in pods)
+    """The decision that a workload waits; `replaced` are pods of it that have to be made anew. refs: of the
+    pods, where they are known."""
+    if refs is None:
+        refs = tuple(pod.ref for pod in pods)
     name = decision_id(now, workload, refs, verdict, [pod.ref for pod in replaced])
     actions = tuple(Evict(decision=name, pod=pod.ref, verdict=verdict) for pod in replaced)
     return Decision(id=name, workload=workload, queue=queue, pods=refs, verdict=verdict, actions=actions)

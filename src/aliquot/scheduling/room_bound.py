@@ -20,12 +20,9 @@ class RoomBound:
         self._state = state
         self._charges = {id(member): _accelerators(state, member) for member in todo}
         self._only = all(member.facts is not None and wants_accelerators(member.facts) for member in todo)
-        self._base = state.idle_accelerators()
-        self._feasible = 0
-        if self._only:
-            for number, free in enumerate(self._base):
-                if free > 0:
-                    self._feasible |= 1 << number
+        self._idle = state.idle_accelerators()
+        self._base = self._idle.by_node
+        self._feasible = self._idle.some
         self._free: dict[int, float] = {}
         self._least = self._most = 0.0
         self._count = self._wanted = 0
@@ -40,10 +37,12 @@ class RoomBound:
         self._least, self._most = min(needs), max(needs)
         self._wanted = len(members)
         self._free = {}
-        self._largest = max(self._base, default=0.0)
+        self._largest = self._idle.most()
         if self._least > 0:
             if self._least not in self._times:
-                self._times[self._least] = sum(int(free / self._least + _SLACK) for free in self._base)
+                self._times[self._least] = sum(
+                    int(free / self._least + _SLACK) * count for free, count in self._idle.nodes.items()
+                )
             self._count = self._times[self._least]
         self.add(known)
         self._before, self._enough = dict(self._free), self.suffices
@@ -96,11 +95,16 @@ _SLACK = 1e-6
 """For the rounding of fractions: the bound may be too generous, never too strict."""
 
 
+def in_parts(member: Member) -> bool:
+    """Whether a member wants parts of devices that count otherwise in queues than on nodes."""
+    gpus = None if member.facts is None else member.facts.gpus
+    return gpus is not None and (bool(gpus.mig) or gpus.kind is Kind.MEMORY)
+
+
 def _accelerators(state: ClusterState, member: Member) -> float:
     """How many accelerators a member wants, as far as that is known before it has a node; of parts that count
     otherwise in queues than on nodes, nothing."""
     assert member.facts is not None
-    gpus = member.facts.gpus
-    if gpus is not None and (gpus.mig or gpus.kind is Kind.MEMORY):
+    if in_parts(member):
         return 0.0
     return float(state.wanted(member.facts).get(GPU, 0) / UNIT)

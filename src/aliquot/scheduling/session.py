@@ -1,6 +1,6 @@
 """What the steps of one decision share: the state, who places, the gangs, and what has been found so far."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -66,11 +66,11 @@ class Session:
     placer: GangPlacer
     check: Callable[[Crew], Verdict | None]
     """What keeps a gang from being tried at all."""
-    idle: Callable[[list[Pod]], list[ResourceClaim]]
+    idle: Callable[[Collection[Pod]], list[ResourceClaim]]
     """Allocated claims that nobody but these pods could use."""
     settling: Settling
     findings: Findings = field(default_factory=Findings)
-    _standing: Standing | None = None
+    _standing: dict[bool, Standing] = field(default_factory=dict)
 
     def sort_key(self, crew: Crew, fullness: int | None = None) -> tuple[object, ...]:
         """The place of a gang in its queue: the smallest goes first. fullness: to be taken for its own."""
@@ -84,12 +84,18 @@ class Session:
 
     def in_turn(self, crews: Iterable[Crew]) -> WorkOrder[Crew]:
         """Gangs in the order in which they have their turn."""
-        if self._standing is None:
-            self._standing = Standing(self.shares, self.state.queues)
-        order: WorkOrder[Crew] = WorkOrder(self.shares, self.state.queues, standing=self._standing)
+        standing = self.standing(reverse=False)
+        order: WorkOrder[Crew] = WorkOrder(self.shares, self.state.queues, standing=standing)
         for crew in crews:
             self.push(order, crew)
         return order
+
+    def standing(self, *, reverse: bool) -> Standing:
+        """The sort keys of queues, one for all orders of this decision; reverse: those of victims."""
+        found = self._standing.get(reverse)
+        if found is None:
+            found = self._standing[reverse] = Standing(self.shares, self.state.queues, reverse=reverse)
+        return found
 
     def push(self, order: WorkOrder[Crew], crew: Crew) -> None:
         """Give a gang a turn for what it wants next, unless work cannot be in its queue."""

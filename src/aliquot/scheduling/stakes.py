@@ -1,6 +1,6 @@
 """What running gangs have to lose: the same for many, so that it is judged once for all of them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from aliquot.model.core import Pod
@@ -26,6 +26,32 @@ class Stake(NamedTuple):
     smallest: Amount
 
 
+NOTHING = Stake(0, True, (), 0)
+
+
+def least(stakes: Iterable[Stake]) -> Stake:
+    """A stake than which none of these is smaller, in no respect: if it could not be lost, nor moved
+    elsewhere, none of them could. NOTHING if there are none.
+
+    Of {gpu: 2, cpu: 4} and {gpu: 1, cpu: 8} it holds {gpu: 1, cpu: 4}.
+    """
+    found: Stake | None = None
+    for stake in stakes:
+        if found is None:
+            found = stake
+            continue
+        if stake == found:
+            continue
+        amounts = dict(stake.charge)
+        found = Stake(
+            min(found.priority, stake.priority),
+            found.elastic or stake.elastic,
+            tuple((name, min(amount, amounts[name])) for name, amount in found.charge if name in amounts),
+            min(found.smallest, stake.smallest),
+        )
+    return NOTHING if found is None else found
+
+
 class _Entry(NamedTuple):
     """What a stake and a tally are worked out from, once somebody asks."""
 
@@ -49,6 +75,7 @@ class Stakes:
         self._alike: dict[Stake, Stake] = {}
         self._groups: dict[str, dict[Stake, set[GroupKey]]] = {}
         self._tallies: dict[str, Tally] = {}
+        self._least: dict[str, Stake] = {}
 
     def enter(
         self,
@@ -76,11 +103,20 @@ class Stakes:
             alike.discard(key)
             if not alike:
                 del self._groups[queue][stake]
+                self._least.pop(queue, None)
 
     def groups(self) -> Mapping[str, Mapping[Stake, Collection[GroupKey]]]:
         """By queue and stake the gangs that may be asked to leave; equal stakes are the same object."""
         self._catch_up()
         return self._groups
+
+    def least(self, queue: str) -> Stake:
+        """The least of what gangs of a queue have to lose, see `least`."""
+        self._catch_up()
+        found = self._least.get(queue)
+        if found is None:
+            found = self._least[queue] = least(self._groups.get(queue, ()))
+        return found
 
     def tallies(self) -> Mapping[str, Tally]:
         """By queue what its gangs hold."""
@@ -103,7 +139,10 @@ class Stakes:
             stake = _stake(entry, charges)
             if stake is not None:
                 stake = self._alike.setdefault(stake, stake)
-                self._groups.setdefault(queue, {}).setdefault(stake, set()).add(key)
+                alike = self._groups.setdefault(queue, {}).setdefault(stake, set())
+                if not alike:
+                    self._least.pop(queue, None)
+                alike.add(key)
             self._tallies.setdefault(queue, Tally()).add(tally)
             self._known[key] = (queue, stake, tally)
         self._new.clear()

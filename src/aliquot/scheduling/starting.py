@@ -161,6 +161,8 @@ class Starter:
     @staticmethod
     def _has_others(crew: Crew, members: Sequence[Member]) -> bool:
         """Whether members of another kind wait besides these."""
+        if len(members) == sum(leaf.waiting for leaf in crew.leaves.values()):
+            return False
         shapes = {None if member.facts is None else member.facts.shape for member in members}
         return any(
             member.status is Status.WAITING and member.facts is not None and member.facts.shape not in shapes

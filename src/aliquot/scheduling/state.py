@@ -18,6 +18,7 @@ from aliquot.scheduling.claims import ClaimBook, claim_keys
 from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.gang_state import Crew, Hold, Member, Status
 from aliquot.scheduling.holdings import legacy_devices, pod_charge
+from aliquot.scheduling.idle import IdleAccelerators
 from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.nodes import NodeTable
 from aliquot.scheduling.parts import PartsInUse
@@ -70,8 +71,11 @@ class ClusterState:
         self._users = users
         self._users_log: list[tuple[ClaimKey, int]] = []
         self._changed_facts: list[tuple[Member, PodFacts]] = []
-        self._idle: list[float] = []
-        self._idle_seen = 0
+        self._idle = IdleAccelerators(
+            lambda number: self.free_accelerators(number) + parts.free(number),
+            table.changes,
+            len(table.nodes),
+        )
         self._left: list[int] = []
         self._members: list[tuple[Member, Status, Hold | None, Hold | None]] = []
         self._wanted: dict[Shape, Charge] = {}
@@ -169,20 +173,9 @@ class ClusterState:
                 found = 0
         return max(0, found)
 
-    def idle_accelerators(self) -> list[float]:
-        """How many accelerators of each node are idle later, with what is left of shared ones; not to be
-        changed, and good until something changes."""
-        changes = self.table.changes
-        numbers: Iterable[int] = ()
-        if not self._idle:
-            self._idle = [0.0] * len(self.table.nodes)
-            numbers = range(len(self._idle))
-        elif self._idle_seen < len(changes):
-            numbers = set(changes[self._idle_seen :])
-        for number in numbers:
-            self._idle[number] = self.free_accelerators(number) + self.parts.free(number)
-        self._idle_seen = len(changes)
-        return self._idle
+    def idle_accelerators(self) -> IdleAccelerators:
+        """The accelerators that are idle later; good until something changes."""
+        return self._idle.catch_up()
 
     def free_accelerators(self, number: int) -> float:
         """How many accelerators of a node are idle later."""

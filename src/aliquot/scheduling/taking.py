@@ -3,13 +3,14 @@
 Work that is not preemptible is never asked to leave, and in its minimum run time a gang keeps its minimum.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from operator import itemgetter
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import Charge
-from aliquot.scheduling.asking import Asked, Candidates
+from aliquot.scheduling.asking import Asked, Batch, Candidates
 from aliquot.scheduling.gang_state import Crew, Member
 from aliquot.scheduling.making_room import Legal, RoomMaker
 from aliquot.scheduling.session import Removal, Session
@@ -142,15 +143,21 @@ class Taker:
                     found.setdefault(victim.gang.queue, []).append(victim)
         return found
 
-    def _victims(self, crew: Crew) -> Asked | None:
+    def batches(self, crew: Crew) -> Iterator[Batch]:
+        """The same, in parts of which the next is only asked if those before were not enough; none empty."""
         found = self.victims(crew)
-        if not found:
+        if found:
+            yield found
+
+    def _victims(self, crew: Crew) -> Asked | None:
+        batches = self.batches(crew)
+        first = next(batches, None)
+        if first is None:
             return None
-        costs: Mapping[int, tuple[int, ...]] = {}
+        costs = None
         if self._costs is not None:
-            members = next_want(crew, self._session.placer).members
-            costs = self._costs.keys(members, [victim for crews in found.values() for victim in crews])
-        return Asked(self._session, found, costs)
+            costs = partial(self._costs.keys, next_want(crew, self._session.placer).members)
+        return Asked(self._session, chain((first,), batches), costs)
 
     def _turns(self, crew: Crew, members: Sequence[Member], involved: Sequence[Crew]) -> Iterator[Crew]:
         """Who is placed in which order: the gang, then whoever had to leave, in the order of their queues, as

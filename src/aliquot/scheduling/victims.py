@@ -7,7 +7,6 @@ those that would lose most first, so that nobody leaves in vain.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 from aliquot.queues.amounts import GPU, UNIT
 from aliquot.scheduling.chunks import Rank, next_victims
@@ -26,24 +25,13 @@ _IN_VAIN: Key = (1, 0, 0, 0)
 _MOST_STEPS = 64
 
 
-class _Part(NamedTuple):
-    """What a step of a victim frees on one node, in billionths of accelerators, and what the step loses."""
+_Part = tuple[int, int, int]
+"""What a step of a victim frees on one node: its number, billionths of accelerators, what the step loses."""
 
-    number: int
-    freed: int
-    lost: int
-
-
-class _Offer(NamedTuple):
-    """A part as an offer to who needs room, the better first. rate: what is lost for a device that is of use,
-    in billionths. place: of the victim among all; order: of the part among those of its node."""
-
-    rate: int
-    less: int
-    place: int
-    order: int
-    cost: int
-    freed: int
+_Offer = tuple[int, int, int, int, int, int]
+"""A part as an offer to who needs room, the better first: what is lost for a device that is of use, in
+billionths; minus what is of use; the place of the victim among all; that of the part among those of its node;
+what it costs; what it frees."""
 
 
 class VictimCosts:
@@ -54,7 +42,7 @@ class VictimCosts:
         self._now = now
         self._rank = rank
         self._by_fill = by_fill
-        self._parts: dict[int, tuple[tuple[_Part, ...], int]] = {}
+        self._parts: dict[int, tuple[Sequence[_Part], int]] = {}
 
     def keys(self, members: Sequence[Member], victims: Sequence[Crew]) -> dict[int, Key]:
         """The order in which victims are asked so that members find room, by id.
@@ -65,58 +53,60 @@ class VictimCosts:
         and 300: it costs 100. Another has 8 pods with 1 that lose 20 each: it costs 80, and again 80 for a
         second member.
         """
-        charges = [
-            int(self._state.wanted(member.facts).get(GPU, 0))
-            for member in members
-            if member.facts is not None
-        ]
+        wanted = self._state.wanted
+        charges = [int(wanted(member.facts).get(GPU, 0)) for member in members if member.facts is not None]
         most, needed = max(charges, default=0), sum(charges)
         if not most:
             return {id(victim): (0, self._whole(victim), 0, 0) for victim in victims}
         by_node: dict[int, list[_Offer]] = {}
+        known, parts_of = self._parts, self._parts_of
         for place, victim in enumerate(victims):
-            parts, total = self._parts_of(victim)
+            parts, total = known.get(id(victim)) or parts_of(victim)
             # A gang that frees room elsewhere, too, is not all for one node.
-            useful = min(total, needed) or 1
+            useful = total if total < needed else needed
             for number, frees, lost in parts:
-                if frees:
-                    cost = lost * min(frees, useful) // useful
-                    of_use = min(frees, most)
-                    offers = by_node.setdefault(number, [])
-                    offers.append(_Offer(cost * UNIT // of_use, -of_use, place, len(offers), cost, frees))
+                cost = lost if frees >= useful else lost * frees // useful
+                of_use = frees if frees < most else most
+                offers = by_node.get(number)
+                if offers is None:
+                    offers = by_node[number] = []
+                offers.append((cost * UNIT // of_use, -of_use, place, len(offers), cost, frees))
         found = [_IN_VAIN] * len(victims)
-        idle = self._state.idle_accelerators()
+        idle = self._state.idle_accelerators().by_node
         for number, offers in by_node.items():
-            offers.sort()
+            if len(offers) > 1:
+                offers.sort()
             free = round(idle[number] * UNIT) % most
             batch: list[int] = []
             price = 0
-            for offer in offers:
-                batch.append(offer.place)
-                price += offer.cost
-                free += offer.freed
+            for _, _, place, _, cost, frees in offers:
+                batch.append(place)
+                price += cost
+                free += frees
                 if free >= most:
                     key = (0, price, len(batch), number)
-                    for place in batch:
-                        found[place] = min(key, found[place])
+                    for member in batch:
+                        if key < found[member]:
+                            found[member] = key
                     batch, price, free = [], 0, free % most
         return {id(victim): key for victim, key in zip(victims, found, strict=True)}
 
     def _whole(self, victim: Crew) -> int:
         return lost_work((member for member in victim.members if member.hold is not None), self._now)
 
-    def _parts_of(self, victim: Crew) -> tuple[tuple[_Part, ...], int]:
-        """What the gang frees on each node, in the steps in which it is asked; and what it frees in all."""
-        known = self._parts.get(id(victim))
-        if known is None:
-            seconds = lost_seconds(victim, self._now)
-            parts = tuple(
-                _Part(number, free, step.weight * seconds)
-                for step in self._steps(victim)
-                for number, free in step.frees
-            )
-            known = self._parts[id(victim)] = parts, sum(part.freed for part in parts)
-        return known
+    def _parts_of(self, victim: Crew) -> tuple[Sequence[_Part], int]:
+        """What the gang frees on each node, in the steps in which it is asked, nodes on which that is nothing
+        left out; and what it frees in all."""
+        seconds, total = lost_seconds(victim, self._now), 0
+        parts: list[_Part] = []
+        for step in self._steps(victim):
+            lost = step.weight * seconds
+            for number, free in step.frees:
+                if free:
+                    total += free
+                    parts.append((number, free, lost))
+        found = self._parts[id(victim)] = parts, total
+        return found
 
     def _steps(self, victim: Crew) -> tuple[Step, ...]:
         """The steps in which the gang is asked: pods that it can do without, then the rest."""

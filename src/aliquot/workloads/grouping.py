@@ -8,6 +8,7 @@ goes into a gang, so a grouping that was updated equals one made afresh.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_not
 from typing import TypeVar
 
 from aliquot.model.core import Pod, PriorityClass
@@ -25,15 +26,34 @@ T = TypeVar("T", bound=KubernetesObject)
 
 def difference(before: Sequence[T], after: Sequence[T]) -> tuple[list[T], list[T]]:
     """The objects that went and those that came, of tuples sorted by key; one that changed is among both."""
+    gone: list[T] = []
+    come: list[T] = []
     if before is after:
-        return [], []
-    if len(before) == len(after):
-        # Mostly nothing came or went and some changed, so that the rest stands where it stood.
-        pairs = [(old, new) for old, new in zip(before, after, strict=True) if old is not new]
-        if all(old.key == new.key for old, new in pairs):
-            return [old for old, _ in pairs], [new for _, new in pairs]
-    had, has = set(map(id, before)), set(map(id, after))
-    return [item for item in before if id(item) not in has], [item for item in after if id(item) not in had]
+        return gone, come
+    old = new = 0
+    block = _LEAST_BLOCK
+    while old < len(before) and new < len(after):
+        differ = list(map(is_not, before[old : old + block], after[new : new + block]))
+        same = differ.index(True) if True in differ else len(differ)
+        old, new = old + same, new + same
+        if same == len(differ):
+            block = min(2 * block, _MOST_BLOCK)
+            continue
+        block = _LEAST_BLOCK
+        was, now = before[old].key, after[new].key
+        if was <= now:
+            gone.append(before[old])
+            old += 1
+        if now <= was:
+            come.append(after[new])
+            new += 1
+    gone += before[old:]
+    come += after[new:]
+    return gone, come
+
+
+_LEAST_BLOCK, _MOST_BLOCK = 8, 512
+"""Objects are compared so many at a time: more as long as none differs."""
 
 
 @dataclass(frozen=True, slots=True)

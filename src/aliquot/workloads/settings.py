@@ -39,14 +39,19 @@ class RestartCost(msgspec.Struct, frozen=True, gc=False):
         """
         if started is None:
             return 0
-        running = max(0, (now - started) // timedelta(seconds=1))
+        running = max(0, _seconds(now - started))
         lost = running
         if self.last_checkpoint is not None:
-            lost = min(lost, max(0, (now - self.last_checkpoint) // timedelta(seconds=1)))
+            lost = min(lost, max(0, _seconds(now - self.last_checkpoint)))
         if self.checkpoint_seconds:
             useful = max(0, running - self.startup_seconds)
             lost = min(lost, useful % self.checkpoint_seconds if useful else running)
         return lost + min(self.startup_seconds, running)
+
+
+def _seconds(time: timedelta) -> int:
+    """Whole seconds, rounded down."""
+    return time.days * 86_400 + time.seconds
 
 
 NO_COST = RestartCost()
