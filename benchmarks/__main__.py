@@ -4,7 +4,8 @@
 measured with, `large` a large cluster, decided in full and after changes, `day` a simulated day, `placement`
 the openb benchmark's placements, `scale` the whole controller against a server that only answers, `ledger` a
 month of 10,000 devices in the ledger, `gateway` calls through the gateway, `governance` what else a call is
-asked; all if none is named. `throughput` measures a real control plane.
+asked; all if none is named. `throughput` measures a real control plane. The garbage collector is set as the
+command line sets it for all of its processes.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from aliquot.catalog.openb import device_classes, node_objects, parse_nodes, parse_pods, pod_objects
+from aliquot.cli.garbage import collect_seldom
 from aliquot.model.kinds import decode
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
@@ -179,6 +181,7 @@ def main() -> None:
         "--postgresql", default="", help="gateway: the connection string of an empty database"
     )
     options = parser.parse_args()
+    collect_seldom()
     gateway.litellm, gateway.postgresql = options.litellm, options.postgresql
     if options.part == ["throughput"]:
         if options.kubeconfig is None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from aliquot.catalog.fleet import expand, parse_fleet
+from aliquot.cli.garbage import collect_seldom
 from aliquot.cli.sweeping import seldom_collected
 from aliquot.model.kinds import decode
 from aliquot.model.snapshot import Snapshot
@@ -139,4 +140,5 @@ def table(sizes: Sequence[int], runs: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    collect_seldom()
     sys.stdout.write(json.dumps(msgspec.to_builtins(measure(int(sys.argv[1])))))

@@ -21,6 +21,7 @@ from tests.kai.pods import Standing, pods
 from tests.kai.rounds import Run
 from tests.kai.scenario import JobSpec
 
+from aliquot.cli.garbage import collect_seldom
 from aliquot.model.core import Pod
 from aliquot.model.meta import Condition
 from aliquot.model.snapshot import Snapshot
@@ -233,4 +234,5 @@ def table(sizes: Sequence[int], runs: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    collect_seldom()
     sys.stdout.write(json.dumps(msgspec.to_builtins(measure(int(sys.argv[1])))))

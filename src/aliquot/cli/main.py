@@ -9,6 +9,7 @@ import click
 
 from aliquot import __version__
 from aliquot.cli.failures import Failure
+from aliquot.cli.garbage import collect_seldom
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("aliquot.cli.up:up", "Run a GPU control plane on this machine: cluster, controller, page."),
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     0: done, nothing to report. 1: done, with findings. 2: an error, nothing was changed. 130: Ctrl-C.
     """
+    collect_seldom()
     name = "kubectl aliquot" if PurePath(sys.argv[0]).name.startswith("kubectl-") else "aliquot"
     try:
         status = cli.main(list(arguments) if arguments is not None else None, name, standalone_mode=False)

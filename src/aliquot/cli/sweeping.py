@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 
 from aliquot.cli.failures import Failure
+from aliquot.cli.garbage import SELDOM
 from aliquot.cli.simulation_input import Beginning
 from aliquot.scheduling.policy import Policy
 from aliquot.simulation.adoption import adopt
@@ -36,8 +37,6 @@ TELL_SECONDS = 0.2
 KEEP_SECONDS = 60.0
 LISTEN_SECONDS = 0.2
 STOPPING = (signal.SIGINT, signal.SIGTERM)
-SELDOM = (50_000, 20, 100)
-"""Thresholds of the garbage collector, see `gc.set_threshold`."""
 
 
 @contextlib.contextmanager
