@@ -285,6 +285,9 @@ def test_what_a_policy_on_idle_workloads_would_do(snapshot: Path, tmp_path: Path
     policy = tmp_path / "idle.yaml"
     policy.write_text("rules:\n- steps: [{step: notify, afterSeconds: 3600}]\n")
     found = run("-f", snapshot, "--history", use, "--idle", policy, status=1).stdout
+    automation = tmp_path / "automation.yaml"
+    automation.write_text("idle: {rules: [{dryRun: true}]}\nsizes: {queues: [a]}\n")
+    assert run("-f", snapshot, "--history", use, "--idle", automation, status=1).stdout == found
     assert "pod/chat-0" in found
     assert "notify (dry run)" in found
     items = json.loads(run("-f", snapshot, "--history", use, "--idle", policy, "-o", "json", status=1).stdout)

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from aliquot.accounting.device_prices import DevicePrice, device_prices, model_price
 from aliquot.accounting.entries import Place
@@ -44,8 +44,20 @@ def prices_of_models(
     return found
 
 
+def told(book: PriceBook, used: Mapping[str, DevicePrice]) -> str:
+    """In which money prices are, and which of them nobody has confirmed; "" without any."""
+    assumed = [model for model, price in sorted(used.items()) if price.assumed]
+    if not used:
+        return ""
+    return f"{book.currency}; assumed for {', '.join(assumed)}" if assumed else book.currency
+
+
 def micros_of_cluster(book: PriceBook, report: Report) -> dict[str, int]:
     """Micro-units of money per device and hour, by model, of what a cluster has."""
+    return {name: item.micros_per_hour for name, item in prices_of_cluster(book, report).items()}
+
+
+def prices_of_cluster(book: PriceBook, report: Report) -> dict[str, DevicePrice]:
+    """The price of a device of each model that a cluster has."""
     models = {model for model, _, _ in places(report) if model}
-    found = prices_of_models(book, report, sorted(models))
-    return {name: item.micros_per_hour for name, item in found.items()}
+    return prices_of_models(book, report, sorted(models))

@@ -15,7 +15,7 @@ from aliquot.accounting.budgets import Alert
 from aliquot.accounting.price_files import Spending
 from aliquot.cli.automation import Automation, automation
 from aliquot.cli.failures import Failure
-from aliquot.cli.fleet_prices import micros_of_cluster
+from aliquot.cli.fleet_prices import micros_of_cluster, prices_of_cluster, told
 from aliquot.cli.report_events import EventError, tell_by_event
 from aliquot.cli.report_input import LEDGER, read_spending
 from aliquot.cli.telemetry_sources import telemetry_settings
@@ -101,8 +101,9 @@ class Books:
         async def nothing() -> None:
             return None
 
-        def prices(report: Report) -> dict[str, int]:
-            return micros_of_cluster(book, report)
+        def prices(report: Report) -> tuple[dict[str, int], str]:
+            found = prices_of_cluster(book, report)
+            return {model: item.micros_per_hour for model, item in found.items()}, told(book, found)
 
         return [
             *usage_routes(live, self.settings, self.history),

@@ -1,8 +1,8 @@
 """`aliquot models list|show|propose|approve|deprecate|revoke|sync`."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -32,7 +32,10 @@ from aliquot.cli.models_cost import cost
 from aliquot.cli.models_page import page
 from aliquot.cli.output import FORMS, note, write, write_document, yaml_text
 from aliquot.install.cluster import Cluster
+from aliquot.kube.errors import ApiError
 from aliquot.model.kinds import ObjectError
+
+Answer = TypeVar("Answer")
 
 
 @click.group(short_help="List, approve and revoke models.")
@@ -233,21 +236,28 @@ def sync(kubeconfig: str, context: str) -> int:
 def _decide(
     name: str, state: State, reason: str, replaced_by: str, target: Target, audit_log: Path | None
 ) -> int:
-    async def work(cluster: Cluster) -> tuple[ApprovedModel, tuple[ServingWorkload, ...]]:
+    async def work(cluster: Cluster) -> tuple[ApprovedModel, tuple[ServingWorkload, ...] | None]:
         document = await found(cluster, KIND, name)
         spec: Json = {"state": state.value, "decision": {"by": None, "reason": reason, "at": now_text()}}
         if replaced_by:
             await found(cluster, KIND, replaced_by)
             spec["replacedBy"] = replaced_by
         stored = _parsed(await patched(cluster, KIND, document, spec), name)
-        await _published(cluster, await _registered(cluster))
-        pods = await cluster.list("v1", "Pod")
-        return stored, workloads_of(stored, pods)
+        # Whoever decides need not be able to write what the policies read: the controller does.
+        if not await _permitted(_published_now(cluster)):
+            note("what the admission policies read is the controller's to write, within seconds")
+        if state is not State.REVOKED:
+            return stored, ()
+        pods = await _permitted(cluster.list("v1", "Pod"))
+        return stored, None if pods is None else workloads_of(stored, pods)
 
     model, workloads = run(target, work)
     recorded(audit_log, Kind.MODEL, state.value.lower(), name, reason)
     note(f"model {name} is {model.state.value.lower()}")
     if state is not State.REVOKED:
+        return 0
+    if workloads is None:
+        note("pods may not be listed, so it is not known what still serves it")
         return 0
     if not workloads:
         note("no pod serves it")
@@ -256,6 +266,21 @@ def _decide(
     for one in workloads:
         click.echo(f"{one.namespace}/{one.kind.lower()}/{one.name}\t{one.pods} pods")
     return 1
+
+
+async def _permitted(work: Awaitable[Answer]) -> Answer | None:
+    """What it gives; None if that is not this user's to do."""
+    try:
+        return await work
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return None
+
+
+async def _published_now(cluster: Cluster) -> bool:
+    await _published(cluster, await _registered(cluster))
+    return True
 
 
 async def _registered(cluster: Cluster) -> list[ApprovedModel]:

@@ -10,6 +10,7 @@ import click
 from aliquot.cli import cluster, cluster_input, recommend_diff, recommend_idle, snapshot_files
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
+from aliquot.cli.fleet_prices import told
 from aliquot.cli.manifests import InputError
 from aliquot.cli.output import document, note, write, write_document
 from aliquot.cli.recommend_input import ISOLATIONS, model_of, models_of, policy_of, prices_given
@@ -192,7 +193,7 @@ def recommend(
     if output == "html":
         others = {name: [recommended(item, own, policy) for item in wanted] for name, own in fleets.items()}
         shared = _together(wanted, offers, policy) if together else {}
-        click.echo(render(Sized.of(others, policy, shared)), nl=False)
+        click.echo(render(Sized.of(others, policy, shared, told(prices.book, prices.used))), nl=False)
     elif output == "patch":
         return recommend_diff.patches(found, snapshot or Snapshot())
     elif names and output in ("table", "wide"):

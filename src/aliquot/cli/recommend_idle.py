@@ -11,6 +11,7 @@ from aliquot.cli.output import Column, Row, Table, note, write
 from aliquot.cli.recommend_input import MOST_POLICY_BYTES
 from aliquot.inventory.amounts import duration
 from aliquot.model.snapshot import Snapshot
+from aliquot.sizing.automation import AutomationPolicy
 from aliquot.sizing.cluster import fleet_report
 from aliquot.sizing.culling import Cull, Culling, CullingPolicy, Spared, culling
 from aliquot.sizing.holders import holders_of
@@ -27,12 +28,16 @@ _COLUMNS = (
 
 
 def read_policy(path: Path) -> CullingPolicy:
-    """A policy in YAML. Raises Failure."""
+    """A policy in YAML: the file of `aliquot controller --automation`, or what is under `idle` there. Raises
+    Failure."""
     try:
         text = path.read_bytes()[: MOST_POLICY_BYTES + 1]
         if len(text) > MOST_POLICY_BYTES:
             raise Failure(f"{path}: is larger than 1 MiB")
-        return msgspec.convert(yaml.safe_load(text) or {}, CullingPolicy)
+        found = yaml.safe_load(text) or {}
+        if isinstance(found, dict) and not found.keys().isdisjoint({"idle", "sizes"}):
+            return msgspec.convert(found, AutomationPolicy).idle
+        return msgspec.convert(found, CullingPolicy)
     except OSError as error:
         raise Failure(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:

@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 SECONDS = 5.0
 """How often budgets are read."""
 
+UNREAD_SECONDS = 1.0
+"""... and while it is not known what is left."""
+
 AGAIN_SECONDS = 60.0
 """How often funds that stay the same are written again, so that it can be seen that they are kept."""
 
@@ -90,7 +93,7 @@ class Funding:
                     told = (spec, now)
                 except (ApiError, TransportError, ValueError) as error:
                     _log.warning("ConfigMap %s/%s cannot be kept: %s", NAMESPACE, CONFIG_MAP, error)
-            await self._clock.sleep(SECONDS)
+            await self._clock.sleep(UNREAD_SECONDS if spec.unread else SECONDS)
 
     async def look(self) -> None:
         """Read once; what cannot be read is logged."""
@@ -105,7 +108,8 @@ class Funding:
                 raise NoNodesError
             rate, rates = await asyncio.to_thread(self._rates, snapshot)
         except Exception as error:
-            _log.error("budgets cannot be read: %s", error)
+            level = logging.INFO if isinstance(error, NoNodesError) else logging.ERROR
+            _log.log(level, "budgets cannot be read: %s", error)
             now = self._clock.monotonic()
             if self._read_at is None or now - self._read_at > STALE_SECONDS:
                 self._become(replace(self._terms, unread=str(error) or type(error).__name__))

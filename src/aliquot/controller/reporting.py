@@ -25,7 +25,7 @@ WORDING_SECONDS = 30.0
 """While the reason stays the same, a changed message is written this often at most."""
 
 WRITES_PER_SECOND = 50.0
-WRITES_PER_SECOND_BESIDE = 10.0
+WRITES_PER_SECOND_BESIDE = 5.0
 """... while decisions are carried out: what lets pods start goes before what tells of it."""
 
 WRITES_AT_ONCE = 4

@@ -23,6 +23,7 @@ from aliquot.model.meta import ObjectRef
 _log = logging.getLogger(__name__)
 
 INSTANCE = "aliquot-controller"
+MOST_WHY = 500
 
 Record = Callable[[AuditEvent], None]
 
@@ -130,7 +131,7 @@ class Unasked:
                 queue=queue,
                 asked=name,
                 policy=self._policy,
-                reason=reason[:200],
-                details=dict(details),
+                reason="".join(word.capitalize() for word in action.split("-")),
+                details={"why": reason[:MOST_WHY], **details},
             )
         )

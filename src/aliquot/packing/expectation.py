@@ -18,10 +18,6 @@ from aliquot.packing.cluster import WHOLE, Demand, Room, State
 from aliquot.packing.filling import CPU_CELL, CPU_CELLS, Filling
 from aliquot.packing.patterns import CELLS, cells, part_prices, worth_of_rooms
 
-PATTERN_WEIGHT = 100.0
-FILLING_WEIGHT = 4.0
-"""Weights of the first and second loss against the third. Between 3 and 20 the second hardly matters."""
-
 WHOLE_NODE_TENTHS = 9
 """What a pod for a whole node takes of its CPU and memory, in tenths."""
 
@@ -49,6 +45,21 @@ _Group = tuple[int, int, str, list[_Kind]]
 """Milli-GPU of each GPU, GPUs, profile, and the kinds that ask for so many, in the order of their CPU."""
 _MergedKind = tuple[int, int, str, int, int, tuple[str, ...]]
 """GPUs, milli-GPU of each, profile, steps of CPU, steps of memory, GPU models."""
+
+
+class Weights(NamedTuple):
+    """Of the first and second loss against the third."""
+
+    pattern: float
+    filling: float
+
+
+FILLING_UP = Weights(100.0, 4.0)
+"""Where a cluster fills up. Between 3 and 20 the second hardly matters."""
+
+STEADY = Weights(0.3, 0.03)
+"""Where as many pods leave as come. What a room lost it gets back when a pod leaves it, but a large pod, of
+which the third loss tells, waits until several have left. A third of these weights does as well."""
 
 
 class BoardType(NamedTuple):
@@ -86,10 +97,12 @@ class Expectation:
         boards: Sequence[BoardType] = (),
         *,
         leaving: bool = False,
+        weights: Weights = FILLING_UP,
     ) -> None:
         """mix: how often each kind of pod came. arrivals: of all pods. states: the nodes for whose capacity
         kinds compete. whole_nodes: what has room for the largest pods. boards: the types that rooms name by
-        number. leaving: pods leave again, see `_weighed`."""
+        number. leaving: pods leave again, see `_weighed`. weights: of the losses."""
+        self._weights = weights
         kinds: Counter[_MergedKind] = Counter()
         parts: Counter[int] = Counter()
         fillers: Counter[tuple[int, int]] = Counter()
@@ -164,7 +177,7 @@ class Expectation:
             filled = self._filling.filled
             cells_of_cpu = cpu * CPU_STEP / CPU_CELL
             for room, share in view.rooms:
-                value += FILLING_WEIGHT * WHOLE * filled(room, share * cells_of_cpu)
+                value += self._weights.filling * WHOLE * filled(room, share * cells_of_cpu)
         for least_cpu, count, usable, total, kinds in view.sizes:
             if least_cpu <= cpu:
                 value += _hosted(count, usable, total, cpu, memory, kinds)
@@ -182,7 +195,7 @@ class Expectation:
         worth = sum(self._worth[room] for room in rooms)
         worth += sum(self._boards[number].worth(left) for number, left in boards)
         return _View(
-            PATTERN_WEIGHT * WHOLE * worth,
+            self._weights.pattern * WHOLE * worth,
             [(room, need / whole) for room, need in zip(rooms, needs) if need],
             sizes,
         )

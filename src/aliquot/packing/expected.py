@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from aliquot.packing.cluster import Demand, State
-from aliquot.packing.expectation import Expectation
+from aliquot.packing.expectation import FILLING_UP, STEADY, Expectation
 from aliquot.packing.placer import Stateless
 
 LONGEST_PERIOD = 4096
@@ -50,5 +50,12 @@ class ExpectedCapacity(Stateless):
             cpu, memory = self._shapes.get(shape, (0, 0))
             if state.cpu > cpu or state.memory > memory:
                 self._shapes[shape] = (max(cpu, state.cpu), max(memory, state.memory))
-        self._expectation = Expectation(self._counts, self._seen, states, self._shapes, leaving=self._leaving)
+        self._expectation = Expectation(
+            self._counts,
+            self._seen,
+            states,
+            self._shapes,
+            leaving=self._leaving,
+            weights=STEADY if self._leaving else FILLING_UP,
+        )
         return True

@@ -21,7 +21,7 @@ from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.amounts import GPU, UNIT, Amount
-from aliquot.scheduling.accounts import Charges, plugin_charges
+from aliquot.scheduling.accounts import Charges, Holding, plugin_charges
 from aliquot.scheduling.affinity import named_node
 from aliquot.scheduling.affordability import Affordable, Ask, Unaffordable, affordable
 from aliquot.scheduling.claims import claim_keys
@@ -70,6 +70,7 @@ class _Means:
         self._links = cluster.links
         self._shares = list(cluster.shares.values())
         self._path = cluster.tree.path
+        self._queues = cluster.tree.queues
         self._devices = cluster.state.devices
         self._gpus = plugin_charges(memory.traits, cluster.index.nodes, policy)
         self._charges = Charges(cluster.index, memory.traits, cluster.state.devices, policy)
@@ -113,18 +114,20 @@ class _Means:
 
     def _held(self, share: Share) -> int:
         """What the devices commit that a gang has."""
-        total = Fraction(0)
+        total: Amount = 0
         gang, portion, links = share.gang, share.portion, self._links
+        holdings: Iterable[Holding] = share.holdings
+        if not (gang.queue and self._queues):
+            # What is in no queue is charged nowhere, and costs the same.
+            members, known, meant_for = gang.members, links.pods, links.meant_for
+            holdings = self._charges.of(gang.queue, portion.placed, members, known, meant_for)
         places = {pod.key: node for pod, node, _ in portion.placed}
-        # Ended pods have given back what they had, and are no members.
-        for holding in self._charges.of(
-            gang.queue, portion.placed, gang.members, links.pods, links.meant_for
-        ):
+        for holding in holdings:
             gpus = holding.charge.get(GPU, 0)
             if gpus:
                 node = holding.pod.spec.node_name or places.get(holding.pod.key) or self._node_of(holding.pod)
                 total += self._cost(gpus, node)
-        return ceil(total)
+        return ceil(Fraction(total, UNIT))
 
     def _node_of(self, pod: Pod) -> str | None:
         """The node that the claims of a pod leave it."""
@@ -141,7 +144,7 @@ class _Means:
             (spot.pod.namespace, spot.pod.name): spot.node
             for spot in (*decision.placements, *decision.promised)
         }
-        total = Fraction(0)
+        total: Amount = 0
         given: set[Key] = set()
         for action in decision.actions:
             if isinstance(action, Allocate):
@@ -161,12 +164,13 @@ class _Means:
                 if claim is not None and claim.status.allocation is None and name not in given:
                     given.add(name)
                     total += self._cost(self._devices.wanted(claim).get(GPU, 0), node)
+        amount = ceil(Fraction(total, UNIT))
         # Where prices are not known either, devices are not to be had for nothing.
-        return max(ceil(total), 1) if self._spec.unread else ceil(total)
+        return max(amount, 1) if self._spec.unread else amount
 
-    def _cost(self, gpus: Amount, node: str | None) -> Fraction:
-        rate = self._by_node.get(node or "", self._spec.rate)
-        return Fraction(gpus) * rate * self._spec.hours / UNIT
+    def _cost(self, gpus: Amount, node: str | None) -> Amount:
+        """What devices commit, in billionths of a micro-unit."""
+        return gpus * self._by_node.get(node or "", self._spec.rate) * self._spec.hours
 
 
 def _pays(purse: Purse, path: frozenset[str], namespace: str) -> bool:

@@ -81,19 +81,22 @@ class Plot:
 @dataclass(frozen=True, slots=True, eq=False)
 class Sized:
     """Recommendations by fleet, for the same workloads in the same order. together: by model, devices that
-    workloads take when those that fit together share devices, and how many workloads that are."""
+    workloads take when those that fit together share devices, and how many workloads that are. prices: in
+    which money, and whose prices; "" where nobody says."""
 
     fleets: Mapping[str, Sequence[Recommendation]]
     policy: SizingPolicy
     together: Mapping[str, tuple[int, int]]
+    prices: str = ""
 
     @staticmethod
     def of(
         fleets: Mapping[str, Sequence[Recommendation]],
         policy: SizingPolicy,
         together: Mapping[str, tuple[int, int]] | None = None,
+        prices: str = "",
     ) -> "Sized":
-        return Sized(dict(fleets), policy, dict(together or {}))
+        return Sized(dict(fleets), policy, dict(together or {}), prices)
 
     @property
     def first(self) -> Sequence[Recommendation]:
@@ -113,7 +116,7 @@ def render(sized: Sized, *, linked: bool = False) -> str:
         style="" if linked else style(),
         version=__version__,
         title=f"{len(found)} workload{'' if len(found) == 1 else 's'}",
-        facts=_facts(found, sized.policy),
+        facts=_facts(found, sized),
         fleets=tuple(sized.fleets),
         summaries=[
             *(_summary(name, items) for name, items in sized.fleets.items()),
@@ -133,7 +136,8 @@ def style() -> str:
     return resources.files("aliquot.web.sizing").joinpath("static", "sizing.css").read_text("utf-8")
 
 
-def _facts(found: Sequence[Recommendation], policy: SizingPolicy) -> list[tuple[str, str]]:
+def _facts(found: Sequence[Recommendation], sized: Sized) -> list[tuple[str, str]]:
+    policy = sized.policy
     hours = max((item.profile.hours for item in found), default=0.0)
     return [
         ("History", f"{hours / 24:.1f} d" if hours >= 72 else f"{hours:.1f} h"),
@@ -141,6 +145,7 @@ def _facts(found: Sequence[Recommendation], policy: SizingPolicy) -> list[tuple[
         ("Margin", f"{policy.margin_percent} %"),
         ("Isolation", policy.isolation),
         ("Modes", ", ".join(policy.modes)),
+        *([("Prices", sized.prices)] if sized.prices else []),
     ]
 
 

@@ -29,14 +29,15 @@ METRICS = (
 
 
 class Sizes:
-    """The newest sizes. prices: gives micro-units of money per hour of one device, by model."""
+    """The newest sizes. prices: gives micro-units of money per hour of one device, by model, and in
+    words whose prices these are."""
 
     def __init__(
         self,
         live: Live,
         history: UsageHistory,
         policy: SizingPolicy | None = None,
-        prices: Callable[[Report], Mapping[str, int]] = lambda report: {},
+        prices: Callable[[Report], tuple[Mapping[str, int], str]] = lambda report: ({}, ""),
     ) -> None:
         self._live = live
         self._history = history
@@ -58,9 +59,10 @@ class Sizes:
         end = self._history.until()
         series = self._history.read(end - WINDOW_MS, end, metrics=METRICS, devices=False)
         report = fleet_report(snapshot)
-        fleet = fleet_of(report, self._prices(report))
+        prices, told = self._prices(report)
+        fleet = fleet_of(report, prices)
         if not fleet.offers:
             return None
         profiles = profiles_of(snapshot, fleet, report, series, self._policy)
         found = [recommend(item, fleet.offers, self._policy) for item in profiles]
-        return Sized.of({"cluster": found}, self._policy) if found else None
+        return Sized.of({"cluster": found}, self._policy, prices=told) if found else None

@@ -77,7 +77,7 @@ function shown(amount, unit = true) {
 
 const sum = (amounts) => Object.values(amounts).reduce((all, one) => all + one[TOPICS[state.topic].amount], 0);
 const of = (amounts, category) => amounts[category]?.[TOPICS[state.topic].amount] ?? 0;
-const named = (name) => name || "nobody";
+const named = (name) => name || "none";
 /** Energy of which nothing is known is not zero. */
 const unknown = (amounts, category) =>
   ["energy", "carbon"].includes(state.topic) && amounts[category]?.device_ms > 0 && !amounts[category].metered_ms;
