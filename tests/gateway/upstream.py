@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import itertools
 import json
+import random
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -73,7 +74,8 @@ class Server:
     """The server's state: what it was asked, and how it is to behave.
 
     generated: output tokens of all calls, also of those that were cut. delay: seconds between tokens of
-    streams. fail: status to answer with, 0 for none; fail_after: cut a stream after so many tokens.
+    streams. fail: status to answer with, 0 for none; fail_after: cut a stream after so many tokens. faults:
+    of every ten calls one is answered with an error, and of every ten streams one breaks in the middle.
     """
 
     def __init__(self, *, continuous: bool = False) -> None:
@@ -87,6 +89,7 @@ class Server:
         self.delay = 0.0
         self.fail = 0
         self.fail_after: int | None = None
+        self.faults: random.Random | None = None
         self.natural_length = 24
         self.started = threading.Event()
         self.hold: threading.Event | None = None
@@ -107,6 +110,9 @@ class Server:
         self.started.set()
         if self.hold is not None:
             await asyncio.to_thread(self.hold.wait, 30)
+        if self.faults is not None and self.faults.random() < 0.1:
+            status = self.faults.choice((429, 500, 503))
+            return JSONResponse({"error": {"message": "told to fail", "type": "server_error"}}, status)
         if self.fail:
             return JSONResponse({"error": {"message": "told to fail", "type": "server_error"}}, self.fail)
         prompt = _prompt(body)
@@ -164,8 +170,11 @@ class Server:
             reason = "tool_calls"
         else:
             pieces = [{"content": token} for token in self.model.generate(prompt, count)]
+        breaks = self.fail_after
+        if self.faults is not None and self.faults.random() < 0.1:
+            breaks = self.faults.randrange(len(pieces))
         for number, piece in enumerate(pieces, 1):
-            if self.fail_after is not None and number > self.fail_after:
+            if breaks is not None and number > breaks:
                 raise RuntimeError("told to fail in the middle")
             self.generated += 1
             choice = {"index": 0, "delta": piece, "finish_reason": None}
