@@ -422,3 +422,36 @@ def test_equal_simulations_are_equal_in_every_byte(folder: Path, capsys: pytest.
     assert simulate(capsys, *chosen[:-1], "6", "--out", "third").code == 0
     third = {name.replace("-6", "-5"): content for name, content in files(folder / "third").items()}
     assert third["aliquot-5/workloads.csv"] != files(folder / "first")["aliquot-5/workloads.csv"]
+
+
+WAITING = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: team, labels: {aliquot.dev/managed: "true", aliquot.dev/queue: product}}
+"""
+JOB = """
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: job-{number}, namespace: team, annotations: {{aliquot.dev/expected-seconds: "3600"}}}}
+spec:
+  template:
+    metadata: {{annotations: {{aliquot.dev/expected-seconds: "3600"}}}}
+    spec:
+      restartPolicy: Never
+      containers: [{{name: main, image: x, resources: {{limits: {{nvidia.com/gpu: "8"}}}}}}]
+"""
+
+
+def test_of_what_waits_in_the_cluster_it_says_from_when_to_when_it_may_start(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "work.yaml").write_text(WAITING + "".join(JOB.format(number=number) for number in range(5)))
+    shown = simulate(capsys, "-f", "work.yaml", "--until", "6h")
+    traced = simulate(capsys, "-f", "work.yaml", "--trace", "jobs.csv", "--until", "6h")
+
+    rows = shown.out.split("STARTS IN")[1].splitlines()[1:]
+    assert shown.code == 0
+    # Four of the five start at once on the four nodes.
+    assert [row.split()[:2] for row in rows] == [["team", "job/job-4"]]
+    assert "STARTS IN" not in traced.out

@@ -11,9 +11,11 @@ import click
 import msgspec
 
 from aliquot.cli.failures import Failure
+from aliquot.cli.looking_back import MOST_NODES as MOST_NODES
 from aliquot.cli.looking_back import look_back
-from aliquot.cli.output import Column, note
+from aliquot.cli.output import Column, Row, Table, note
 from aliquot.inventory import amounts
+from aliquot.inventory.owners import workload_name
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.policy import Policy
@@ -30,6 +32,8 @@ from aliquot.traces.errors import TraceError
 from aliquot.traces.recorded import read_journal
 
 POD_START_SECONDS = 20
+SOON_SECONDS = 60
+"""What starts within that is said not to wait."""
 COLUMN = Column(title="STARTS IN", key="startsIn")
 """The column of expected starts."""
 
@@ -137,6 +141,34 @@ def sentence(found: Range) -> str:
         part = f"in {found.starts} of {found.futures} simulated futures"
         return f"in {early} or later ({part} within {amounts.duration(found.ahead)})"
     return f"in {early} to {amounts.duration(found.latest)}"
+
+
+def table(expected: Expected) -> Table:
+    """One row for each workload that does not start at once, in the order of when it may."""
+    order = sorted(expected.items(), key=lambda item: (_last(item[1]), item[0]))
+    return Table(
+        kind="ExpectedStartList",
+        columns=(
+            Column(title="NAMESPACE", key="namespace"),
+            Column(title="WAITS", key="workload"),
+            COLUMN,
+        ),
+        rows=tuple(
+            Row(
+                cells=(namespace, workload_name(ref), cell(found)),
+                item={"kind": kind, "namespace": namespace, "name": name, "expectedStart": document(found)},
+                name=workload_name(ref),
+            )
+            for (kind, namespace, name), found in order
+            if found.last is None or found.last > SOON_SECONDS
+            for ref in (ObjectRef(kind=kind, namespace=namespace, name=name),)
+        ),
+    )
+
+
+def _last(found: Range) -> tuple[int, int]:
+    late = found.ahead if found.latest is None else found.latest
+    return (late, found.ahead if found.earliest is None else found.earliest)
 
 
 def document(found: Range | None) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import click
 from msgspec.structs import replace
 
-from aliquot.cli import calibrating, simulation_tables, whatif
+from aliquot.cli import calibrating, expected, simulation_tables, whatif
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import document, note, write, write_document
@@ -251,6 +251,8 @@ def _sweep(
         pages.append(folder / REPORT)
     _write_pages(pages, found)
     _show(found, output)
+    if output in ("table", "wide"):
+        _show_starts(beginning, runs[0])
     for text in simulation_tables.waiting_lines(found):
         note(text)
     if kept:
@@ -275,6 +277,18 @@ def _show(found: Mapping[str, Result], output: str) -> None:
         click.echo()
         for line in spread:
             click.echo(line)
+
+
+def _show_starts(beginning: Beginning, run: Run) -> None:
+    """From when to when what waits in the cluster now may start, where nothing is given that comes to it."""
+    snapshot = beginning.snapshot
+    waits = any(not pod.spec.node_name and not pod.finished for pod in snapshot.pods)
+    if not waits or beginning.workloads or beginning.day or len(snapshot.nodes) > expected.MOST_NODES:
+        return
+    starts = expected.table(expected.look_ahead(snapshot, run.policy, run.settings.start, None))
+    if starts.rows:
+        click.echo()
+        write(starts, "table")
 
 
 def _check_writable(folder: Path, html: Path | None, form: str) -> None:
