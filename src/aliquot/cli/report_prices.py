@@ -32,7 +32,7 @@ _COLUMNS = (
     Column(title="DEVICES", key="devices", right=True),
     Column(title="PER HOUR", key="perHour", right=True),
     Column(title="BY", key="by"),
-    Column(title="CLOUDS ASK", key="list", right=True),
+    Column(title="CLOUDS", key="list", right=True),
 )
 
 
@@ -77,6 +77,7 @@ def prices(
 ) -> int:
     """Show what a device costs by the price book, by node labels (aliquot.dev/price-per-hour) or by what the
     cloud asks for the node's instance type, as the ledger counts it. What has no price counts as 0 there.
+    CLOUDS is the median of what clouds ask on demand for one device of the model.
     """
     book = read_spending(prices).book if prices is not None else PriceBook()
     report = fleet_report(_cluster(files, Target(kubeconfig, context)))
@@ -155,8 +156,7 @@ def starter_book(found: Sequence[Priced]) -> str:
     ]
     for item in found:
         listed = "0  # nobody offers it" if item.listed is None else decimal(item.listed, MILLION, 2)
-        name = json.dumps(f"{item.product}, assumed")
         lines.append(
-            f"- name: {name}\n  match: {{model: {json.dumps(item.product)}}}\n  perDeviceHour: {listed}"
+            f"- name: assumed\n  match: {{model: {json.dumps(item.product)}}}\n  perDeviceHour: {listed}"
         )
     return "\n".join(lines) + "\n"
