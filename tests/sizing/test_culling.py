@@ -1,5 +1,6 @@
 """What becomes of idle workloads."""
 
+import dataclasses
 from datetime import UTC, datetime
 
 import pytest
@@ -24,6 +25,7 @@ from aliquot.sizing.idle_acts import EvictPods, Mark, Notify, Patch, Step, way_b
 from aliquot.sizing.idleness import Idleness, idleness
 from aliquot.sizing.kinds import Kind
 from aliquot.usage.provenance import Provenance
+from aliquot.usage.series import column
 
 HOUR = 3_600_000
 NOW = START + 100 * HOUR
@@ -323,3 +325,10 @@ def test_suspended_jobs_come_back_only_if_idleness_suspended_them() -> None:
     assert found is not None
     assert found.merge["spec"] == {"runPolicy": {"suspend": False}}
     assert way_back(ref) == "kubectl annotate -n team pytorchjob/train aliquot.dev/idle-resume=true"
+
+
+def test_a_burst_is_work_also_when_it_was_rolled_up_with_an_hour_of_rest() -> None:
+    quiet = busy([0] * 5)
+    rolled = dataclasses.replace(quiet, maxima=column([0, 0, 400_000, 0, 0]))
+    found = idleness([rolled], 10_000, START + 5 * MINUTE)
+    assert found.since_ms == START + 3 * MINUTE

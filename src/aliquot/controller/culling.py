@@ -32,11 +32,14 @@ from aliquot.usage.metrics import BUSY
 
 _log = logging.getLogger(__name__)
 
-EVERY_S = 60.0
-WINDOW_MS = 14 * 86_400_000
-"""How far idleness is looked back for; longer idle counts as so long."""
+RESUME_EVERY_S = 20.0
+LOOK_EVERY = 6
+"""Every how many looks for what is to start again idle work is looked at, too."""
 
-HOUR_MS = 3_600_000
+MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
+MOST_MINUTES = 1_000_000
+"""More samples than this are read at a tenth of their resolution."""
+
 TOO_MANY_REQUESTS = 429
 
 _SUSPENDED_KINDS: tuple[type[KubernetesObject], ...] = tuple(
@@ -80,13 +83,18 @@ class Culler:
 
     async def run(self) -> None:
         """Until cancelled; trouble is told and does not end it."""
+        looks = 0
         while True:
             if self._live.version:
                 try:
-                    await self.look()
+                    if looks % LOOK_EVERY == 0:
+                        await self.look()
+                    else:
+                        await self._resume(self._live.snapshot)
                 except (ApiError, TransportError, CredentialError, HistoryError) as error:
                     _log.warning("idle work: %s", error)
-            await asyncio.sleep(EVERY_S)
+                looks += 1
+            await asyncio.sleep(RESUME_EVERY_S)
 
     async def look(self) -> Culling:
         """Do what is due now. Raises HistoryError, and what the server says to reading Notebooks."""
@@ -108,8 +116,11 @@ class Culler:
         return found
 
     def _seen(self, snapshot: Snapshot, plan: Plan, now_ms: int) -> _Seen:
-        series = self._history.read(now_ms - WINDOW_MS, now_ms, metrics=BUSY, devices=False)
         report = Report.of(snapshot, plan, self._policy)
+        window = window_ms(self._rules)
+        held = sum(1 for state in report.devices.devices if state.allocated)
+        finest = MINUTE_MS if held * window <= MOST_MINUTES * MINUTE_MS else 10 * MINUTE_MS
+        series = self._history.read(now_ms - window, now_ms, metrics=BUSY, devices=False, finest=finest)
         holders = holders_of(snapshot, report, series, self._rules, now_ms)
         return _Seen(holders, len(report.workloads.waiting()))
 
@@ -198,6 +209,15 @@ class Culler:
                 if patch is not None:
                     self._unasked.record(ref, "idle-resume", f"annotation {RESUME}", queue="")
                     await self._unasked.tell(version, ref, "IdleResumed", "it was asked for again")
+
+
+def window_ms(rules: CullingPolicy) -> int:
+    """How far idleness is looked back for: longer idle counts as so long. Twice the time to the last step, so
+    that steps that were taken are not forgotten meanwhile, and a day at least."""
+    longest = max(
+        (step.after_seconds + rule.grace_seconds for rule in rules.rules for step in rule.steps), default=0
+    )
+    return max(2 * longest * 1000, DAY_MS)
 
 
 def _message(cull: Cull) -> str:

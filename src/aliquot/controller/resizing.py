@@ -56,8 +56,8 @@ from aliquot.workloads.lookup import Lookup
 
 _log = logging.getLogger(__name__)
 
-EVERY_S = 60.0
-RECOMMEND_EVERY_S = 900.0
+EVERY_S = 120.0
+RECOMMEND_EVERY_S = 3600.0
 WINDOW_MS = 14 * 86_400_000
 BEFORE_MS = 86_400_000
 """So much of a model server's throughput before a change is compared with."""

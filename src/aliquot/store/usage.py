@@ -236,16 +236,27 @@ class UsageHistory:
                 high = end if not finer else min(max(since[level - 1], low), end)
                 if low >= high or (WIDTHS[level] < finest and level != len(WIDTHS) - 1):
                     continue
-                for identity, buckets in self._buckets(level, low // WIDTHS[level] * WIDTHS[level], high):
+                begin = low // WIDTHS[level] * WIDTHS[level]
+                for identity, buckets in self._buckets(level, begin, high, metrics, devices):
                     pieces.setdefault(identity, []).append(buckets)
                 low = high
             return tuple(self._made(pieces, metrics, devices))
 
-    def _buckets(self, level: int, low: int, high: int) -> Iterable[tuple[int, Buckets]]:
+    def _buckets(
+        self, level: int, low: int, high: int, metrics: Sequence[Metric], devices: bool | None
+    ) -> Iterable[tuple[int, Buckets]]:
+        conditions = []
+        if metrics:
+            conditions.append(f"metric IN ({', '.join('?' * len(metrics))})")
+        if devices is not None:
+            conditions.append("owner = ''" if devices else "owner <> ''")
+        chosen = (
+            f" AND series IN (SELECT id FROM series WHERE {' AND '.join(conditions)})" if conditions else ""
+        )
         rows = self._rows(
             f"SELECT series, start, covered, total, maximum, count FROM buckets_{level}"
-            " WHERE start >= ? AND start < ? ORDER BY series, start",
-            (low, high),
+            f" WHERE start >= ? AND start < ?{chosen} ORDER BY series, start",
+            (low, high, *(metric.value for metric in metrics)),
         )
         if not rows:
             return

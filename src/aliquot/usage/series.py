@@ -205,8 +205,12 @@ class Series:
         return int(self.spans[self.values > value].sum())
 
     def last_above(self, value: int) -> int | None:
-        """When it was last greater than `value`, ms; None if it never was. The end of that sample."""
-        found = np.flatnonzero(self.values > value)
+        """When it was last greater than `value`, ms; None if it never was. The end of that sample.
+
+        By the largest value within each sample: a burst does not go unseen because it was rolled up with an
+        hour of rest.
+        """
+        found = np.flatnonzero((self.values if self.maxima is None else self.maxima) > value)
         return int(self.times[found[-1]]) if len(found) else None
 
     def between(self, start: int, end: int) -> "Series":
