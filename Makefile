@@ -23,7 +23,7 @@ test: $(STAMP) ## Run all tests.
 	$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadgroup
 
 prove: $(STAMP) ## Run the longer proofs: fault schedules, fuzzing, large inputs.
-	$(BIN)/python -m pytest -m prove
+	$(BIN)/python -m pytest -m prove -p tests.install.whole_run
 
 check: $(STAMP) ## Check style, types, layers and documents.
 	$(BIN)/ruff format --check src tests benchmarks
