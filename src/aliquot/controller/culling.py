@@ -6,6 +6,7 @@ a dry run nothing is written but events, and what was told is remembered by this
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -33,11 +34,12 @@ from aliquot.usage.metrics import BUSY
 _log = logging.getLogger(__name__)
 
 RESUME_EVERY_S = 20.0
-LOOK_EVERY = 6
-"""Every how many looks for what is to start again idle work is looked at, too."""
+LEAST_PAUSE_S = 120.0
+PART_OF_TIME = 20
+"""From one look at idle work to the next passes LEAST_PAUSE_S, and so many times what the look took."""
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
-MOST_MINUTES = 1_000_000
+MOST_MINUTES = 200_000
 """More samples than this are read at a tenth of their resolution."""
 
 TOO_MANY_REQUESTS = 429
@@ -83,17 +85,19 @@ class Culler:
 
     async def run(self) -> None:
         """Until cancelled; trouble is told and does not end it."""
-        looks = 0
+        due = 0.0
         while True:
             if self._live.version:
+                began = time.monotonic()
                 try:
-                    if looks % LOOK_EVERY == 0:
+                    if began >= due:
                         await self.look()
+                        ended = time.monotonic()
+                        due = ended + max(LEAST_PAUSE_S, PART_OF_TIME * (ended - began))
                     else:
                         await self._resume(self._live.snapshot)
                 except (ApiError, TransportError, CredentialError, HistoryError) as error:
                     _log.warning("idle work: %s", error)
-                looks += 1
             await asyncio.sleep(RESUME_EVERY_S)
 
     async def look(self) -> Culling:
