@@ -23,6 +23,7 @@ from tests.controller.world import until
 from tests.kube.faults import Fault, FaultyProxy
 from tests.kube.times import VirtualClock
 
+from aliquot.controller import loop as loops
 from aliquot.controller.enact import Enactor
 from aliquot.controller.live import Live
 from aliquot.controller.loop import Loop, _Delays
@@ -30,11 +31,13 @@ from aliquot.controller.outcomes import Outcome
 from aliquot.controller.writing import Writer
 from aliquot.kube.client import Client, cancel_and_wait
 from aliquot.kube.mirror import Mirror
-from aliquot.model.core import Pod
+from aliquot.kube.resources import CONFIG_MAPS, Resource
+from aliquot.model.core import DRIVERS_CONFIG_MAP, Pod
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
 
+NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False)
 OWNING = Policy(managed_drivers=frozenset({DRIVER}))
 
 Decide = Callable[[Snapshot, Policy, datetime], Plan]
@@ -126,6 +129,32 @@ async def test_nothing_is_decided_in_a_cluster_that_hands_over_no_driver(
     assert record.plans == []
     assert live.plan == Plan()
     assert (await read_pod(client, "p")).gated
+
+
+async def test_after_a_driver_was_handed_over_nothing_is_given_out_for_a_while(
+    client: Client,
+    mirror: Mirror,
+    record: Record,
+    make: Callable[[Decide, Policy], Loop],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = await plan_for_a_pod(client, mirror)
+    loop = make(lambda snapshot, policy, now: plan, Policy())
+    assert await loop.cycle() == ()
+    namespace, name = DRIVERS_CONFIG_MAP
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    await client.create(NAMESPACES, space)
+    drivers = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {DRIVER: ""}}
+    await client.create(CONFIG_MAPS, drivers, namespace)
+    async with asyncio.timeout(10):
+        while mirror.snapshot().listed_drivers is None:
+            await mirror.wait_for_change(mirror.version)
+
+    assert await loop.cycle() == ()
+    assert record.plans == []
+    monkeypatch.setattr(loops, "HANDOVER_SECONDS", 0.0)
+    await loop.cycle()
+    assert record.plans == [plan]
 
 
 async def test_what_cannot_be_recorded_is_not_done(

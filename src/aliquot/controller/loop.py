@@ -48,6 +48,11 @@ MONEY_SECONDS = 5.0
 
 MOST_REST_SECONDS = 0.25
 
+HANDOVER_SECONDS = 5.0
+"""After a driver was handed over nothing is carried out for so long: every API server must have seen the new
+list, and whoever allocated before be done with what was under way, before devices are given out by another.
+"""
+
 Decide = Callable[[Snapshot, Policy, datetime], Plan]
 
 
@@ -146,6 +151,8 @@ class Loop:
         self._for_money = False
         self._again = False
         self._unowned = False
+        self._drivers: frozenset[str] | None = None
+        self._handed_over = float("-inf")
         self._unrecorded_since: float | None = None
 
     async def run(self) -> None:
@@ -174,6 +181,11 @@ class Loop:
         if not self._owns_drivers(snapshot):
             self._live.publish(snapshot, Plan())
             self._metrics.cycle("unowned")
+            return ()
+        if self._clock.monotonic() - self._handed_over < HANDOVER_SECONDS:
+            self._live.publish(snapshot, Plan())
+            self._again = True
+            self._metrics.cycle("handover")
             return ()
         # In a thread: deciding on a large cluster takes a while, and watches and the lease must go on.
         # Nothing is written meanwhile, so the snapshot misses only what others do, and against that every
@@ -242,7 +254,12 @@ class Loop:
 
         Without the ConfigMap nothing keeps another allocator from giving out the same devices.
         """
-        owns = managed_drivers(snapshot, self._policy) is not None
+        drivers = managed_drivers(snapshot, self._policy)
+        owns = drivers is not None
+        if self._drivers is not None and (drivers or frozenset()) - self._drivers:
+            _log.info("drivers were handed over: nothing is carried out for %.0f s", HANDOVER_SECONDS)
+            self._handed_over = self._clock.monotonic()
+        self._drivers = drivers or frozenset()
         if not owns and not self._unowned:
             _log.error("nothing is decided: ConfigMap %s/%s is missing", *DRIVERS_CONFIG_MAP)
         self._unowned = not owns

@@ -131,7 +131,8 @@ class Metrics:
 
     def cycle(self, result: str) -> None:
         """A round ended. result: done, undecided (a fault in deciding), unrecorded (the journal refused),
-        unread (claims that cannot be read), or unowned (no driver is Aliquot's).
+        unread (claims that cannot be read), unowned (no driver is Aliquot's), or handover (one has
+        just become).
         """
         self._cycles.labels(result).inc()
 
