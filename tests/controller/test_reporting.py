@@ -13,6 +13,7 @@ from tests.kube.times import VirtualClock
 
 from aliquot import manifests
 from aliquot.cel.quantity import Quantity
+from aliquot.controller import reporting
 from aliquot.controller.deciding import Deciding
 from aliquot.controller.live import Live
 from aliquot.controller.outcomes import Outcome, RefusedError
@@ -175,6 +176,19 @@ async def test_of_a_pod_that_never_waited_an_event_tells(
     assert (event["reason"], event["note"]) == ("Placed", "placed on node node-a with gpu-0")
     assert reporter.waiting == (0, 0)
     assert placed(await read_pod(client, "p")) is None
+
+
+async def test_a_pod_whose_claims_are_still_being_made_is_not_told_at_once(
+    client: Client, mirror: Mirror, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pod = await add_pod(client, "p")
+    await seen(mirror, pod)
+    monkeypatch.setattr(reporting, "BRIEF_SECONDS", 1e9)
+    reporter.report(mirror.snapshot(), waits(pod, Reason.WAITING_FOR_CLAIMS), ())
+    assert reporter.waiting == (0, 0)
+    monkeypatch.setattr(reporting, "BRIEF_SECONDS", 0.0)
+    reporter.report(mirror.snapshot(), waits(pod, Reason.WAITING_FOR_CLAIMS), ())
+    await until_condition(mirror, "p", "WaitingForClaims")
 
 
 async def test_a_refused_write_is_told(client: Client, mirror: Mirror, reporter: Reporter) -> None:

@@ -28,6 +28,9 @@ WRITES_PER_SECOND = 50.0
 WRITES_PER_SECOND_BESIDE = 5.0
 """... while decisions are carried out: what lets pods start goes before what tells of it."""
 
+BRIEF_SECONDS = 3.0
+"""While a pod is so young it is not told that its claims do not exist: mostly they are on their way."""
+
 WRITES_AT_ONCE = 4
 MOST_NAMES = 8
 LEAST_FORGOTTEN = 1_000
@@ -149,6 +152,8 @@ class Reporter:
         if pod.spec.node_name and wanted.status == "False" and wanted.reason != Reason.HAND_PLACED.value:
             return
         now = placed(pod)
+        if now is None and wanted.reason == Reason.WAITING_FOR_CLAIMS.value and self._is_new(pod):
+            return
         if now is not None and (now.status, now.reason, now.message) == (
             wanted.status,
             wanted.reason,
@@ -171,6 +176,12 @@ class Reporter:
                 Event(wanted.pod, "Warning" if warning else "Normal", wanted.reason, "Place", wanted.message)
             )
         self._conditions[pod.metadata.uid] = wanted
+
+    def _is_new(self, pod: Pod) -> bool:
+        created = pod.metadata.creation_timestamp
+        if created is None:
+            return False
+        return 0.0 <= (self._clock.now() - created).total_seconds() < BRIEF_SECONDS
 
     def _tell_bound(self, snapshot: Snapshot) -> None:
         """Pods that were placed by a run that ended before it could say so."""
