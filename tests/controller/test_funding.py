@@ -3,11 +3,14 @@
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 from tests.controller.test_loop import OWNING, Record, plan_for_a_pod
+from tests.controller.world import cluster as world_of
+from tests.controller.world import until
 from tests.kube.times import VirtualClock
 from tests.scheduling.builders import NOW, cluster, gpu_node, node, queue
 from tests.scheduling.test_means import model, reasons
@@ -15,13 +18,18 @@ from tests.scheduling.test_means import model, reasons
 from aliquot.accounting.budgets import Budget, Period, budget_state
 from aliquot.accounting.prices import Basis, Match, Price, PriceBook
 from aliquot.cli.replay import replayed
+from aliquot.controller import funding as funding_module
+from aliquot.controller import loop as loop_module
 from aliquot.controller.enact import Enactor
 from aliquot.controller.funding import STALE_SECONDS, Funding, spending_purses
 from aliquot.controller.live import Live
 from aliquot.controller.loop import Loop
+from aliquot.controller.run import ControllerConfig, run
 from aliquot.controller.writing import Writer
+from aliquot.embedded.hooks import SYSTEM
 from aliquot.kube.client import Client
-from aliquot.kube.config import Connection
+from aliquot.kube.clock import SystemClock
+from aliquot.kube.config import Connection, load_kubeconfig
 from aliquot.kube.mirror import Mirror
 from aliquot.kube.resources import CONFIG_MAPS, Resource
 from aliquot.manifests import NAMESPACE
@@ -225,3 +233,73 @@ def test_funds_that_no_config_map_takes_are_not_written() -> None:
     rates = tuple(NodeRate(node="n" * 250, micros=number) for number in range(5000))
     with pytest.raises(ValueError, match="a ConfigMap takes"):
         written(FundsSpec(rates=rates), datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def serving(name: str, size: int) -> dict[str, object]:
+    """A Job of so many pods that serve a model with one device each."""
+    spec = {
+        "restartPolicy": "Never",
+        "priorityClassName": "aliquot-default",
+        "containers": [{"name": "main", "image": "none", "resources": {"requests": {"cpu": "100m"}}}],
+        "resourceClaims": [{"name": "a", "resourceClaimTemplateName": "gpus-1"}],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {
+            "parallelism": size,
+            "completions": size,
+            "template": {"metadata": {"labels": {"aliquot.dev/model": name}}, "spec": spec},
+        },
+    }
+
+
+async def test_devices_and_money_are_given_and_given_back_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(funding_module, "SECONDS", 0.1)
+    monkeypatch.setattr(loop_module, "MONEY_SECONDS", 0.1)
+    source = Source(Purse(name="steady", namespace="steady", left=3))
+    terms, stop, live = FundsSpec(hours=1), asyncio.Event(), Live()
+    made = Funding(terms, book(price("*", 1)), [source], lambda: live.snapshot, SystemClock())
+    async with world_of(tmp_path, random.Random(1)) as running:
+        registry = running.server.registry
+        jobs, pods = (registry.resources.named(*name) for name in (("jobs", "batch"), ("pods", "")))
+
+        def has(name: str, *, devices: bool = True) -> bool:
+            found = [pod for pod in registry.list(pods)[0] if pod["metadata"]["name"].startswith(name)]
+            if devices:
+                return len(found) == 2 and all(pod["spec"].get("nodeName") for pod in found)
+            conditions = [one for pod in found for one in pod["status"].get("conditions", ())]
+            return [one["reason"] for one in conditions].count("BudgetExhausted") == 2
+
+        config = ControllerConfig(load_kubeconfig([running.server.controller_kubeconfig]), identity="a")
+        with Journal.open(tmp_path / "journal.db") as journal:
+            task = asyncio.create_task(
+                run(
+                    config,
+                    Policy(),
+                    journal=journal,
+                    stop=stop,
+                    live=live,
+                    parts=lambda client: [partial(made.run, client)],
+                    funds=made.attach,
+                )
+            )
+            running.load.create("jobs.batch", "steady", serving("one", 2))
+            assert await until(lambda: has("one"), 30), live.plan
+            running.load.create("jobs.batch", "steady", serving("two", 2))
+            assert await until(lambda: has("two", devices=False), 30), live.plan
+            registry.delete(jobs, "steady", "one", SYSTEM)
+            assert await until(lambda: has("two"), 30), live.plan
+            running.load.create("jobs.batch", "steady", serving("three", 2))
+            assert await until(lambda: has("three", devices=False), 30), live.plan
+            source.purses = (Purse(name="steady", namespace="steady", left=4),)
+            assert await until(lambda: has("three"), 30), live.plan
+            stop.set()
+            await asyncio.wait_for(task, 20)
+            recorded = [journal.recorded(info.id) for info in journal.records()]
+
+        assert all(replayed(one).differences == () for one in recorded)
+        assert running.witness.broken == []
