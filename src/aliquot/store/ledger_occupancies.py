@@ -20,6 +20,7 @@ from aliquot.model.index import SnapshotIndex, live
 from aliquot.model.resource import DeviceTaint, DeviceTaintRule, ResourceClaim
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
+from aliquot.scheduling.affinity import as_new
 from aliquot.scheduling.holdings import legacy_devices
 from aliquot.scheduling.objectives import POWER_LABEL, PRICE_LABEL
 from aliquot.scheduling.requests import CPU, MEMORY, amounts, pod_requests
@@ -370,7 +371,7 @@ def _demands(
 
 def _picky(pod: Pod) -> bool:
     """The pod names nodes it wants, so that work like it is only expected on the same model."""
-    affinity = pod.spec.affinity
+    affinity = as_new(pod).spec.affinity
     return bool(pod.spec.node_selector) or (affinity is not None and affinity.node_affinity is not None)
 
 
