@@ -5,6 +5,8 @@ from tests.gateway.conftest import Start
 from tests.gateway.raw import HELLO, exchange, request, statuses
 from tests.gateway.upstream import Server
 
+from aliquot.gateway.configuration import ConfigurationError
+
 LONG = {**HELLO, "messages": [{"role": "user", "content": "the " * 200}], "max_tokens": 10}
 
 
@@ -61,3 +63,9 @@ async def test_what_cannot_be_counted_is_bounded_by_its_bytes(start: Start, upst
 
     assert statuses(answer) == [429]
     assert upstream.tokenized == []
+
+
+async def test_only_vllm_is_asked(start: Start, upstream: Server) -> None:
+    with pytest.raises(ConfigurationError, match=r"upstreams\[0\]\.tokenize: only servers of kind vllm"):
+        async with start(upstreams=served(upstream, tokenize=True, kind="tgi")):
+            pass

@@ -18,16 +18,20 @@ import yaml
 from tests.accounting.test_tokens import call, entry
 from tests.agents.test_containment import tenant
 from tests.approvals.test_custom_resource import model
+from tests.budgets import postgres
 from tests.cli.world import Cluster, aliquot
 
 from aliquot.accounting.columns import Columns
 from aliquot.agents.guards import Switch
 from aliquot.budgets.holding import Hold, Settle
 from aliquot.budgets.spending import TokenUse
-from aliquot.gateway.configuration import load
+from aliquot.gateway import reading
+from aliquot.gateway.configuration import Configuration, load
+from aliquot.gateway.server import open_store
 from aliquot.install.cluster import Cluster as Access
 from aliquot.kube.client import Client
 from aliquot.kube.config import load_kubeconfig
+from aliquot.store.budgets import BudgetStore
 from aliquot.store.budgets_sqlite import SqliteBudgets
 from aliquot.store.ledger import Ledger
 from aliquot.store.switches import SwitchFile
@@ -76,7 +80,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 async def _stored(path: Path, uses: list[TokenUse]) -> None:
-    store = await SqliteBudgets.open(path)
+    await _settled(await SqliteBudgets.open(path), uses)
+
+
+async def _settled(store: BudgetStore, uses: list[TokenUse]) -> None:
     for use in uses:
         hold = Hold(request=use.request, expires_us=NOW_US + 10**9, least=0, most=0, charges=())
         await store.apply(hold)
@@ -98,6 +105,36 @@ async def test_spend_joins_calls_with_the_ledger_while_the_gateway_runs(folder: 
     assert {row["namespace"]: row["cost"] for row in spend["rows"]} == {"team-a": "1.00", "team-b": "1.00"}
     assert spend["idle"] == {"cost": "2.00", "deviceHours": 0.5}
     assert budgets["budgets"][0]["limits"][0]["limit"] == "1,000"
+
+
+async def test_budgets_and_spend_are_read_from_a_shared_database_too(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with postgres.server() as conninfo:
+        (folder / "conninfo").write_text(conninfo)
+        shared = CONFIGURATION | {"store": {"postgresqlFile": "conninfo"}}
+        (folder / "gateway.yaml").write_text(yaml.safe_dump(shared))
+        configuration = load(folder / "gateway.yaml")
+        uses = await reading.uses(load_sqlite(folder), 0, NOW_US + 1000)
+        await _settled(await open_store(configuration), uses)
+        source = LiveSource(now_us=lambda: NOW_US + 1000, configuration=configuration)
+        spend, budgets = await source.spend(7), await source.budgets()
+        command = ("--config", str(folder / "gateway.yaml"), "-o", "json")
+        shown = await asyncio.to_thread(aliquot, capsys, "budgets", "list", *command)
+        ledger = ("--ledger", str(folder / "ledger.db"))
+        cost = await asyncio.to_thread(aliquot, capsys, "models", "cost", *command, *ledger)
+    with pytest.raises(UnavailableError, match="check the gateway's store"):
+        await source.budgets()
+
+    assert (spend["calls"], spend["tokens"], spend["price"]) == (2, 800, "1.00")
+    assert budgets["budgets"][0]["limits"][0]["limit"] == "1,000"
+    assert (shown.code, cost.code) == (0, 0)
+    assert {item["namespace"] for item in json.loads(cost.out)["items"] if item} >= {"team-a", "team-b"}
+
+
+def load_sqlite(folder: Path) -> Configuration:
+    (folder / "sqlite.yaml").write_text(yaml.safe_dump(CONFIGURATION))
+    return load(folder / "sqlite.yaml")
 
 
 async def test_what_is_not_given_is_said_not_to_be_there(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """`aliquot budgets`: what is left of token budgets, and the keys of callers."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from aliquot.cli.budgets_tables import budget_table, of_budget
 from aliquot.cli.failures import Failure
 from aliquot.cli.gateway import configured
 from aliquot.cli.output import FORMS, note, write
+from aliquot.gateway import reading
 from aliquot.gateway.configuration import Configuration, ConfigurationError
-from aliquot.gateway.server import open_store
 from aliquot.store.budgets import BudgetStoreError
-from aliquot.store.budgets_sqlite import read_gauges
 
 CONFIG = click.option(
     "--config",
@@ -71,19 +69,7 @@ def show(config_file: Path, name: str, output: str) -> int:
 
 def gauges(configuration: Configuration) -> Mapping[str, Gauge]:
     """What all counters of the configuration's store say. Raises Failure."""
-    now = time.time_ns() // 1000
     try:
-        if configuration.file.store.sqlite:
-            path = configuration.path(configuration.file.store.sqlite)
-            return read_gauges(path, now) if path.exists() else {}
-        return asyncio.run(_shared(configuration))
+        return asyncio.run(reading.gauges(configuration))
     except (BudgetStoreError, ConfigurationError) as error:
         raise Failure(str(error)) from None
-
-
-async def _shared(configuration: Configuration) -> Mapping[str, Gauge]:
-    store = await open_store(configuration)
-    try:
-        return await store.gauges()
-    finally:
-        await store.close()

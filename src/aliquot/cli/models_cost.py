@@ -1,5 +1,6 @@
 """`aliquot models cost`: what tokens cost here, from the gateway's calls and the devices' ledger."""
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -21,7 +22,9 @@ from aliquot.cli.gateway import configured
 from aliquot.cli.output import FORMS, Column, Table, note, write
 from aliquot.cli.output import Row as Line
 from aliquot.cli.report_input import Source
-from aliquot.store.audit_uses import MAX_USES, uses_between
+from aliquot.gateway import reading
+from aliquot.gateway.configuration import ConfigurationError
+from aliquot.store.audit_uses import MAX_USES
 from aliquot.store.budgets import BudgetStoreError
 from aliquot.store.ledger_reading import entries
 
@@ -75,13 +78,11 @@ def cost(config_file: Path, ledger: str, days: int, dimensions: str, idle: str, 
     except KeyError as error:
         raise Failure(f"--by: there is no {error}; known are {', '.join(DIMENSIONS)}") from None
     configuration = configured(config_file)
-    if not configuration.file.store.sqlite:
-        raise Failure(f"{config_file}: calls are read from a SQLite store; this one is in PostgreSQL")
     until = time.time_ns() // 1000
     since = until - days * DAY_US
     try:
-        uses = uses_between(configuration.path(configuration.file.store.sqlite), since, until)
-    except BudgetStoreError as error:
+        uses = asyncio.run(reading.uses(configuration, since, until))
+    except (BudgetStoreError, ConfigurationError) as error:
         raise Failure(str(error)) from None
     if len(uses) == MAX_USES:
         note(f"note: only the last {MAX_USES} calls are looked at; give fewer --days")

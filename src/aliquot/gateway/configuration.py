@@ -354,6 +354,10 @@ def _check(found: _File, path: Path) -> None:
             raise ConfigurationError(
                 str(path), f"upstreams[{number}].url", "must begin with http:// or https://"
             )
+        if upstream.tokenize and upstream.kind is not UpstreamKind.VLLM:
+            raise ConfigurationError(
+                str(path), f"upstreams[{number}].tokenize", "only servers of kind vllm have /tokenize"
+            )
         if "@" in upstream.url.split("/")[2]:
             raise ConfigurationError(
                 str(path), f"upstreams[{number}].url", "must not hold a password; use keyFile"

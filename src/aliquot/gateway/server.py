@@ -8,7 +8,7 @@ import os
 import secrets
 import ssl
 from collections.abc import AsyncIterator, Collection, Coroutine
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -34,6 +34,9 @@ from aliquot.kube.config import ConfigError, in_cluster, load_kubeconfig
 from aliquot.store.budgets import BudgetStore, BudgetStoreError, Clock, system_clock
 from aliquot.store.budgets_sqlite import SqliteBudgets
 
+if TYPE_CHECKING:
+    from aliquot.store.budgets_postgres import PostgresBudgets
+
 _log = logging.getLogger(__name__)
 
 TIDY_SECONDS = 60.0
@@ -50,6 +53,12 @@ async def open_store(configuration: Configuration, clock: Clock = system_clock) 
         return await SqliteBudgets.open(
             configuration.path(settings.sqlite), clock=clock, durability=durability
         )
+    return await open_shared(configuration, clock)
+
+
+async def open_shared(configuration: Configuration, clock: Clock = system_clock) -> "PostgresBudgets":
+    """The database that the configuration names. Raises BudgetStoreError and ConfigurationError."""
+    settings = configuration.file.store
     try:
         from aliquot.store.budgets_postgres import PostgresBudgets
     except ImportError:

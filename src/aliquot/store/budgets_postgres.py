@@ -353,6 +353,17 @@ class PostgresBudgets:
         )
         return [(number, _use.decode(body)) for number, body in rows]
 
+    async def uses_between(self, since_us: int, until_us: int, limit: int) -> list[TokenUse]:
+        """The last `limit` uses that ended from `since_us` to before `until_us`, by time."""
+        rows = await self._query(
+            "SELECT body::text FROM aliquot_uses WHERE ended >= %s AND ended < %s "
+            "ORDER BY ended DESC LIMIT %s",
+            since_us,
+            until_us,
+            limit,
+        )
+        return [_use.decode(body) for (body,) in reversed(rows)]
+
     async def tidy(self, keep_uses_us: int) -> None:
         await self._query("DELETE FROM aliquot_uses WHERE ended < %s", await self._now() - keep_uses_us)
 

@@ -20,14 +20,13 @@ from aliquot.approvals.references import workloads_of
 from aliquot.budgets.definition import DefinitionError, parse_budget
 from aliquot.budgets.spending import TokenUse
 from aliquot.budgets.tree import BudgetTree
-from aliquot.gateway.configuration import Configuration
+from aliquot.gateway import reading
+from aliquot.gateway.configuration import Configuration, ConfigurationError
 from aliquot.install.cluster import Cluster
 from aliquot.kube.errors import ApiError, TransportError
 from aliquot.manifests import NAMESPACE
 from aliquot.model.kinds import ObjectError
-from aliquot.store.audit_uses import uses_between
 from aliquot.store.budgets import BudgetStoreError
-from aliquot.store.budgets_sqlite import read_gauges
 from aliquot.store.ledger import Ledger
 from aliquot.store.ledger_reading import entries
 from aliquot.store.switches import SwitchError, SwitchFile
@@ -66,12 +65,9 @@ class LiveSource:
     async def budgets(self) -> Json:
         configuration = self._configured()
         tree = await self._tree(configuration)
-
-        def read() -> Json:
-            gauges = read_gauges(self._store(), self._now()) if self._store().exists() else {}
-            return views.budgets(tree, gauges, configuration.file.currency)
-
-        return await _in_thread(read)
+        with _stored():
+            gauges = await reading.gauges(configuration, self._now())
+        return views.budgets(tree, gauges, configuration.file.currency)
 
     async def _tree(self, configuration: Configuration) -> BudgetTree:
         """The budgets of the configuration's file, and of the cluster if the gateway takes those."""
@@ -138,11 +134,13 @@ class LiveSource:
         until = self._now()
         since = until - days * DAY_US
 
-        def read() -> Json:
-            uses = uses_between(self._store(), since, until)
+        with _stored():
+            uses = await reading.uses(configuration, since, until)
+
+        def joined() -> Json:
             return views.spend(uses, self._chain(uses, since, until), configuration.file.currency)
 
-        return await _in_thread(read)
+        return await _in_thread(joined)
 
     def _chain(self, uses: Sequence[TokenUse], since_us: int, until_us: int) -> Chain | None:
         """Calls joined to the devices of whatever the ledger says serves their model."""
@@ -154,15 +152,7 @@ class LiveSource:
     def _configured(self) -> Configuration:
         if self._configuration is None:
             raise UnavailableError("no gateway is known", "name its configuration")
-        if not self._configuration.file.store.sqlite:
-            raise UnavailableError(
-                "the gateway's budgets are in PostgreSQL", "ask: aliquot budgets list --config FILE"
-            )
         return self._configuration
-
-    def _store(self) -> Path:
-        configuration = self._configured()
-        return configuration.path(configuration.file.store.sqlite)
 
 
 def _count(pod: Json, namespace: str, pods: dict[str, int]) -> None:
@@ -176,9 +166,15 @@ def _count(pod: Json, namespace: str, pods: dict[str, int]) -> None:
 
 
 async def _in_thread(read: Callable[[], Json]) -> Json:
-    try:
+    with _stored():
         return await asyncio.to_thread(read)
-    except (BudgetStoreError, sqlite3.Error) as error:
+
+
+@contextlib.contextmanager
+def _stored() -> Iterator[None]:
+    try:
+        yield
+    except (BudgetStoreError, ConfigurationError, sqlite3.Error) as error:
         raise UnavailableError(str(error), "check the gateway's store") from None
 
 
