@@ -211,7 +211,10 @@ async def test_a_dry_run_tells_once_and_changes_nothing(tmp_path: Path) -> None:
         assert world.recorded == []
 
 
-@pytest.mark.parametrize("why", ["busy", "exempt", "unmeasured", "bare"])
+@pytest.mark.parametrize(
+    "why",
+    ["bare", *(pytest.param(why, marks=pytest.mark.prove) for why in ("busy", "exempt", "unmeasured"))],
+)
 async def test_what_may_not_be_touched_is_left_alone(tmp_path: Path, why: str) -> None:
     rule = replace(RULE, steps=(*RULE.steps, IdleStep(step=Step.RECLAIM, after_seconds=3600)))
     policy = CullingPolicy(rules=(rule,))
@@ -252,6 +255,7 @@ async def test_what_may_not_be_touched_is_left_alone(tmp_path: Path, why: str) -
         assert world.pods("chat") == [before]
 
 
+@pytest.mark.prove
 async def test_what_the_server_refuses_is_told_and_tried_again(tmp_path: Path) -> None:
     async with idle(tmp_path) as world:
         world.workload(*DEPLOYMENT, "chat", replicas=1)

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 from tests.controller.load import Load
 from tests.controller.test_run import controller
@@ -274,6 +275,7 @@ async def test_a_workload_that_suffers_gets_back_what_it_had(tmp_path: Path) -> 
         assert (note.phase, note.undone) == (Phase.ROLLED_BACK, 1)
 
 
+@pytest.mark.prove
 async def test_what_somebody_changed_since_stays_when_a_change_is_taken_back(tmp_path: Path) -> None:
     clock = Late()
     async with oversized(tmp_path, clock) as world:
@@ -304,3 +306,29 @@ async def test_a_dry_run_and_queues_that_no_policy_names_change_nothing(tmp_path
         assert world.deployment()["spec"] == before
         assert world.note() is None
         assert world.recorded == []
+
+
+@pytest.mark.prove
+async def test_a_patch_is_made_anew_of_what_somebody_wrote_meanwhile(tmp_path: Path) -> None:
+    async with oversized(tmp_path) as world:
+        registry = world.running.server.registry
+        deployments = registry.resources.named("deployments", "apps")
+        seen: list[str] = []
+
+        async def made(document: dict[str, Any]) -> list[dict[str, Any]]:
+            seen.append(document["metadata"]["resourceVersion"])
+            if len(seen) == 1:
+                changed = world.deployment()
+                changed["spec"] = {**changed["spec"], "minReadySeconds": 1}
+                registry.update(deployments, "steady", "chat", changed, SYSTEM)
+            version = {"op": "test", "path": "/metadata/resourceVersion", "value": seen[-1]}
+            return [version, {"op": "add", "path": "/spec/paused", "value": True}]
+
+        unasked = Unasked(world.client, world.recorded.append, "sizes")
+        ref = world.live.snapshot.deployments[0].ref
+        assert await unasked.rewrite("apps/v1", ref, made)
+        spec = world.deployment()["spec"]
+        assert (spec["minReadySeconds"], spec["paused"]) == (1, True)
+        assert len(seen) > 1
+        gone = replace(ref, uid="another")
+        assert not await unasked.rewrite("apps/v1", gone, made)

@@ -67,6 +67,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     return found
 
 
+@pytest.mark.prove
 async def test_the_rights_suffice_for_idle_work(tmp_path: Path, recorded: Recorded) -> None:
     async with idle(tmp_path) as world:
         world.workload(*DEPLOYMENT, "chat", replicas=1)
@@ -83,6 +84,7 @@ async def test_the_rights_suffice_for_idle_work(tmp_path: Path, recorded: Record
     assert recorded.refused == set()
 
 
+@pytest.mark.prove
 async def test_the_rights_suffice_for_sizes(tmp_path: Path, recorded: Recorded) -> None:
     async with oversized(tmp_path) as world:
         assert len((await world.resizer().look()).actions) == 1

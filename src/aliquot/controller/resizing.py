@@ -47,7 +47,7 @@ from aliquot.sizing.rollout import (
     RolloutPolicy,
     advance,
 )
-from aliquot.sizing.template_change import Note, change_of, claims_of, noted, restored
+from aliquot.sizing.template_change import Note, Operation, change_of, claims_of, noted, restored
 from aliquot.store.usage import UsageHistory
 from aliquot.store.usage_schema import HistoryError
 from aliquot.usage.metrics import BUSY, Metric
@@ -232,16 +232,18 @@ class Resizer:
     async def _apply(self, action: Apply, rollout: Rollout) -> None:
         ref, part = action.workload, part_named(action.part)
         version = _version(ref)
-        try:
-            document = await self._unasked.document(version, ref)
-            if document is None or part is None:
-                return
+
+        async def made(document: dict[str, Any]) -> list[Operation]:
             templates = await self._templates(ref.namespace, claims_of(document).values())
+            assert part is not None
             change = change_of(document, templates, part)
             for template in change.templates:
                 await self._make(template)
-            note = Note.about(rollout, change.names)
-            await self._unasked.edit(version, ref, [*noted(document, note), *change.operations])
+            return [*noted(document, Note.about(rollout, change.names)), *change.operations]
+
+        try:
+            if part is None or not await self._unasked.rewrite(version, ref, made):
+                return
         except (EditError, ApiError, TransportError, NotServedError) as error:
             await self._failed(ref, version, rollout, f"{action.part}: {error}")
             return
@@ -251,14 +253,17 @@ class Resizer:
 
     async def _roll_back(self, action: RollBack, rollout: Rollout, notes: Mapping[ObjectRef, Note]) -> None:
         ref, version = action.workload, _version(action.workload)
-        before = notes[ref]
+        note = Note.about(rollout, notes[ref].templates)
+        operations: tuple[Operation, ...] = ()
+
+        async def made(document: dict[str, Any]) -> list[Operation]:
+            nonlocal operations
+            operations = restored(document, note.templates)
+            return [*noted(document, note), *operations]
+
         try:
-            document = await self._unasked.document(version, ref)
-            if document is None:
+            if not await self._unasked.rewrite(version, ref, made):
                 return
-            operations = restored(document, before.templates)
-            note = Note.about(rollout, before.templates)
-            await self._unasked.edit(version, ref, [*noted(document, note), *operations])
         except (ApiError, TransportError, NotServedError) as error:
             await self._failed(ref, version, rollout, f"back to {action.part}: {error}")
             return
@@ -271,11 +276,14 @@ class Resizer:
     async def _note(self, rollout: Rollout, notes: Mapping[ObjectRef, Note]) -> None:
         """Nothing but the phase changes."""
         ref, version = rollout.workload, _version(rollout.workload)
+        note = Note.about(rollout, notes[ref].templates)
+
+        async def made(document: dict[str, Any]) -> tuple[Operation, ...]:
+            return noted(document, note)
+
         try:
-            document = await self._unasked.document(version, ref)
-            if document is not None:
-                note = Note.about(rollout, notes[ref].templates)
-                await self._unasked.edit(version, ref, noted(document, note))
+            if not await self._unasked.rewrite(version, ref, made):
+                return
         except (ApiError, TransportError, NotServedError) as error:
             await self._failed(ref, version, rollout, str(error))
             return

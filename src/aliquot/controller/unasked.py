@@ -6,7 +6,7 @@ none. Each is told by an event on the workload and recorded in an audit log besi
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,8 +24,14 @@ _log = logging.getLogger(__name__)
 
 INSTANCE = "aliquot-controller"
 MOST_WHY = 500
+REWRITES = 4
+UNPROCESSABLE = 422
+"""How a server answers a JSON Patch of which a test does not hold."""
 
 Record = Callable[[AuditEvent], None]
+
+Made = Callable[[dict[str, Any]], Awaitable[Sequence[dict[str, Any]]]]
+"""Operations of a JSON Patch for a document."""
 
 
 class NotServedError(Exception):
@@ -76,10 +82,27 @@ class Unasked:
         guarded = {**patch, "metadata": {**patch.get("metadata", {}), "uid": ref.uid}}
         await self.client.patch(resource, ref.name, guarded, ref.namespace)
 
-    async def edit(self, api_version: str, ref: ObjectRef, operations: Sequence[Mapping[str, Any]]) -> None:
-        """Apply a JSON Patch (RFC 6902). Raises ApiError, TransportError, NotServedError."""
+    async def rewrite(self, api_version: str, ref: ObjectRef, made: Made) -> bool:
+        """Apply the JSON Patch (RFC 6902) that `made` makes of the object as it is; False if it is gone.
+
+        The patch says itself by its tests what must not have changed. Where something has, which may be no
+        more than a status, it is made anew of what is there then. Raises ApiError, TransportError,
+        NotServedError, and what `made` raises.
+        """
         resource = await self._resource(api_version, ref.kind)
-        await self.client.patch(resource, ref.name, list(operations), ref.namespace, kind=PatchType.JSON)
+        left = REWRITES
+        while True:
+            left -= 1
+            document = await self.document(api_version, ref)
+            if document is None:
+                return False
+            operations: list[Mapping[str, Any]] = list(await made(document))
+            try:
+                await self.client.patch(resource, ref.name, operations, ref.namespace, kind=PatchType.JSON)
+                return True
+            except ApiError as error:
+                if left <= 0 or not (error.conflict or error.status == UNPROCESSABLE):
+                    raise
 
     async def _resource(self, api_version: str, kind: str) -> Resource:
         found = self._resources.get((api_version, kind))
