@@ -429,3 +429,34 @@ async def test_a_stream_that_falls_back_to_a_model_that_cannot_be_counted_is_hel
     assert statuses(answer) == [200]
     assert b"used up" not in answer
     assert (use.model, use.output_tokens, use.outcome) == ("small", 90, Outcome.COMPLETED)
+
+
+async def test_an_agent_stopped_while_its_call_waits_for_room_does_not_call(
+    start: Start, upstream: Server
+) -> None:
+    upstream.hold = threading.Event()
+    wait = {"action": "throttle", "maxWaitSeconds": 30}
+    budgets = budget({"measure": "concurrency", "amount": 1}, onLimit=wait)
+    async with start(budgets) as running:
+        key = await running.new_key(namespace="research", agent="robot")
+        calls = [asyncio.create_task(exchange(running.gateway.address, request(key)))]
+        await asyncio.to_thread(upstream.started.wait, 20)
+        calls.append(asyncio.create_task(exchange(running.gateway.address, request(key))))
+        guards = running.gateway.policies.guards
+        assert guards is not None
+        async with asyncio.timeout(20):
+            while len(guards.open_calls("robot")) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        # The first is under way and is cut; the second has nothing yet that could be.
+        assert running.gateway.stop_agent("robot", by="ada", reason="enough") == 2
+        answers = await asyncio.gather(*calls)
+        upstream.hold.set()
+        uses = await running.settled(2)
+
+    assert [statuses(answer) for answer in answers] == [[503], [403]]
+    assert b"enough" in answers[1]
+    assert len(upstream.requests) == 1
+    assert sorted((use.outcome, use.output_tokens > 0) for use in uses) == [
+        (Outcome.CUT, True),
+        (Outcome.FAILED, False),
+    ]
