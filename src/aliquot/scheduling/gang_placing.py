@@ -1,6 +1,6 @@
 """Placing members of a gang along its subgroups, each in a domain that is close enough together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aliquot.queues.amounts import Charge, total
 from aliquot.scheduling.closeness import Closeness
@@ -65,10 +65,10 @@ class GangPlacer:
         whose other members they must join; None: they need join nobody."""
         failure: Failure | None = None
         state = self.placer.state
-        domains = [(within, bands)]
+        domains: Iterable[tuple[int | None, Sequence[int] | None]] = [(within, bands)]
         if group.constraint is not None:
             pins = _pins(crew, group) if crew is not None else 0
-            domains = self.closeness.domains(group.constraint, members, within, pins, bands)  # type: ignore[assignment]
+            domains = self.closeness.domains(group.constraint, members, within, pins, bands)
         for nodes, preferred in domains:
             start = state.mark()
             found = self._inside(crew, group, members, when, nodes, preferred)
