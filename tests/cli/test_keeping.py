@@ -12,7 +12,7 @@ from tests.controller.world import cluster
 
 from aliquot.accounting.budgets import Alert
 from aliquot.audit.record import Event, Kind, Outcome
-from aliquot.cli.automation import left_within_hour
+from aliquot.cli.automation import left_within_hour, read_automation
 from aliquot.cli.controller import _login
 from aliquot.cli.failures import Failure
 from aliquot.cli.keeping import Choices, books
@@ -158,3 +158,14 @@ def test_with_a_token_nothing_is_seen_before_the_login() -> None:
     client = TestClient(app, base_url="http://localhost")
     assert client.get("/api/devices").status_code == 401
     assert client.get("/", headers={"accept": "text/html"}, follow_redirects=False).status_code == 303
+
+
+def test_the_policy_in_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "automation.md").read_text()
+    path = tmp_path / "automation.yaml"
+    path.write_text(text.split("```yaml\n")[1].split("```")[0])
+    found = read_automation(path)
+    assert [step.step.value for step in found.idle.rules[0].steps] == ["notify", "suspend"]
+    assert found.sizes.covers("research-a")
+    assert not found.sizes.covers("team")
+    assert not found.sizes.dry_run
