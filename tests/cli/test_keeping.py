@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import CollectorRegistry
 from starlette.testclient import TestClient
 from tests.controller.world import cluster
 
 from aliquot.accounting.budgets import Alert
-from aliquot.audit.record import Event, Kind, Outcome
-from aliquot.cli.automation import left_within_hour
+from aliquot.audit.record import Event, Kind, Outcome, read
+from aliquot.cli.automation import automation, left_within_hour, read_automation
 from aliquot.cli.controller import _login
 from aliquot.cli.failures import Failure
 from aliquot.cli.keeping import Choices, books
@@ -21,9 +22,11 @@ from aliquot.controller.live import Live
 from aliquot.kube.client import Client
 from aliquot.kube.config import Connection, load_kubeconfig
 from aliquot.kube.transport import Limits
+from aliquot.model.meta import ObjectRef
 from aliquot.scheduling.policy import Policy
 from aliquot.store.audit import AuditLog
 from aliquot.store.journal import Journal
+from aliquot.store.usage import UsageHistory
 from aliquot.web.app import create_app
 from aliquot.web.governance.login import digest_of
 
@@ -158,3 +161,36 @@ def test_with_a_token_nothing_is_seen_before_the_login() -> None:
     client = TestClient(app, base_url="http://localhost")
     assert client.get("/api/devices").status_code == 401
     assert client.get("/", headers={"accept": "text/html"}, follow_redirects=False).status_code == 303
+
+
+def test_the_policy_in_the_documentation_is_one(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "automation.md").read_text()
+    path = tmp_path / "automation.yaml"
+    path.write_text(text.split("```yaml\n")[1].split("```")[0])
+    found = read_automation(path)
+    assert [step.step.value for step in found.idle.rules[0].steps] == ["notify", "suspend"]
+    assert found.sizes.covers("research-a")
+    assert not found.sizes.covers("team")
+    assert not found.sizes.dry_run
+
+
+async def test_what_is_done_unasked_is_counted_and_recorded(tmp_path: Path) -> None:
+    (tmp_path / "automation.yaml").write_text(AUTOMATION)
+    registry = CollectorRegistry()
+    with (
+        UsageHistory.open(tmp_path / "usage.db") as history,
+        automation(tmp_path / "automation.yaml", tmp_path, history, lambda report: {}) as found,
+    ):
+        assert found is not None
+        async with Client(NOBODY) as nobody:
+            parts = found.parts(nobody, Live(), Policy(), registry)
+            culler = parts[0].__self__  # type: ignore[attr-defined]
+            ref = ObjectRef(kind="Deployment", namespace="team", name="chat", uid="u")
+            culler._unasked.record(ref, "idle-suspend", "idle for 4h", queue="team")
+        found.log.flush()
+        (stored,) = found.log.records()
+    body = read(stored.body)
+    assert (body.action, body.reason, body.asked) == ("idle-suspend", "IdleSuspend", "deployment/chat")
+    assert body.details == {"why": "idle for 4h"}
+    labels = {"action": "idle-suspend", "outcome": "done"}
+    assert registry.get_sample_value("aliquot_unasked_changes_total", labels) == 1

@@ -1,5 +1,6 @@
 """Idle work on a server: told, suspended, brought back; what is left alone, and what a restart remembers."""
 
+import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from aliquot.controller.culling import Culler
 from aliquot.controller.live import Live
 from aliquot.controller.unasked import Unasked
 from aliquot.embedded.hooks import SYSTEM
-from aliquot.kube.client import Client
+from aliquot.kube.client import Client, cancel_and_wait
 from aliquot.kube.config import load_kubeconfig
 from aliquot.model.meta import ObjectRef
 from aliquot.scheduling.policy import Policy
@@ -140,7 +141,9 @@ async def test_idle_work_is_warned_then_scaled_to_nothing_and_comes_back_when_as
         world.workload(*DEPLOYMENT, "chat", replicas=2)
         assert await until(lambda: len(world.pods("chat")) == 2, 30)
         world.quiet("chat", 3)
-        assert steps(await world.culler().look()) == [("chat", Step.NOTIFY)]
+        leading = asyncio.create_task(world.culler().run())
+        assert await until(lambda: bool(world.recorded), 30)
+        await cancel_and_wait(leading)
         assert world.stored("deployments.apps", "chat")["spec"]["replicas"] == 2
         (warning,) = world.events("Idle")
         assert warning["type"] == "Warning"

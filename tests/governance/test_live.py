@@ -107,6 +107,7 @@ async def test_spend_joins_calls_with_the_ledger_while_the_gateway_runs(folder: 
     assert budgets["budgets"][0]["limits"][0]["limit"] == "1,000"
 
 
+@pytest.mark.prove
 async def test_budgets_and_spend_are_read_from_a_shared_database_too(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

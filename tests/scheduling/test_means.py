@@ -184,7 +184,7 @@ def test_money_is_written_exactly(micros, text):
     assert money(micros) == text
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 2)), min_size=1, max_size=6),
     rounds=st.integers(1, 3),

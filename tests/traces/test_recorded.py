@@ -92,3 +92,17 @@ def test_nothing_is_made_up_of_what_nothing_is_known_of(tmp_path: Path) -> None:
     assert endless == 1
     assert [item.run_seconds for item in found] == [None]
     assert with_ends((), Snapshot()) == ([], 0)
+
+
+@pytest.mark.parametrize("said", [1200, None])
+def test_what_ended_between_two_records_ended_when_it_said_or_in_the_middle(
+    tmp_path: Path, said: int | None
+) -> None:
+    """While nothing waits there is no news to record: the end of the first is seen when the second comes."""
+    past = told(
+        tmp_path,
+        job("first", run_seconds=1000, expected_seconds=said),
+        job("second", submitted=4000, run_seconds=60),
+    )
+    found = {item.name: item.run_seconds for item in past.workloads}
+    assert found["first"] == pytest.approx(1200 if said else 2000, abs=60)

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import yaml
+from prometheus_client import CollectorRegistry, Counter
 
 from aliquot.audit.record import Event, Kind, Outcome, read
 from aliquot.audit.search import Search
@@ -45,15 +46,26 @@ class Automation:
     history: UsageHistory
     prices: Callable[[Report], dict[str, int]]
 
-    def parts(self, client: Client, live: Live, decisions: Policy) -> list[Part]:
-        """What the leader does beside deciding."""
+    def parts(self, client: Client, live: Live, decisions: Policy, registry: CollectorRegistry) -> list[Part]:
+        """What the leader does beside deciding, counted in `registry`."""
+        counted = Counter(
+            "aliquot_unasked_changes",
+            "Steps on idle work and changes of sizes that were made without anybody asking, by outcome.",
+            ["action", "outcome"],
+            registry=registry,
+        )
+
+        def record(event: Event) -> None:
+            counted.labels(event.action, event.outcome.value).inc()
+            self._record(event)
+
         found: list[Part] = []
         if self.policy.idle.rules:
-            unasked = Unasked(client, self._record, "automation/idle")
+            unasked = Unasked(client, record, "automation/idle")
             left = left_within_hour(self.log, time.time_ns() // 1000)
             found.append(Culler(unasked, live, self.history, self.policy.idle, decisions, left).run)
         if self.policy.sizes.queues:
-            unasked = Unasked(client, self._record, "automation/sizes")
+            unasked = Unasked(client, record, "automation/sizes")
             sizes = Sizes(self.policy.sizes.sizing, self.policy.sizes, self.prices)
             found.append(Resizer(unasked, live, self.history, sizes, decisions).run)
         return found

@@ -247,7 +247,8 @@ async def _run(
     def parts(client: Client) -> list[Part]:
         asked[:] = [Cluster(client)]
         more = [partial(funds.run, client)] if funds is not None else []
-        return [*kept.parts(client, live), RegistryKeeper(client, lambda: datetime.now(UTC)).run, *more]
+        models = RegistryKeeper(client, lambda: datetime.now(UTC))
+        return [*kept.parts(client, live, registry), models.run, *more]
 
     probes = Probes(live, Pulse(SystemClock()))
     tasks: list[asyncio.Task[Any]] = []

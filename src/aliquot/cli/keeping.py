@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
 from aliquot.accounting.budgets import Alert
@@ -69,8 +70,8 @@ class Books:
     policy: Policy
     automation: Automation | None = None
 
-    def parts(self, client: Client, live: Live) -> list[Part]:
-        """What the leader does beside deciding."""
+    def parts(self, client: Client, live: Live, registry: CollectorRegistry | None = None) -> list[Part]:
+        """What the leader does beside deciding. registry: where its metrics belong."""
 
         async def tell(alert: Alert) -> bool:
             try:
@@ -91,7 +92,7 @@ class Books:
             )
             found.append(recorder.run)
         if self.automation is not None:
-            found += self.automation.parts(client, live, self.policy)
+            found += self.automation.parts(client, live, self.policy, registry or CollectorRegistry())
         return found
 
     def pages(self, live: Live) -> list[BaseRoute]:

@@ -86,18 +86,18 @@ class Culler:
     async def run(self) -> None:
         """Until cancelled; trouble is told and does not end it."""
         due = 0.0
+        await self._live.wait(0)
         while True:
-            if self._live.version:
-                began = time.monotonic()
-                try:
-                    if began >= due:
-                        await self.look()
-                        ended = time.monotonic()
-                        due = ended + max(LEAST_PAUSE_S, PART_OF_TIME * (ended - began))
-                    else:
-                        await self._resume(self._live.snapshot)
-                except (ApiError, TransportError, CredentialError, HistoryError) as error:
-                    _log.warning("idle work: %s", error)
+            began = time.monotonic()
+            try:
+                if began >= due:
+                    await self.look()
+                    ended = time.monotonic()
+                    due = ended + max(LEAST_PAUSE_S, PART_OF_TIME * (ended - began))
+                else:
+                    await self._resume(self._live.snapshot)
+            except (ApiError, TransportError, CredentialError, HistoryError) as error:
+                _log.warning("idle work: %s", error)
             await asyncio.sleep(RESUME_EVERY_S)
 
     async def look(self) -> Culling:

@@ -104,12 +104,12 @@ class Resizer:
 
     async def run(self) -> None:
         """Until cancelled; trouble is told and does not end it."""
+        await self._live.wait(0)
         while True:
-            if self._live.version:
-                try:
-                    await self.look()
-                except (ApiError, TransportError, CredentialError, HistoryError) as error:
-                    _log.warning("sizes: %s", error)
+            try:
+                await self.look()
+            except (ApiError, TransportError, CredentialError, HistoryError) as error:
+                _log.warning("sizes: %s", error)
             await asyncio.sleep(EVERY_S)
 
     async def look(self) -> Advance:

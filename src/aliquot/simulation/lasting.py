@@ -24,7 +24,7 @@ class Spread:
 
     FURTHEST = 10
     """Nothing is taken to last longer than so many times the longest that was seen."""
-    HALVINGS = 48
+    HALVINGS = 36
 
     def __init__(
         self,

@@ -63,7 +63,8 @@ class _Seen(msgspec.Struct):
     """A workload on its way through the records.
 
     began: since when it has its place, None while it has none; said: when it began, by its pods; last: the
-    last record in which it had its place. saved: seconds of work that earlier stays saved.
+    last record in which it had its place. at_once: something waited then. saved: seconds of work that earlier
+    stays saved.
     """
 
     workload: Workload
@@ -74,12 +75,30 @@ class _Seen(msgspec.Struct):
     last: datetime | None = None
     saved: int = 0
     evicted: bool = False
+    at_once: bool = False
 
     def worked(self, until: datetime) -> int:
         """Seconds that it has worked in this stay."""
         if self.began is None:
             return 0
         return max(0, (until - self.began) // _SECOND - self.workload.startup_seconds)
+
+    @property
+    def ended(self) -> datetime | None:
+        """When its last stay ended, None if it did not.
+
+        Records are written when a decision is news. Where something waits an end mostly is, as it gets a
+        place by that. Where nothing waits many minutes may lie between the last record with the workload and
+        the first without: it ended when it said it would, if that is between, else in the middle.
+        """
+        if self.gone is None or self.began is None or self.at_once:
+            return self.gone if self.began is not None else None
+        last = self.last or self.began
+        said = self.workload.expected_seconds
+        if said is None:
+            return last + (self.gone - last) / 2
+        end = self.began + timedelta(seconds=self.workload.startup_seconds + said - self.saved)
+        return min(max(end, last), self.gone)
 
     def leave(self, time: datetime) -> None:
         """Its stay is over, and it is not done: only what it saved counts."""
@@ -105,7 +124,7 @@ class _Seen(msgspec.Struct):
 
 def read_journal(path: Path) -> Past:
     """The workloads of a journal. Each comes when it was created, as it was first seen, and works from when
-    it was placed until the first record from which it is gone. Raises TraceError, JournalError."""
+    it was placed until about the first record from which it is gone. Raises TraceError, JournalError."""
     with Journal.open(path, read_only=True) as journal:
         infos = journal.records(limit=MAX_RECORDS)
         if not infos:
@@ -115,15 +134,16 @@ def read_journal(path: Path) -> Past:
         lasting: dict[tuple[type, tuple[str, str]], KubernetesObject] = {}
         background: dict[tuple[str, str], Pod] = {}
         mine: set[str] = set()
-        time = start
+        time, waits = start, False
         for info in infos:
             record = journal.recorded(info.id)
             if record is None:
                 continue
             time = record.time
             snapshot = record.snapshot
-            _follow(snapshot, time, start, record.policy, seen)
+            _follow(snapshot, time, start, record.policy, seen, waits=waits)
             _note_plan(record.plan, time, seen)
+            waits = any(decision.verdict is not None for decision in record.plan.decisions)
             for item in snapshot.objects():
                 if isinstance(item, Pod):
                     background[item.key] = item
@@ -167,6 +187,8 @@ def _follow(
     start: datetime,
     policy: Policy,
     seen: dict[_Key, _Seen],
+    *,
+    waits: bool,
 ) -> None:
     present: set[_Key] = set()
     # What a workload says of its run time is no reason to take it for endless once that is over.
@@ -194,7 +216,7 @@ def _follow(
             known.workload = msgspec.structs.replace(known.workload, amounts=workload.amounts)
     for key, known in seen.items():
         if key not in present and known.gone is None:
-            known.gone = time
+            known.gone, known.at_once = time, waits
 
 
 def _note_plan(plan: Plan, time: datetime, seen: dict[_Key, _Seen]) -> None:
@@ -220,9 +242,10 @@ def _waiting(workload: Workload) -> Workload:
 
 
 def _ended(found: _Seen) -> Workload:
-    if found.gone is None or found.began is None:
+    ended = found.ended
+    if ended is None:
         return found.workload
-    return msgspec.structs.replace(found.workload, run_seconds=max(1, found.saved + found.worked(found.gone)))
+    return msgspec.structs.replace(found.workload, run_seconds=max(1, found.saved + found.worked(ended)))
 
 
 def _past(found: _Seen, end: datetime) -> past_work.Past:
@@ -232,5 +255,5 @@ def _past(found: _Seen, end: datetime) -> past_work.Past:
         workload=ended,
         submitted=ended.submitted,
         run_seconds=run,
-        worked_seconds=found.saved + found.worked(found.gone or end),
+        worked_seconds=found.saved + found.worked(found.ended or end),
     )
