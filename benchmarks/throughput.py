@@ -29,7 +29,7 @@ WRITERS = 16
 DRIVER = "gpu.nvidia.com"
 SECONDS = 600.0
 QUIET = 0.1
-"""Of a processor: what all of them may use before pods are created, so that no half pays for what was before."""
+"""Of a processor: what all of them may use before pods are created, so that neither half pays for before."""
 QUIET_SECONDS = 120.0
 PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 _TICKS = 100
