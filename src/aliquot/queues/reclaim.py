@@ -117,10 +117,7 @@ class Reclaimer:
 
     def _holds_too_much(self, number: int, bounds: Sequence[Sequence[Bound]]) -> bool:
         """Whether a queue holds more of something than its bound."""
-        for held, bound in zip(self._allocated, bounds):
-            if held[number] > bound[number]:
-                return True
-        return False
+        return any(held[number] > bound[number] for held, bound in zip(self._allocated, bounds))
 
     def _within_quota(self, number: int) -> bool:
         """Whether a queue would hold no more of anything than its quota, with the work."""
