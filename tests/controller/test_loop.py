@@ -147,7 +147,7 @@ async def test_after_a_driver_was_handed_over_nothing_is_given_out_for_a_while(
     drivers = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {DRIVER: ""}}
     await client.create(CONFIG_MAPS, drivers, namespace)
     async with asyncio.timeout(10):
-        while mirror.snapshot().listed_drivers is None:
+        while mirror.snapshot().ownership is None:
             await mirror.wait_for_change(mirror.version)
 
     assert await loop.cycle() == ()

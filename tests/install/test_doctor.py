@@ -128,6 +128,30 @@ class TestInstalled:
             bare.delete("resourceslices.resource.k8s.io", f"g{generation}")
         assert found["level"] == "ok"
 
+    @pytest.mark.parametrize(
+        ("words", "level", "text"),
+        [
+            (
+                "pool=plain-*",
+                "ok",
+                r"(\d+) devices, \1 of them in pools that are Aliquot's \(plain-\*\)",
+            ),
+            ("pool=nowhere", "warning", r"devices, none in a pool that is Aliquot's \(nowhere\)"),
+        ],
+    )
+    def test_devices_are_counted_by_whose_pools_they_are_in(
+        self, bare: Bare, run: Any, words: str, level: str, text: str
+    ) -> None:
+        before = bare.get("configmaps", manifests.DRIVERS, manifests.NAMESPACE)
+        assert before is not None
+        bare.update("configmaps", before | {"data": {"gpu.nvidia.com": words}})
+        found = findings(run, "drivers")["drivers/published"]
+        after = bare.get("configmaps", manifests.DRIVERS, manifests.NAMESPACE)
+        assert after is not None
+        bare.update("configmaps", after | {"data": before["data"]})
+        assert found["level"] == level
+        assert re.search(text, found["problem"])
+
     def test_a_class_whose_extended_resource_is_not_listed_is_an_error(self, bare: Bare, run: Any) -> None:
         selector = {"cel": {"expression": "device.driver == 'gpu.nvidia.com'"}}
         bare.create(

@@ -15,6 +15,7 @@ from aliquot.kube.mirror import Mirror
 from aliquot.kube.resources import PODS, Resource
 from aliquot.model.core import Pod
 from aliquot.model.kinds import decoder
+from aliquot.model.ownership import Ownership
 from aliquot.model.resource import ResourceClaim
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", False)
@@ -73,9 +74,9 @@ async def test_of_config_maps_only_the_list_of_managed_drivers_is_read(client: C
     await client.create(maps, config_map("other", password="x"), "aliquot-system")
     async with running(Mirror(client)) as mirror:
         assert mirror.snapshot().config_maps == ()
-        assert mirror.snapshot().listed_drivers is None
+        assert mirror.snapshot().ownership is None
         await client.create(maps, config_map("aliquot-drivers", **{"gpu.nvidia.com": ""}), "aliquot-system")
-        await until(mirror, lambda: mirror.snapshot().listed_drivers == {"gpu.nvidia.com"})
+        await until(mirror, lambda: mirror.snapshot().ownership == Ownership.whole(["gpu.nvidia.com"]))
 
 
 async def test_objects_that_did_not_change_stay_the_same_python_objects(client: Client) -> None:

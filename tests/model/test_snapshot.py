@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from aliquot.model.core import ConfigMap, Node, Pod
 from aliquot.model.kinds import decode
 from aliquot.model.meta import ObjectMeta
+from aliquot.model.ownership import Ownership
 from aliquot.model.snapshot import FIELDS, Snapshot
 
 names = st.text("abc", min_size=1, max_size=3)
@@ -44,8 +45,8 @@ def test_of_all_config_maps_only_the_one_with_the_managed_drivers_is_kept() -> N
     other = ConfigMap(metadata=ObjectMeta(namespace="team", name="passwords"), data={"a": "b"})
 
     assert Snapshot.of([listing, other]).config_maps == (listing,)
-    assert Snapshot.of([listing, other]).listed_drivers == {"gpu.nvidia.com"}
-    assert Snapshot.of([other]).listed_drivers is None
+    assert Snapshot.of([listing, other]).ownership == Ownership.whole(["gpu.nvidia.com"])
+    assert Snapshot.of([other]).ownership is None
 
 
 def test_every_kind_has_a_field() -> None:

@@ -17,6 +17,8 @@ from tests.scheduling.builders import (
 )
 from tests.scheduling.looking import admitted, decided, devices_of, evicted, nodes_of, verdict_on
 
+from aliquot.model.core import ConfigMap
+from aliquot.model.meta import ObjectMeta
 from aliquot.model.verdicts import Reason
 from aliquot.scheduling.policy import Policy
 
@@ -83,6 +85,36 @@ def test_a_driver_that_moves_over_keeps_what_the_scheduler_gave_and_back_again()
     assert decided(snapshot, nobody).actions == ()
     assert devices_of(decided(snapshot, mine)) == {"a-gpu": ["n1/gpu-1"]}
     assert decided(snapshot, nobody).actions == ()
+
+
+def listed(words):
+    """The cluster's list of what is Aliquot's, with these words beside the driver."""
+    return ConfigMap(
+        metadata=ObjectMeta(namespace="aliquot-system", name="aliquot-drivers"), data={DRIVER: words}
+    )
+
+
+def test_of_a_driver_of_which_some_pools_are_aliquots_only_these_are_given_out():
+    nodes = [gpu_node("mine-1", 1), gpu_node("theirs-1", 1)]
+    pods = [with_claim(name) for name in ("a", "b")]
+
+    plan = decided(cluster(listed("pool=mine-* pool=x"), *nodes, *pods))
+    assert devices_of(plan) == {"a-gpu": ["mine-1/gpu-0"]}
+    assert verdict_on(plan, "b").reason is Reason.DEVICES_IN_USE
+    assert len(devices_of(decided(cluster(listed(""), *nodes, *pods)))) == 2
+
+
+def test_what_the_scheduler_gave_in_other_pools_is_left_as_it_is():
+    nodes = [gpu_node("mine-1", 1), gpu_node("theirs-1", 1), namespace(ELSEWHERE, managed=False)]
+    holder = pod("b", generated=["b-gpu"], ns=ELSEWHERE, node_name="theirs-1")
+    there = {"ns": ELSEWHERE, "node_name": "theirs-1", "devices": ["gpu-0"]}
+    held = claim("b-gpu", owner=holder, consumers=[holder], **there)
+    unused = claim("c-gpu", **there)
+
+    assert decided(cluster(listed("pool=mine-*"), *nodes, holder, held)).actions == ()
+    assert decided(cluster(listed("pool=mine-*"), *nodes, unused)).actions == ()
+    plan = decided(cluster(listed("pool=mine-*"), *nodes, holder, held, with_claim("a")))
+    assert devices_of(plan) == {"a-gpu": ["mine-1/gpu-0"]}
 
 
 def test_a_pod_that_kueue_has_not_admitted_holds_nothing():

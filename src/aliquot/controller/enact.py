@@ -295,7 +295,7 @@ class _Expected:
         self._decisions = decisions
 
     def __call__(self, claim: Key) -> bool:
-        return self._snapshot.listed_drivers is None or claim in self._keys
+        return self._snapshot.ownership is None or claim in self._keys
 
     @cached_property
     def _keys(self) -> frozenset[Key]:

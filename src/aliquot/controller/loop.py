@@ -24,7 +24,7 @@ from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.model.verdicts import Reason
 from aliquot.scheduling.plan import Plan
-from aliquot.scheduling.policy import Policy, managed_drivers
+from aliquot.scheduling.policy import Policy, ownership
 
 _log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class Loop:
         self._for_money = False
         self._again = False
         self._unowned = False
-        self._drivers: frozenset[str] | None = None
+        self._entries: frozenset[tuple[str, str]] | None = None
         self._handed_over = float("-inf")
         self._unrecorded_since: float | None = None
 
@@ -178,7 +178,7 @@ class Loop:
         if self._funds is not None:
             snapshot = self._funds(snapshot)
         now = self._clock.now()
-        if not self._owns_drivers(snapshot):
+        if not self._owns_devices(snapshot):
             self._live.publish(snapshot, Plan())
             self._metrics.cycle("unowned")
             return ()
@@ -249,17 +249,18 @@ class Loop:
         self._reports.report(snapshot, plan, outcomes)
         return outcomes
 
-    def _owns_drivers(self, snapshot: Snapshot) -> bool:
-        """Whether the policy or the cluster names the drivers that are Aliquot's.
+    def _owns_devices(self, snapshot: Snapshot) -> bool:
+        """Whether the policy or the cluster names the devices that are Aliquot's.
 
         Without the ConfigMap nothing keeps another allocator from giving out the same devices.
         """
-        drivers = managed_drivers(snapshot, self._policy)
-        owns = drivers is not None
-        if self._drivers is not None and (drivers or frozenset()) - self._drivers:
-            _log.info("drivers were handed over: nothing is carried out for %.0f s", HANDOVER_SECONDS)
+        owned = ownership(snapshot, self._policy)
+        owns = owned is not None
+        entries = owned.entries if owned is not None else frozenset()
+        if self._entries is not None and entries - self._entries:
+            _log.info("devices were handed over: nothing is carried out for %.0f s", HANDOVER_SECONDS)
             self._handed_over = self._clock.monotonic()
-        self._drivers = drivers or frozenset()
+        self._entries = entries
         if not owns and not self._unowned:
             _log.error("nothing is decided: ConfigMap %s/%s is missing", *DRIVERS_CONFIG_MAP)
         self._unowned = not owns

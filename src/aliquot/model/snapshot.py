@@ -29,6 +29,7 @@ from aliquot.model.owners import (
     TrainJob,
     XGBoostJob,
 )
+from aliquot.model.ownership import Ownership
 from aliquot.model.podgroups import CoschedulingPodGroup, KaiPodGroup, VolcanoPodGroup
 from aliquot.model.queue import Queue
 from aliquot.model.resource import (
@@ -108,11 +109,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
-    def listed_drivers(self) -> frozenset[str] | None:
-        """The drivers that the cluster has handed to Aliquot; None when it has not said."""
+    def ownership(self) -> Ownership | None:
+        """The devices that the cluster has handed to Aliquot; None when it has not said."""
         for item in self.config_maps:
             if item.key == DRIVERS_CONFIG_MAP:
-                return frozenset(item.data)
+                return Ownership.of(item.data)
         return None
 
     def objects(self) -> Iterable[KubernetesObject]:

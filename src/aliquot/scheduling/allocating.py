@@ -16,6 +16,7 @@ from aliquot.dra.requests import blueprint
 from aliquot.dra.shares import share_of_device, share_of_result
 from aliquot.dra.usage import Usage
 from aliquot.model.core import Node
+from aliquot.model.ownership import Ownership
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, exact
 from aliquot.scheduling.holdings import class_counts, request_classes
@@ -149,23 +150,23 @@ class DeviceAllocator:
         return twin
 
 
-def manager(fleet: Fleet, others: Fleet, drivers: frozenset[str] | None) -> Callable[[ResourceClaim], bool]:
-    """Which claims are Aliquot's to allocate: those whose devices come from a managed driver.
+def manager(fleet: Fleet, others: Fleet, owned: Ownership | None) -> Callable[[ResourceClaim], bool]:
+    """Which claims are Aliquot's to allocate: those whose devices are.
 
-    drivers: the managed ones, None for all. fleet, others: the devices of managed and of other drivers. A
-    claim that is not allocated is another allocator's if its classes match devices of other drivers only.
+    owned: which devices are, None for all. fleet, others: those that are, and the rest. A claim that is not
+    allocated is another allocator's if its classes match devices of the rest only.
     """
 
     def everything(claim: ResourceClaim) -> bool:
         return True
 
-    if drivers is None:
+    if owned is None:
         return everything
 
     def managed(claim: ResourceClaim) -> bool:
         allocation = claim.status.allocation
         if allocation is not None:
-            return any(result.driver in drivers for result in allocation.devices.results)
+            return any(owned.owns(result.driver, result.pool) for result in allocation.devices.results)
         return _matches(fleet, claim) or not _matches(others, claim)
 
     return managed

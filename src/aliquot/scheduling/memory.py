@@ -14,13 +14,14 @@ from aliquot.dra.fleet import Fleet
 from aliquot.model.core import Node, Pod
 from aliquot.model.index import Remembered, SnapshotIndex
 from aliquot.model.meta import KubernetesObject
+from aliquot.model.ownership import Ownership
 from aliquot.model.queue import Queue, QueueStatus
 from aliquot.model.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.allocating import manager
 from aliquot.scheduling.facts import PodTraits
-from aliquot.scheduling.policy import Policy, managed_drivers
+from aliquot.scheduling.policy import Policy, ownership
 from aliquot.scheduling.static_fit import StaticFit
 from aliquot.topology.tree import TopologyTree
 from aliquot.workloads.gangs import GangRules
@@ -52,7 +53,7 @@ class Memory:
     _index: SnapshotIndex | None = None
     _fleet: Fleet | None = None
     _others: Fleet | None = None
-    _drivers: frozenset[str] | None = None
+    _owned: Ownership | None = None
     _slices: tuple[ResourceSlice, ...] = ()
     _managed_slices: tuple[ResourceSlice, ...] = ()
     _queues: tuple[Queue, ...] | None = None
@@ -104,8 +105,8 @@ class Memory:
         return self._grouping, changed
 
     def fleet(self, snapshot: Snapshot, policy: Policy) -> Fleet:
-        """The devices of managed drivers."""
-        slices = self._managed(snapshot.resource_slices, managed_drivers(snapshot, policy))
+        """The devices that are Aliquot's to allocate."""
+        slices = self._managed(snapshot.resource_slices, ownership(snapshot, policy))
         classes: tuple[DeviceClass, ...] = snapshot.device_classes
         rules: tuple[DeviceTaintRule, ...] = snapshot.device_taint_rules
         self._fleet = Fleet.of(slices, classes, rules, kubernetes=policy.kubernetes, previous=self._fleet)
@@ -113,14 +114,14 @@ class Memory:
 
     def manager(self, snapshot: Snapshot, policy: Policy) -> Callable[[ResourceClaim], bool]:
         """Which claims are Aliquot's to allocate."""
-        drivers = managed_drivers(snapshot, policy)
-        if drivers is None:
-            return manager(EMPTY_FLEET, EMPTY_FLEET, drivers)
-        others = tuple(item for item in snapshot.resource_slices if item.spec.driver not in drivers)
+        owned = ownership(snapshot, policy)
+        if owned is None:
+            return manager(EMPTY_FLEET, EMPTY_FLEET, None)
+        others = tuple(item for item in snapshot.resource_slices if not _is_of(owned, item))
         self._others = Fleet.of(
             others, snapshot.device_classes, kubernetes=policy.kubernetes, previous=self._others
         )
-        return manager(self.fleet(snapshot, policy), self._others, drivers)
+        return manager(self.fleet(snapshot, policy), self._others, owned)
 
     def traits(self, pod: Pod) -> PodTraits:
         known = self._traits.get(pod)
@@ -148,13 +149,13 @@ class Memory:
         return self._static
 
     def _managed(
-        self, slices: tuple[ResourceSlice, ...], drivers: frozenset[str] | None
+        self, slices: tuple[ResourceSlice, ...], owned: Ownership | None
     ) -> tuple[ResourceSlice, ...]:
-        if drivers is None:
+        if owned is None:
             return slices
-        if self._slices is not slices or self._drivers != drivers:
-            self._slices, self._drivers = slices, drivers
-            self._managed_slices = tuple(item for item in slices if item.spec.driver in drivers)
+        if self._slices is not slices or self._owned != owned:
+            self._slices, self._owned = slices, owned
+            self._managed_slices = tuple(item for item in slices if _is_of(owned, item))
         return self._managed_slices
 
 
@@ -168,6 +169,10 @@ def _unchanged(before: Sequence[T], after: Sequence[T]) -> bool:
 
 def _without_version(item: T) -> T:
     return replace(item, metadata=replace(item.metadata, resource_version="", generation=0))
+
+
+def _is_of(owned: Ownership, item: ResourceSlice) -> bool:
+    return owned.owns(item.spec.driver, item.spec.pool.name)
 
 
 def _without_status(queue: Queue) -> Queue:

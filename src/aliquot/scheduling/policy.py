@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import msgspec
 
+from aliquot.model.ownership import Ownership
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.rules import KAI as KAI_SHARES
 from aliquot.queues.rules import ShareRules
@@ -259,6 +260,6 @@ def fairness(policy: Policy) -> ShareRules:
     )
 
 
-def managed_drivers(snapshot: Snapshot, policy: Policy) -> frozenset[str] | None:
+def ownership(snapshot: Snapshot, policy: Policy) -> Ownership | None:
     """The drivers whose devices Aliquot allocates in this cluster; None for every driver."""
-    return snapshot.listed_drivers if policy.managed_drivers is None else policy.managed_drivers
+    return snapshot.ownership if policy.managed_drivers is None else Ownership.whole(policy.managed_drivers)

@@ -7,6 +7,7 @@ from cluster import ALIQUOT, CLAIM_CONTROLLER, CLAIMS, PEOPLE, SCHEDULER, Cluste
 
 from aliquot.embedded.hooks import Object, User
 from aliquot.embedded.status import StatusError
+from aliquot.model.ownership import Ownership
 
 EXTENDED = "resource.kubernetes.io/extended-resource-claim"
 GATES = [{"name": "aliquot.dev/placement"}]
@@ -18,6 +19,13 @@ def gates(pod: Object) -> Any:
 
 def set_status(cluster: Cluster, claim: Object, user: User, status: Object) -> Object:
     return cluster.update(CLAIMS, claim | {"status": status}, user, subresource="status")
+
+
+def list_words(cluster: Cluster, words: str) -> None:
+    """Write what stands in the list beside the driver gpu.nvidia.com."""
+    drivers = cluster.get("configmaps", "aliquot-drivers", "aliquot-system")
+    drivers["data"]["gpu.nvidia.com"] = words
+    cluster.update("configmaps", drivers, namespace="aliquot-system")
 
 
 class TestOneAllocator:
@@ -78,6 +86,31 @@ class TestOneAllocator:
         drivers["data"].pop("gpu.nvidia.com")
         installed.update("configmaps", drivers, namespace="aliquot-system")
         assert set_status(installed, claim, SCHEDULER, {"allocation": allocation()})["status"]["allocation"]
+
+    @pytest.mark.parametrize(
+        "words",
+        ["pool=n1", "nvidia.com/gpu pool=n1", "pool=x pool=n1", "pool=n*", "pool=*", "other"],
+    )
+    def test_pools_that_the_list_names_are_aliquots(self, installed: Cluster, words: str) -> None:
+        claim = installed.claim()
+        assert Ownership.of({"gpu.nvidia.com": words}).owns("gpu.nvidia.com", "n1")
+        list_words(installed, words)
+        with pytest.raises(StatusError, match=r"only Aliquot allocates devices of driver gpu\.nvidia\.com"):
+            set_status(installed, claim, SCHEDULER, {"allocation": allocation()})
+        held = set_status(installed, claim, ALIQUOT, {"allocation": allocation()})
+        with pytest.raises(StatusError, match="release devices of driver"):
+            set_status(installed, held, SCHEDULER, {})
+
+    @pytest.mark.parametrize(
+        "words", ["pool=n2", "nvidia.com/gpu pool=m*", "pool=n", "pool=", "pool=*1", "pool=n11"]
+    )
+    def test_other_pools_of_the_driver_stay_with_the_scheduler(self, installed: Cluster, words: str) -> None:
+        claim = installed.claim()
+        owned = Ownership.of({"gpu.nvidia.com": words}).owns("gpu.nvidia.com", "n1")
+        list_words(installed, words)
+        assert not owned
+        stored = set_status(installed, claim, SCHEDULER, {"allocation": allocation()})
+        assert not set_status(installed, stored, SCHEDULER, {}).get("status", {}).get("allocation")
 
     def test_without_the_list_nobody_allocates(self, installed: Cluster) -> None:
         claim = installed.claim()

@@ -9,6 +9,7 @@ from aliquot import manifests
 from aliquot.install.cluster import Cluster
 from aliquot.install.findings import Finding, error, info, ok, warning
 from aliquot.install.podtemplates import ACCELERATORS
+from aliquot.model.ownership import POOL, Ownership
 
 Json = dict[str, Any]
 
@@ -47,9 +48,13 @@ async def managed_drivers(cluster: Cluster) -> dict[str, str] | None:
 
 
 def _present(managed: dict[str, str], slices: Iterable[Json]) -> Iterable[Finding]:
+    owned = Ownership.of(managed)
     devices: dict[str, int] = defaultdict(int)
+    own: dict[str, int] = defaultdict(int)
     for one in slices:
-        devices[one["spec"]["driver"]] += len(one["spec"].get("devices") or ())
+        driver, count = one["spec"]["driver"], len(one["spec"].get("devices") or ())
+        devices[driver] += count
+        own[driver] += count if owned.owns(driver, one["spec"]["pool"]["name"]) else 0
     absent = sorted(set(managed) - set(devices))
     if absent:
         fix = "nothing to do if the cluster has none of these devices; else see whether the driver's pods run"
@@ -58,7 +63,16 @@ def _present(managed: dict[str, str], slices: Iterable[Json]) -> Iterable[Findin
         )
     for driver, count in sorted(devices.items()):
         if driver in managed:
-            yield ok("drivers/published", f"{driver} publishes {count} devices", driver=driver, devices=count)
+            text = f"{driver} publishes {count} devices"
+            patterns = owned.pools[driver]
+            if patterns and not own[driver]:
+                fix = f"see the words {POOL}... of {driver} in ConfigMap {LIST}"
+                text += f", none in a pool that is Aliquot's ({', '.join(patterns)})"
+                yield warning("drivers/published", text, fix, driver=driver, devices=count)
+                continue
+            if patterns:
+                text += f", {own[driver]} of them in pools that are Aliquot's ({', '.join(patterns)})"
+            yield ok("drivers/published", text, driver=driver, devices=count, managed=own[driver])
         else:
             fix = f"to manage it: add the key {driver} to ConfigMap {LIST}"
             text = f"{driver} publishes {count} devices and is not managed"

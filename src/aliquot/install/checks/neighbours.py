@@ -6,6 +6,7 @@ from typing import Any
 from aliquot.install.checks.drivers import managed_drivers
 from aliquot.install.cluster import Cluster
 from aliquot.install.findings import Finding, error, info, ok, warning
+from aliquot.model.ownership import Ownership
 
 Json = dict[str, Any]
 
@@ -83,7 +84,7 @@ def _autoscaler(where: str, container: Json) -> Iterator[Finding]:
 
 async def _schedulers(cluster: Cluster) -> AsyncIterator[Finding]:
     """Pods of other schedulers that hold devices of managed drivers: there would be two allocators."""
-    managed = await managed_drivers(cluster) or {}
+    owned = Ownership.of(await managed_drivers(cluster) or {})
     holders: dict[tuple[str, str], str] = {}
     kai = await cluster.serves("scheduling.run.ai/v2", "Queue") or await cluster.serves(
         "kai.scheduler/v1alpha1", "Topology"
@@ -108,13 +109,13 @@ async def _schedulers(cluster: Cluster) -> AsyncIterator[Finding]:
             scheduler = holders.get((metadata.get("namespace", ""), metadata["name"]))
             allocation = (item.get("status") or {}).get("allocation") or {}
             for result in (allocation.get("devices") or {}).get("results") or ():
-                if scheduler is not None and result.get("driver") in managed:
+                if scheduler is not None and owned.owns(result.get("driver", ""), result.get("pool", "")):
                     shared.setdefault(scheduler, set()).add(result["driver"])
     for scheduler, drivers in sorted(shared.items()):
         text = f"pods of {scheduler} hold devices of {', '.join(sorted(drivers))}, which Aliquot manages"
-        fix = f"give {scheduler} a driver of its own, or take these drivers from the list"
+        fix = f"give {scheduler} drivers or pools of its own, or take these from the list"
         yield error("neighbours/schedulers", text, fix, scheduler=scheduler, drivers=sorted(drivers))
     if kai:
         text = "KAI-Scheduler is there; it writes allocations of claims itself"
-        fix = "let each have drivers of its own; Aliquot's are in ConfigMap aliquot-system/aliquot-drivers"
+        fix = "let each have drivers or pools of its own; Aliquot's: ConfigMap aliquot-system/aliquot-drivers"
         yield info("neighbours/kai", text, fix)
