@@ -281,7 +281,7 @@ def test_a_journal_is_simulated_with_the_workloads_that_it_tells_of(
         tuple(row[name] for name in ("submit_seconds", "placed_seconds", "finished_seconds", "devices"))
         for row in rows
     ] == [("0", "0", "1000", "8"), ("100", "1000", "1250", "16"), ("1500", "1500", "", "1")]
-    # The gang ended after it was last seen, at 1000, and before the next record, at 1500: in the middle of these.
+    # The gang ended after it was last seen, at 1000, and before the record at 1500: in the middle of these.
     assert [item.finished for item in before] == [1000, 1500, None]
     assert [item.placed for item in before] == [0, 1000, 1500]
 
