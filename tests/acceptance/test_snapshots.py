@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.acceptance.cluster import Cluster
 
 from aliquot.cli import snapshot_files
@@ -63,6 +64,7 @@ def load() -> str:
     return json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
 
 
+@pytest.mark.prove
 def test_what_is_saved_under_load_replays_to_the_same_plan(cluster: Cluster, tmp_path: Path) -> None:
     cluster.kubectl("apply", "-f", "-", stdin=load())
     try:
