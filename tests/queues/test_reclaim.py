@@ -264,3 +264,13 @@ def test_no_victims_that_may_be_taken_together_hold_more_than_the_bound(
         if found.may_take(victims) is None:
             taken = sum(item.get("gpu", 0) for items in victims.values() for item in items)
             assert taken <= found.most("gpu"), victims
+
+
+def test_what_is_taken_below_a_queue_leaves_it_room_to_take_from_its_siblings():
+    queues = [queue("d1"), queue("d2"), queue("a", "d1"), queue("a2", "d1"), queue("b", "d2")]
+    ledger = holding(queues, a2=5, b=5)
+    found = reclaimer(ledger, "a", 2, resources=("gpu",))
+
+    # With all of a2's, d1 holds less than its share, and may take what b has too much.
+    assert found.may_take({"a2": [gpus(5)], "b": [gpus(1)]}) is None
+    assert found.most("gpu") >= 6 * UNIT
