@@ -9,7 +9,6 @@ import click
 
 from aliquot.cli import expected, queue_story, story, workload_names
 from aliquot.cli.cluster import Target, snapshot, target_options
-from aliquot.cli.controller import JOURNAL
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import coloured, note, write_document
 from aliquot.cli.workload_names import KindError, Named, workloads_named
@@ -23,7 +22,7 @@ from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.standings import Standings
 from aliquot.store.database import JournalError
 from aliquot.store.entries import Entry
-from aliquot.store.journal import Journal
+from aliquot.store.journal import JOURNAL, Journal
 
 HISTORY = 12
 MOST_NAMES = 20
