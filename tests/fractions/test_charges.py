@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 import pytest
+from msgspec.structs import replace
 from tests.fractions.objects import asking, node, pod
 
 from aliquot.fractions.charges import device_charge, pending_charge, smallest_memory
@@ -79,7 +80,8 @@ def test_extended_resources_stand_for_devices_and_exact_parts_of_them(
 def running(
     annotations: dict[str, str] | None = None, labels: dict[str, str] | None = None, namespace: str = "team"
 ) -> Pod:
-    return pod(asking({}), annotations=annotations, labels=labels, namespace=namespace)
+    found = pod(asking({}), annotations=annotations, labels=labels, namespace=namespace)
+    return replace(found, spec=replace(found.spec, node_name="n1"))
 
 
 PART = Part(WHOLE // 2 * 40_000)
@@ -125,6 +127,12 @@ def test_what_hami_gave_is_what_a_pod_has() -> None:
     found = places(running(given), ASKED, HAMI_NODE)
     assert found == (("GPU-a", Part(4_000 * WHOLE, 50)), ("GPU-b", Part(3_000 * WHOLE, 30)))
     assert places(running(given), ASKED, A100) == (("", Part(3_000 * WHOLE, 30)),)
+
+
+def test_before_hami_has_bound_a_pod_its_record_is_anybodys() -> None:
+    mark = {"aliquot.dev/gpu-groups": "GPU-b", "hami.io/vgpu-devices-allocated": "GPU-a,NVIDIA,1,0:;"}
+    waiting = pod(asking({}), annotations=mark)
+    assert places(waiting, ASKED, HAMI_NODE) == (("GPU-b", Part(3_000 * WHOLE, 30)),)
 
 
 def test_a_pod_that_hami_gave_all_memory_of_a_device_has_it_whole() -> None:

@@ -30,14 +30,15 @@ _DIGITS = 9
 
 
 def places(pod: Pod, request: GpuRequest | None, devices: NodeDevices) -> tuple[tuple[str, Part], ...]:
-    """What a pod that runs on a node has of its shared devices, by group; () if it shares none.
+    """What a pod on a node, or let go for one, has of its shared devices, by group; () if it shares none.
 
     HAMi's record goes first, as it says what was given; then Aliquot's, then KAI-Scheduler's. A device
-    without a record has the name "": the pod has it to itself.
+    without a record has the name "": the pod has it to itself. HAMi writes its record when it binds: on a pod
+    without a node it is somebody else's.
     """
     if request is None or request.mig:
         return ()
-    if devices.enforcer == HAMI:
+    if devices.enforcer == HAMI and pod.spec.node_name:
         given = _given_by_hami(pod.metadata.annotations.get(HAMI_ALLOCATED, ""))
         if given and not _everything(given, devices):
             return given
