@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.inventory.world import NOW, world
-from tests.web.browser import Page, browser
+from tests.web.browser import Page, tab
 from tests.web.world import plan_of, scene, served, two_teams, without
 
 from aliquot.controller.live import Live
@@ -19,8 +19,8 @@ TEXT = "document.getElementById(%r).textContent"
 
 
 @pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with browser() as opened:
+async def page(browser: str) -> AsyncIterator[Page]:
+    async with tab(browser) as opened:
         await opened.size(1440, 900)
         yield opened
         assert opened.problems == []
