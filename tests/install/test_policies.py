@@ -94,7 +94,15 @@ class TestGate:
         installed.delete("pods", "p", PEOPLE, "team")
 
     @pytest.mark.parametrize(
-        "annotation", ["gpu-fraction", "gpu-memory", "aliquot.dev/gpu-fraction", "aliquot.dev/gpu-memory"]
+        "annotation",
+        [
+            "gpu-fraction",
+            "gpu-memory",
+            "gpu-fraction-num-devices",
+            "aliquot.dev/gpu-fraction",
+            "aliquot.dev/gpu-memory",
+            "nvidia.com/mig-1g.5gb",
+        ],
     )
     def test_pods_that_ask_for_parts_of_devices_are_gated(self, installed: Cluster, annotation: str) -> None:
         containers = [{"name": "a", "image": "x"}]
@@ -153,6 +161,27 @@ class TestMarks:
         pod["status"] = {"phase": "Running"}
         stored = installed.update("pods", pod, KUBELET, namespace="team", subresource="status")
         assert stored["status"]["phase"] == "Running"
+
+    def test_what_part_a_pod_was_given_is_not_rewritten(self, installed: Cluster) -> None:
+        """The devices that it shares are counted by what it asked for."""
+        asked = {"gpu-fraction": "0.5", "team": "a"}
+        pod = installed.create(pod_of(asked, containers=[{"name": "a", "image": "x"}]))
+        pod["metadata"]["annotations"]["gpu-fraction"] = "0.4"
+        pod = installed.update("pods", pod, PEOPLE, namespace="team")
+        pod["metadata"]["annotations"] |= {GROUPS_ANNOTATION: "shared-1"}
+        pod["spec"]["schedulingGates"] = []
+        pod = installed.update("pods", pod, ALIQUOT, namespace="team")
+        for changed in ({"gpu-fraction": "0.1"}, {"gpu-fraction-num-devices": "2"}, {"gpu-memory": "1"}):
+            for subresource in (None, "status"):
+                forged = pod | {
+                    "metadata": pod["metadata"] | {"annotations": dict(pod["metadata"]["annotations"])}
+                }
+                forged["metadata"]["annotations"] |= changed
+                with pytest.raises(StatusError, match="is what the pod was given") as refused:
+                    installed.update("pods", forged, PEOPLE, namespace="team", subresource=subresource)
+                assert refused.value.code == 403
+        pod["metadata"]["annotations"]["team"] = "b"
+        assert installed.update("pods", pod, PEOPLE, namespace="team")
 
 
 class TestClaims:

@@ -77,9 +77,9 @@ class NodeDevices:
     plugin shares); count * units is what a table of free amounts starts from. memory_mib: of each, None if
     the node does not tell. sharers: how many pods at most may share one, None for any number. enforcer: what
     keeps parts apart, None if nothing does. limit: the largest part, in billionths, that it keeps apart.
-    grain: the part that a pod gets at least. by_annotation: pods that ask by annotation are given parts; neither
-    HAMi nor a device plugin does that by itself. time_sliced: pods take turns on a device without limits on
-    memory. slices: compute slices of one whole GPU. ids: of the devices, where the node tells.
+    grain: the part that a pod gets at least. by_annotation: pods that ask by annotation are given parts, as
+    neither HAMi nor a device plugin does by itself. time_sliced: pods take turns without limits on
+    device memory. slices: compute slices of a whole GPU. ids: of the devices, where the node tells.
     """
 
     resource: str = ""
