@@ -169,7 +169,7 @@ async def test_a_person_logs_in_and_out(page: Page) -> None:
         await page.run(
             "document.querySelector('input').value = 'wrong'; document.querySelector('form').submit()"
         )
-        await page.until("document.readyState === 'complete' && document.querySelector('[role=alert]')")
+        await page.until("document.querySelector('input[aria-invalid=true]')")
         page.problems.clear()
         script = f"document.querySelector('input').value = '{TOKEN}'; document.querySelector('form').submit()"
         await page.run(script)
