@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from aliquot.controller.outcomes import ConflictError, EnactError, RefusedError
 from aliquot.controller.writing import Writer
 from aliquot.dra.nodeselection import names_node
-from aliquot.fractions.groups import GROUPS_ANNOTATION
+from aliquot.fractions.devices import node_devices
+from aliquot.fractions.groups import GROUPS_ANNOTATION, told_to_hami
 from aliquot.kube.client import PatchType
 from aliquot.kube.errors import ApiError
 from aliquot.kube.resources import PODS
@@ -131,6 +132,9 @@ class Pods:
         annotations = dict(mark)
         if placement.groups:
             annotations[GROUPS_ANNOTATION] = ",".join(placement.groups)
+            node = self._writer.mirror.get(Node, "", placement.node)
+            if node is not None:
+                annotations |= told_to_hami(pod, placement.groups, node_devices(node))
         metadata = {
             "uid": pod.metadata.uid,
             "resourceVersion": pod.metadata.resource_version,
