@@ -180,7 +180,7 @@ async def test_a_person_logs_in_and_out(page: Page) -> None:
         await page.run("document.getElementById('logout').click()")
         await page.until("document.querySelector('form input[name=token]')")
         await page.go(f"{url}governance")
-        await page.until("location.pathname === '/login'")
+        await page.until("location.pathname === '/login' && document.readyState === 'complete'")
 
 
 async def test_text_of_others_is_never_markup(page: Page) -> None:
