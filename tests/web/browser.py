@@ -66,7 +66,10 @@ class Page:
             elif event["method"] == "Runtime.exceptionThrown":
                 self.problems.append(json.dumps(event["params"]["exceptionDetails"])[:500])
             elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
-                self.problems.append(event["params"]["entry"]["text"])
+                entry = event["params"]["entry"]
+                # A page may ask for its icon when all is done and the test has stopped its server.
+                if "ERR_CONNECTION_REFUSED" not in entry["text"]:
+                    self.problems.append(f"{entry['text']} {entry.get('url', '')}".strip())
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
