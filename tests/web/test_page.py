@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.inventory.world import NOW, world
+from tests.inventory.world import NOW
 from tests.web.browser import Page, tab
 from tests.web.world import plan_of, scene, served, two_teams, without
 
+from aliquot.catalog.fleet import expand, parse_fleet
 from aliquot.controller.live import Live
+from aliquot.model.kinds import decode
+from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
@@ -262,7 +265,7 @@ nodes: [{count: 5000, type: dgx-h100, zone: a}]
 
 async def test_five_thousand_nodes_are_seen_zoomed_and_scrolled(page: Page) -> None:
     live = Live()
-    snapshot = await asyncio.to_thread(lambda: world("", LARGE).before)
+    snapshot = await asyncio.to_thread(lambda: Snapshot.of(map(decode, expand(parse_fleet(LARGE, "large")))))
     live.publish(snapshot, plan_of(snapshot))
     async with served(live) as url:
         await page.go(url)
