@@ -7,7 +7,8 @@ from pathlib import Path
 from aliquot.budgets.definition import ModelTerms, parse_budget
 from aliquot.budgets.spending import Basis, Call, Caller, Endpoint, Outcome
 from aliquot.budgets.tree import BudgetTree
-from aliquot.gateway.admission import Admitted, Desk
+from aliquot.gateway.admission import Desk
+from aliquot.gateway.admitted import Admitted
 from aliquot.store.budgets import BudgetStore
 from aliquot.store.budgets_postgres import PostgresBudgets
 from aliquot.store.budgets_sqlite import SqliteBudgets
