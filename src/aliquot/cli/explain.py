@@ -133,7 +133,7 @@ def _tell(
     if expect and found[0].status is Status.WAITING:
         journal = journal_file or journal_beside(target)
         starts = expected.of(expected.look_ahead(seen, policy, now, journal), ref)
-    return story.story(report, ref, listener.facts, history, starts)
+    return story.story(report, ref, listener.facts, history, starts, listener.taking)
 
 
 def _missing(report: Report, wanted: Named, namespace: str) -> str:

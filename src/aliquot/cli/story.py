@@ -22,6 +22,7 @@ from aliquot.model.kinds import plain
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Fact
 from aliquot.scheduling.plan import Decision
+from aliquot.scheduling.taking_wording import taking_sentences
 from aliquot.scheduling.wording import paragraph, sentence
 from aliquot.simulation.expecting import Range
 from aliquot.store.entries import Entry
@@ -35,15 +36,24 @@ NodeFact = tuple[str, str, Fact]
 
 
 class Listener:
-    """An observer of `decide` that keeps why nodes fell for the pods of one workload."""
+    """An observer of `decide` that keeps why nodes fell for the pods of one workload, and why neither
+    preemption nor consolidation helps it."""
 
     def __init__(self, workload: ObjectRef) -> None:
         self._workload = workload
         self.facts: list[NodeFact] = []
+        self.taking: tuple[Fact, ...] = ()
 
     def fell(self, workload: ObjectRef, pod: ObjectRef, node: str, fact: Fact) -> None:
         if workload == self._workload:
             self.facts.append((pod.name, node, fact))
+
+    def asks(self, workload: ObjectRef) -> bool:
+        return workload == self._workload
+
+    def unhelped(self, workload: ObjectRef, facts: tuple[Fact, ...]) -> None:
+        if workload == self._workload:
+            self.taking = facts
 
     def decided(self, decision: Decision) -> None:
         """Nothing to keep: decisions are in the plan."""
@@ -52,7 +62,8 @@ class Listener:
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """One workload. state: None when it is not in the cluster any more. history: oldest first.
 
-    behind: how many workloads of its queue wait in all.
+    behind: how many workloads of its queue wait in all. taking: why neither preemption nor consolidation
+    helps it.
     """
 
     ref: ObjectRef
@@ -62,6 +73,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[Entry, ...]
     behind: int = 0
     starts: Range | None = None
+    taking: tuple[Fact, ...] = ()
 
 
 def story(
@@ -70,8 +82,10 @@ def story(
     nodes: Sequence[NodeFact],
     history: tuple[Entry, ...],
     starts: Range | None = None,
+    taking: tuple[Fact, ...] = (),
 ) -> Story:
-    """What a report and the journal know of a workload. starts: when it is expected to, if that was asked."""
+    """What a report and the journal know of a workload. starts: when it is expected to, if that was asked.
+    taking: what an observer was told of preemption and consolidation."""
     state = next((item for item in report.workloads.workloads if item.ref == ref), None)
     held = tuple(
         (device, part, holder)
@@ -82,7 +96,14 @@ def story(
     )
     behind = sum(1 for item in report.workloads.waiting() if state is not None and item.queue == state.queue)
     return Story(
-        ref=ref, state=state, held=held, nodes=tuple(nodes), history=history, behind=behind, starts=starts
+        ref=ref,
+        state=state,
+        held=held,
+        nodes=tuple(nodes),
+        history=history,
+        behind=behind,
+        starts=starts,
+        taking=taking,
     )
 
 
@@ -107,6 +128,7 @@ def document(told_story: Story) -> dict[str, Any]:
         "message": sentence(verdict) if verdict is not None else "",
         "fix": plain(verdict.fix) if verdict is not None and verdict.fix is not None else None,
         "facts": plain(verdict.facts) if verdict is not None else [],
+        "taking": plain(told_story.taking) if verdict is not None else [],
         "leaving": [
             {"pod": item.pod.name, "verdict": plain(item.verdict), "message": sentence(item.verdict)}
             for item in (state.leaving if state is not None else ())
@@ -150,7 +172,8 @@ def lines(told_story: Story, now: datetime) -> Iterable[str]:
         yield from _wrapped(f"{name} {_headline(state)}", 0)
         yield ""
         if (state.lacking or state.status is Status.WAITING) and state.verdict is not None:
-            yield from _wrapped(paragraph(state.verdict), 2)
+            taking = taking_sentences(told_story.taking)
+            yield from _wrapped(" ".join((paragraph(state.verdict), *taking)), 2)
             yield ""
         yield from _leaving(state)
         yield from _facts(told_story, state, now)
