@@ -21,7 +21,7 @@ from aliquot.inventory.workloads import Status, WorkloadState
 from aliquot.model.kinds import plain
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Fact
-from aliquot.scheduling.plan import Decision
+from aliquot.scheduling.asking_why import OneWorkload
 from aliquot.scheduling.taking_wording import taking_sentences
 from aliquot.scheduling.wording import paragraph, sentence
 from aliquot.simulation.expecting import Range
@@ -35,28 +35,17 @@ NodeFact = tuple[str, str, Fact]
 """(pod, node, what fell there)."""
 
 
-class Listener:
+class Listener(OneWorkload):
     """An observer of `decide` that keeps why nodes fell for the pods of one workload, and why neither
     preemption nor consolidation helps it."""
 
     def __init__(self, workload: ObjectRef) -> None:
-        self._workload = workload
+        super().__init__(workload)
         self.facts: list[NodeFact] = []
-        self.taking: tuple[Fact, ...] = ()
 
     def fell(self, workload: ObjectRef, pod: ObjectRef, node: str, fact: Fact) -> None:
         if workload == self._workload:
             self.facts.append((pod.name, node, fact))
-
-    def asks(self, workload: ObjectRef) -> bool:
-        return workload == self._workload
-
-    def unhelped(self, workload: ObjectRef, facts: tuple[Fact, ...]) -> None:
-        if workload == self._workload:
-            self.taking = facts
-
-    def decided(self, decision: Decision) -> None:
-        """Nothing to keep: decisions are in the plan."""
 
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
