@@ -160,7 +160,7 @@ def table(expected: Expected) -> Table:
                 name=workload_name(ref),
             )
             for (kind, namespace, name), found in order
-            if found.last is None or found.last > SOON_SECONDS
+            if found.middle is None or found.middle.seconds > SOON_SECONDS
             for ref in (ObjectRef(kind=kind, namespace=namespace, name=name),)
         ),
     )
