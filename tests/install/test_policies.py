@@ -56,6 +56,11 @@ def pod_of(annotations: dict[str, str] | None = None, **spec: Any) -> Object:
     }
 
 
+def with_labels(labels: dict[str, str], name: str = "p", **spec: Any) -> Object:
+    pod = pod_of(**spec)
+    return {**pod, "metadata": {"name": name, "namespace": "team", "labels": labels}}
+
+
 class TestGate:
     @pytest.mark.parametrize("user", EVERYBODY_ELSE, ids=by_name)
     def test_nobody_but_aliquot_lifts_it(self, installed: Cluster, user: User) -> None:
@@ -113,6 +118,23 @@ class TestGate:
     def test_pods_that_ask_for_nothing_are_not_gated(self, installed: Cluster) -> None:
         pod = installed.create(pod_of({"note": "0.5"}, containers=[{"name": "a", "image": "x"}]))
         assert not pod["spec"].get("schedulingGates")
+
+    def test_a_label_tells_which_pods_have_got_the_gate(self, installed: Cluster) -> None:
+        own = with_labels({"app": "a"})
+        assert installed.create(own)["metadata"]["labels"] == {"app": "a", "aliquot.dev/gated": "true"}
+        asks_for_nothing = {"containers": [{"name": "a", "image": "x"}]}
+        unasked = installed.create(with_labels({"app": "a"}, name="q", **asks_for_nothing))
+        assert unasked["metadata"]["labels"] == {"app": "a"}
+
+    @pytest.mark.parametrize("value", ["true", "", "false"])
+    def test_nobody_passes_by_the_gate_with_its_label(self, installed: Cluster, value: str) -> None:
+        never = {"priorityClassName": "aliquot-default", "preemptionPolicy": "Never"}
+        for spec in ({}, never, {"schedulingGates": [{"name": "another"}]} | never):
+            with pytest.raises(StatusError) as refused:
+                installed.create(with_labels({"aliquot.dev/gated": value}, **spec))
+            assert refused.value.code == 403
+        gated = with_labels({"aliquot.dev/gated": value}, schedulingGates=[GATE], **never)
+        assert installed.create(gated)["spec"]["schedulingGates"] == [GATE]
 
     def test_a_static_pod_is_taken_with_its_class(self, installed: Cluster) -> None:
         """A kubelet's mirror pod has its node, and a class that would preempt."""

@@ -11,7 +11,7 @@ from aliquot.fractions.devices import node_devices
 from aliquot.fractions.groups import GROUPS_ANNOTATION, told_to_hami
 from aliquot.kube.client import PatchType
 from aliquot.kube.errors import ApiError
-from aliquot.kube.marks import marking
+from aliquot.kube.marks import GATED, marking
 from aliquot.kube.resources import PODS
 from aliquot.model.core import PLACEMENT_GATE, Node, Pod
 from aliquot.model.index import Key
@@ -139,6 +139,8 @@ class Pods:
                 told = told_to_hami(pod, placement.groups, node_devices(node))
         metadata = marking(pod, marks)
         metadata["annotations"] |= told
+        if GATED in pod.metadata.labels:
+            metadata["labels"] = metadata.get("labels", {}) | {GATED: None}
         metadata |= {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version}
         patch = {"metadata": metadata, "spec": spec}
         client = self._writer.client

@@ -18,6 +18,9 @@ from aliquot.workloads.labels import ADMITTED_AT, SHOWN_AT, STALE_SINCE
 MARKED = "aliquot.dev/marked"
 """The label of pods whose marks are Aliquot's."""
 
+GATED = "aliquot.dev/gated"
+"""The label of pods that the policy gate.aliquot.dev put the gate on; taken off with the gate."""
+
 MARKS = frozenset({ADMITTED_AT, GROUPS_ANNOTATION, SHOWN_AT, STALE_SINCE})
 """Annotations that nobody but Aliquot writes on pods with the label."""
 
