@@ -1,7 +1,6 @@
 """`aliquot explain`."""
 
 import asyncio
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import click
 from aliquot.cli import expected, queue_story, story, workload_names
 from aliquot.cli.cluster import Target, snapshot, target_options
 from aliquot.cli.failures import Failure
+from aliquot.cli.journals import journal_beside, journal_option
 from aliquot.cli.output import coloured, note, write_document
 from aliquot.cli.workload_names import KindError, Named, workloads_named
 from aliquot.inventory.owners import workload_name
@@ -22,7 +22,7 @@ from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.standings import Standings
 from aliquot.store.database import JournalError
 from aliquot.store.entries import Entry
-from aliquot.store.journal import JOURNAL, Journal
+from aliquot.store.journal import Journal
 
 HISTORY = 12
 MOST_NAMES = 20
@@ -39,13 +39,7 @@ _QUEUES = ("queue", "queues", "aq")
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True
 )
-@click.option(
-    "--journal",
-    "journal_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="The controller's journal; beside the kubeconfig or in .aliquot if left out.",
-)
+@journal_option
 @expected.expect_options
 @target_options
 def explain(
@@ -174,13 +168,3 @@ def _history(target: Target, ref: ObjectRef, journal_file: Path | None) -> tuple
             raise Failure(str(error)) from None
         note(f"note: {error}")
         return ()
-
-
-def journal_beside(target: Target) -> Path | None:
-    """The journal of `aliquot up`: beside the kubeconfig that it wrote, or in .aliquot here."""
-    kubeconfig = target.kubeconfig or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-    places = [Path(kubeconfig).parent] if kubeconfig else []
-    for folder in (*places, Path(".aliquot")):
-        if (folder / JOURNAL).is_file():
-            return folder / JOURNAL
-    return None
