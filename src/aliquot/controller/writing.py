@@ -50,8 +50,8 @@ class Writer:
 
     @property
     def acting(self) -> bool:
-        """Decisions are being carried out, or were a moment ago: while pods stream in there are pauses between
-        one decision and the next.
+        """Decisions are being carried out, or were a moment ago: while pods stream in there are pauses
+        between two of them.
         """
         return self._acting > 0 or self.client.clock.monotonic() - self._acted < ACTED_SECONDS
 
