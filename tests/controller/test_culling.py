@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from tests.controller.test_run import controller
-from tests.controller.world import Cluster, cluster, until
+from tests.controller.used import Used
+from tests.controller.world import cluster, until
 
-from aliquot.audit.record import Event, Outcome
+from aliquot.audit.record import Outcome
 from aliquot.controller.culling import Culler
-from aliquot.controller.live import Live
 from aliquot.controller.unasked import Unasked
 from aliquot.embedded.hooks import SYSTEM
 from aliquot.kube.client import Client, cancel_and_wait
@@ -41,15 +41,8 @@ RULE = IdleRule(
 POLICY = CullingPolicy(rules=(RULE,))
 
 
-class Idle:
+class Idle(Used):
     """A cluster with a controller, in which workloads do nothing with what they hold."""
-
-    def __init__(self, running: Cluster, live: Live, client: Client, history: UsageHistory) -> None:
-        self.running = running
-        self.live = live
-        self.client = client
-        self.history = history
-        self.recorded: list[Event] = []
 
     def culler(self, policy: CullingPolicy = POLICY) -> Culler:
         """A new one, as after a restart: it knows nothing but what the cluster says."""
@@ -76,11 +69,6 @@ class Idle:
         document = {"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": made}
         self.running.load.create(plural, "steady", document)
 
-    def stored(self, plural: str, name: str) -> dict[str, Any]:
-        registry = self.running.server.registry
-        resource = registry.resources.named(*plural.partition(".")[::2])
-        return dict(registry.get(resource, "steady", name))
-
     def annotate(self, plural: str, name: str, text: dict[str, str]) -> None:
         registry = self.running.server.registry
         resource = registry.resources.named(*plural.partition(".")[::2])
@@ -90,18 +78,7 @@ class Idle:
         registry.update(resource, "steady", name, found, SYSTEM)
 
     def pods(self, name: str) -> list[ObjectRef]:
-        return [
-            pod.ref
-            for pod in self.live.snapshot.pods
-            if pod.metadata.name.startswith(f"{name}-")
-            and pod.status.phase == "Running"
-            and pod.metadata.deletion_timestamp is None
-        ]
-
-    def events(self, reason: str) -> list[dict[str, Any]]:
-        registry = self.running.server.registry
-        found, _, _ = registry.list(registry.resources.named("events", "events.k8s.io"))
-        return [item for item in found if item.get("reason") == reason]
+        return [pod.ref for pod in self.running_pods(f"{name}-")]
 
     def quiet(self, name: str, hours: float, percent: float = 0.0) -> None:
         """Its devices did so much until now."""

@@ -12,13 +12,12 @@ import pytest
 from msgspec.structs import replace
 from tests.controller.load import Load
 from tests.controller.test_run import controller
+from tests.controller.used import Used
 from tests.controller.witness import Witness
 from tests.controller.world import Cluster, until
 from tests.sizing.clusters import FLEET
 
-from aliquot.audit.record import Event
 from aliquot.catalog.fleet import expand, parse_fleet
-from aliquot.controller.live import Live
 from aliquot.controller.resizing import Resizer, Sizes
 from aliquot.controller.unasked import Unasked
 from aliquot.embedded.admission import Admission
@@ -52,15 +51,8 @@ class Late(SystemClock):
         return super().now() + timedelta(seconds=self.seconds)
 
 
-class Oversized:
+class Oversized(Used):
     """A Deployment whose two pods have a whole H100 each and need a seventh of it."""
-
-    def __init__(self, running: Cluster, live: Live, client: Client, history: UsageHistory) -> None:
-        self.running = running
-        self.live = live
-        self.client = client
-        self.history = history
-        self.recorded: list[Event] = []
 
     def resizer(self, rollout: RolloutPolicy = ROLLOUT) -> Resizer:
         """A new one, as after a restart."""
@@ -72,8 +64,7 @@ class Oversized:
         self.running.load.create(plural, namespace, document)
 
     def deployment(self) -> dict[str, Any]:
-        registry = self.running.server.registry
-        return dict(registry.get(registry.resources.named("deployments", "apps"), "steady", "chat"))
+        return self.stored("deployments.apps", "chat")
 
     def used_template(self) -> str:
         (claim,) = self.deployment()["spec"]["template"]["spec"]["resourceClaims"]
@@ -82,29 +73,17 @@ class Oversized:
     def note(self) -> Note | None:
         return Note.of(self.deployment()["metadata"].get("annotations", {}))
 
-    def pods(self) -> list[Any]:
-        return [
-            pod
-            for pod in self.live.snapshot.pods
-            if pod.status.phase == "Running" and pod.metadata.deletion_timestamp is None
-        ]
-
     def used(self, gib: float, hours: float = HOURS) -> None:
         now = round(self.client.clock.now().timestamp() * 1000)
         start = now - round(hours * 60) * MINUTE
         series = []
-        for pod in self.pods():
+        for pod in self.running_pods():
             pod_ref = ObjectRef(kind="Pod", namespace=pod.namespace, name=pod.metadata.name)
             owner = Owner(queue="default", workload=pod_ref, pod=pod_ref)
             for metric, value in ((Metric.MEMORY_USED, round(gib * 2**30)), (Metric.SM_BUSY, 50_000)):
                 rows = [(at, MINUTE, value) for at in range(start, now, MINUTE)]
                 series.append(Series.of(metric, Subject(device=pod.metadata.name), rows, owner))
         self.history.write(series, now)
-
-    def events(self, reason: str) -> list[dict[str, Any]]:
-        registry = self.running.server.registry
-        found, _, _ = registry.list(registry.resources.named("events", "events.k8s.io"))
-        return [item for item in found if item.get("reason") == reason]
 
     async def seen(self) -> bool:
         """The controller knows the Deployment as it is stored."""
@@ -122,7 +101,7 @@ class Oversized:
             claims = self.live.snapshot.resource_claims
             classes = {item.spec.devices.requests[0].exactly.device_class_name for item in claims}
             wanted = {"gpu.nvidia.com" if whole else "mig.nvidia.com"}
-            return len(self.pods()) == 2 and len(claims) == 2 and classes == wanted
+            return len(self.running_pods()) == 2 and len(claims) == 2 and classes == wanted
 
         return await until(there, 30)
 
@@ -246,7 +225,7 @@ async def test_a_workload_that_suffers_gets_back_what_it_had(tmp_path: Path) -> 
         assert await world.sized()
         assert await world.seen()
         registry = world.running.server.registry
-        name = world.pods()[0].metadata.name
+        name = world.running_pods()[0].metadata.name
         stored = dict(registry.get(registry.resources.named("pods"), "steady", name))
         ended = {"terminated": {"reason": "OOMKilled", "exitCode": 137, "finishedAt": "2999-01-01T00:00:00Z"}}
         told = {
