@@ -16,14 +16,14 @@ from tests.scheduling.builders import (
     request,
     with_claim,
 )
-from tests.scheduling.looking import decided, verdict_on
+from tests.scheduling.looking import decided, nodes_of, verdict_on
 
 from aliquot.model.core import Taint
 from aliquot.model.kinds import decode
 from aliquot.model.resource import DeviceClassSpec, DeviceTaint
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling.decide import decide
-from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.policy import Policy, Step
 from aliquot.scheduling.wording import (
     decision_sentence,
     fix_sentence,
@@ -262,3 +262,11 @@ def test_a_slice_whose_node_selector_is_not_valid_gives_a_verdict_and_no_excepti
     plan = decide(cluster(node("n1"), broken, with_claim("a")), Policy(), NOW)
 
     assert verdict_on(plan, "a").reason is Reason.NO_MATCHING_DEVICES
+
+
+def test_a_step_may_be_taken_twice():
+    snapshot = cluster(gpu_node("n1", 1), with_claim("a", request(1)))
+    twice = decide(snapshot, Policy(steps=(Step.ALLOCATE, Step.ALLOCATE)), NOW)
+
+    assert twice == decide(snapshot, Policy(steps=(Step.ALLOCATE,)), NOW)
+    assert nodes_of(twice) == {"a": "n1"}

@@ -78,6 +78,9 @@ def too_early(
         )
         fix = Fix(change="createPods", subject=str(gang.ref), amount=str(needed - len(todo)))
         return Verdict(reason=Reason.WAITING_FOR_MEMBERS, facts=(fact,), fix=fix)
+    if not todo:
+        # All have their places, by an earlier step of this decision.
+        return None
     gated = [item for item in todo if item.gated_by_others]
     lacking = [item for item in todo if item.claims.problem is not None]
     malformed = [item for item in todo if item.malformed is not None]
