@@ -1,11 +1,11 @@
 """Fixtures that every part's tests may use."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.acceptance.cluster import Cluster, kubectl_path, start, stop
-from tests.web.browser import chromium
+from tests.web.browser import Page, chromium, tab
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +32,15 @@ def browser() -> Iterator[str]:
     """The address of a Chromium, one per worker; each test has a tab of its own."""
     with chromium() as address:
         yield address
+
+
+@pytest.fixture
+async def page(browser: str) -> AsyncIterator[Page]:
+    """An empty tab, in which nothing may go wrong."""
+    async with tab(browser) as opened:
+        await opened.size(1440, 900)
+        yield opened
+        assert opened.problems == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

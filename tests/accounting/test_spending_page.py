@@ -1,7 +1,6 @@
 """The page of spending in a real browser: the identity, the course, going deeper, hostile names, both
 schemes."""
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -18,7 +17,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from tests.accounting.histories import DEVICES, holding, occupancy
-from tests.web.browser import Page, tab
+from tests.web.browser import Page
+from tests.web.serving import listening
 
 from aliquot.accounting.amounts import HOUR_MS
 from aliquot.accounting.closing import entries_of
@@ -26,7 +26,6 @@ from aliquot.accounting.columns import Columns
 from aliquot.accounting.entries import Category, Holding, Span
 from aliquot.accounting.price_files import milliseconds
 from aliquot.accounting.prices import PriceBook
-from aliquot.cli.serving import PageServer, address, listen
 from aliquot.store.ledger import Ledger
 from aliquot.web import app as web_app
 from aliquot.web.security import Guard
@@ -80,22 +79,8 @@ async def served(path: Path) -> AsyncIterator[str]:
         middleware=[Middleware(Guard)],
     )
     app.state.close_streams = lambda: None
-    listener = listen("127.0.0.1", 0)
-    server = PageServer(app)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield address(listener)
-    finally:
-        server.should_exit = True
-        await task
-
-
-@pytest.fixture
-async def page(browser: str) -> AsyncIterator[Page]:
-    async with tab(browser) as opened:
-        await opened.size(1280, 900)
-        yield opened
-        assert opened.problems == []
+    async with listening(app) as url:
+        yield url
 
 
 async def get(url: str) -> tuple[int, dict[str, Any]]:

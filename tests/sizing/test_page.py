@@ -1,18 +1,16 @@
 """The page of sizes in a real browser."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import aiohttp
-import pytest
 from tests.sizing.clusters import cluster, used
 from tests.sizing.histories import MINUTE, START, profile, waves, whole
-from tests.web.browser import Page, tab
+from tests.web.browser import Page
+from tests.web.serving import listening
 
 from aliquot.catalog.accelerators import accelerators
-from aliquot.cli.serving import PageServer, address, listen
 from aliquot.controller.live import Live
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.plan import Plan
@@ -56,21 +54,8 @@ async def served(found: Sized | None) -> AsyncIterator[str]:
     live.publish(Snapshot(), Plan())
     app = create_app(live)
     app.router.routes.extend(routes(source))
-    listener = listen("127.0.0.1", 0)
-    server = PageServer(app)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield address(listener)
-    finally:
-        server.should_exit = True
-        await task
-
-
-@pytest.fixture
-async def page(browser: str) -> AsyncIterator[Page]:
-    async with tab(browser) as opened:
-        await opened.size(1280, 900)
-        yield opened
+    async with listening(app) as url:
+        yield url
 
 
 async def test_sizes_of_every_fleet_are_shown_under_the_policy_of_the_page(page: Page) -> None:

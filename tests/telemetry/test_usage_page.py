@@ -1,6 +1,5 @@
 """The page of usage and waste in a real browser, over a real Prometheus."""
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -10,9 +9,9 @@ from pathlib import Path
 import pytest
 from tests.telemetry.cluster import an_hour, small
 from tests.telemetry.prometheus_server import load, prometheus
-from tests.web.browser import Page, tab
+from tests.web.browser import Page
+from tests.web.serving import listening
 
-from aliquot.cli.serving import PageServer, address, listen
 from aliquot.controller.live import Live
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
@@ -29,14 +28,8 @@ async def served(settings: Settings) -> AsyncIterator[str]:
     live.publish(cluster.after, decide(cluster.after, Policy(), datetime.now(UTC)))
     app = create_app(live)
     app.router.routes.extend(routes(live, settings))
-    listener = listen("127.0.0.1", 0)
-    server = PageServer(app)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield address(listener)
-    finally:
-        server.should_exit = True
-        await task
+    async with listening(app) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +37,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("usage")
     load(folder, an_hour(small(), int(time.time()) * 1000).text())
     return folder
-
-
-@pytest.fixture
-async def page(browser: str) -> AsyncIterator[Page]:
-    async with tab(browser) as opened:
-        await opened.size(1440, 900)
-        yield opened
-        assert opened.problems == []
 
 
 async def rows(page: Page) -> list[list[str]]:

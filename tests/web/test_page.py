@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.inventory.world import NOW
-from tests.web.browser import Page, tab
+from tests.web.browser import Page
 from tests.web.world import plan_of, scene, served, two_teams, without
 
 from aliquot.catalog.fleet import expand, parse_fleet
@@ -19,14 +19,6 @@ from aliquot.store.journal import Journal
 
 READY = "document.documentElement.dataset.version"
 TEXT = "document.getElementById(%r).textContent"
-
-
-@pytest.fixture
-async def page(browser: str) -> AsyncIterator[Page]:
-    async with tab(browser) as opened:
-        await opened.size(1440, 900)
-        yield opened
-        assert opened.problems == []
 
 
 @pytest.fixture

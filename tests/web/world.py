@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import json
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,9 +13,9 @@ import aiohttp
 import msgspec
 from tests.cli.world import ROOT
 from tests.inventory.world import NOW, QUEUES, World, world
+from tests.web.serving import listening
 
 from aliquot.cli import cluster_input
-from aliquot.cli.serving import PageServer, address, listen
 from aliquot.controller.live import Live
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
@@ -91,14 +90,8 @@ def plan_of(snapshot: Snapshot, seconds: int = 1) -> Plan:
 @contextlib.asynccontextmanager
 async def served(live: Live, journal: Journal | None = None) -> AsyncIterator[str]:
     """The address of the page."""
-    listener: socket.socket = listen("127.0.0.1", 0)
-    server = PageServer(create_app(live, journal))
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        yield address(listener)
-    finally:
-        server.should_exit = True
-        await task
+    async with listening(create_app(live, journal)) as url:
+        yield url
 
 
 @dataclass
