@@ -1,9 +1,17 @@
 """What is installed is accepted as it is written, and keeps others out."""
 
+import json
+
+from tests.conformance.server import Api, Object
 from tests.real.cluster import Cluster, gated, pod
 from tests.real.history import History
 
 from aliquot import manifests
+from aliquot.kube.config import load_kubeconfig
+from aliquot.kube.decoding import Decoding
+from aliquot.kube.marks import GATED, MARKED, marking
+from aliquot.model.core import Pod
+from aliquot.workloads.labels import ADMITTED_AT, STALE_SINCE
 
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
 GPU_CLAIM = {"devices": {"requests": [{"name": "g", "exactly": {"deviceClassName": "gpu.nvidia.com"}}]}}
@@ -75,3 +83,44 @@ def test_nobody_but_aliquot_allocates_or_lifts_a_gate(real: Cluster, warnings: l
     )
     assert taken.code == 403, taken.content
     assert "only Aliquot allocates" in taken.body["message"]
+
+
+def test_nobody_but_aliquot_marks_a_pod_or_passes_by_the_gate(real: Cluster, warnings: list[str]) -> None:
+    """The administrator tries, who may do everything else."""
+    space = real.namespace("real-marks")
+    template = real.template(space, 1)
+    pods = f"/api/v1/namespaces/{space}/pods"
+    for labels in ({MARKED: "true"}, {GATED: "true"}):
+        # The label of the gate says that the gate is there, and none is put on for it.
+        refused = real.api.request("POST", pods, pod("forged", space, [template], labels=labels))
+        assert refused.code == 403, refused.content
+    made = real.create(pods, pod("held", space, [template]))
+    assert gated(made)
+    assert made["metadata"]["labels"] == {GATED: "true"}
+
+    forged = {ADMITTED_AT: "2026-01-01T00:00:00Z"}
+    assert real.patch(f"{pods}/held", {"metadata": {"annotations": forged}}).code == 200
+    for path in (f"{pods}/held", f"{pods}/held/status"):
+        refused = real.patch(path, {"metadata": {"labels": {MARKED: "true"}}})
+        assert refused.code == 403, refused.content
+
+    aliquot = Api(load_kubeconfig([real.kubeconfig()]))
+    marks = marking(Decoding(Pod).object(json.dumps(made).encode()), {STALE_SINCE: "2026-01-01T00:00:00Z"})
+    merge = "application/merge-patch+json"
+    marked = aliquot.request("PATCH", f"{pods}/held", {"metadata": marks}, content_type=merge)
+    aliquot.close()
+    assert marked.code == 200, marked.content
+    assert marked.body["metadata"]["annotations"] == {STALE_SINCE: "2026-01-01T00:00:00Z"}
+    tries: list[Object] = [
+        {"annotations": {STALE_SINCE: None}},
+        {"annotations": forged},
+        {"labels": {MARKED: None}},
+        {"labels": {MARKED: "false"}},
+    ]
+    for path in (f"{pods}/held", f"{pods}/held/status"):
+        for metadata in tries:
+            refused = real.patch(path, {"metadata": metadata})
+            assert refused.code == 403, (path, metadata, refused.content)
+            assert "only Aliquot sets" in refused.body["message"]
+        told = real.patch(path, {"metadata": {"labels": {"told": str(len(path))}}})
+        assert told.code == 200, told.content
