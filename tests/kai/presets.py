@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 
 from msgspec.structs import replace
-from tests.kai.scenario import PluginSpec, RunSpec
+from tests.kai.scenario import PluginSpec, RunSpec, ScenarioError
 
 from aliquot.scheduling.policy import KAI, Goal, Objective, Policy, Step
 
@@ -47,7 +47,10 @@ SPREAD = Objective(goal=Goal.SPREAD, weight=1)
 
 
 def policy(run: RunSpec) -> Policy:
-    """The policy under which the run is decided."""
+    """The policy under which the run is decided. Raises ScenarioError."""
+    unknown = [action for action in run.actions if action not in STEPS]
+    if unknown:
+        raise ScenarioError("run.actions", f"{unknown[0]!r} is no action; known are {', '.join(STEPS)}")
     budget, grace = run.max_consolidation_preemptees, run.staleness_grace_seconds
     found = replace(
         KAI,
