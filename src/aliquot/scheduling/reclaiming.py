@@ -7,7 +7,7 @@ from functools import partial
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
 from aliquot.queues.order import VictimOrder
-from aliquot.queues.reclaim import Reclaimer
+from aliquot.queues.reclaim import Held, Reclaimer
 from aliquot.queues.runtimes import protected
 from aliquot.queues.tree import NO_BOUND
 from aliquot.scheduling.asking import Batch
@@ -32,6 +32,7 @@ class Reclaim(Taker):
         super().__init__(session)
         self._mine: Reclaimer | None = None
         self._idle_known = (-1, 0.0)
+        self._held: tuple[int, Held] | None = None
         self._protecting = session.policy.min_runtimes and session.runtimes.reclaiming
 
     def entitled(self, crew: Crew) -> bool:
@@ -178,9 +179,11 @@ class Reclaim(Taker):
 
     def _reclaimer(self, crew: Crew) -> Reclaimer:
         session, gang = self._session, crew.gang
-        return Reclaimer(
-            session.shares, session.state.queues, gang.queue, session.next_charge(crew), gang.preemptible
-        )
+        changes, ledger = session.state.changes, session.state.queues
+        if self._held is None or self._held[0] != changes:
+            self._held = changes, Held(session.shares, ledger)
+        charge, held = session.next_charge(crew), self._held[1]
+        return Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, held)
 
     def _protected(self, crew: Crew, victim: Crew) -> bool:
         if not self._protecting:
