@@ -1,7 +1,7 @@
 """Reclaim: a queue below its fair share takes from queues above theirs, or one below its quota from those
 above theirs."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
@@ -20,9 +20,9 @@ from aliquot.scheduling.stakes import NOTHING, Stake
 from aliquot.scheduling.taking import Taker, for_workload
 from aliquot.scheduling.wants import next_want
 
-BATCH = 256
-"""Where more gangs than this could be asked, those of the queues that have the least right to what they hold
-are asked first, so many queues as have this many; the others only if that is not enough."""
+BATCHES = (48, 384)
+"""So many gangs at least are asked at first, and then, if they are not enough, before all others: those of the
+queues that have the least right to what they hold, of each queue all."""
 
 
 class Reclaim(Taker):
@@ -53,10 +53,12 @@ class Reclaim(Taker):
         found = {} if self._too_little(crew) else self._stakes(crew)
         groups = self._session.crews.stakes().groups()
         size = {name: sum(len(groups[name][stake]) for stake in stakes) for name, stakes in found.items()}
-        rest = set(found)
-        if sum(size.values()) > BATCH:
-            first = self._foremost(size)
-            rest -= first
+        rest = sorted(found)
+        for most in BATCHES:
+            if sum(size[name] for name in rest) <= most:
+                break
+            first = self._foremost(rest, size, most)
+            rest = [name for name in rest if name not in first]
             if batch := self._batch(crew, first, found):
                 yield batch
         if batch := self._batch(crew, rest, found):
@@ -93,16 +95,16 @@ class Reclaim(Taker):
                 batch[name] = chosen
         return batch
 
-    def _foremost(self, size: Mapping[str, int]) -> set[str]:
-        """So many of the queues as have BATCH gangs, those first whose work is asked first."""
+    def _foremost(self, queues: Iterable[str], size: Mapping[str, int], most: int) -> set[str]:
+        """So many of the queues as have that many gangs, those first whose work is asked first."""
         session = self._session
         standing, stakes = session.standing(reverse=True), session.crews.stakes()
         order: VictimOrder[str] = VictimOrder(session.shares, session.state.queues, standing=standing)
-        for name in sorted(size):
+        for name in queues:
             order.push(name, name, dict(stakes.least(name).charge), 0)
         names: set[str] = set()
         gangs = 0
-        while gangs < BATCH and (foremost := order.pop()) is not None:
+        while gangs < most and (foremost := order.pop()) is not None:
             names.add(foremost)
             gangs += size[foremost]
         order.close()
