@@ -3,6 +3,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.requirements-installed
 
+# The tests start some hundreds of Python processes, which should find the modules compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help setup up test prove check bench bench-openb clean
 
 help: ## List the targets.
@@ -23,7 +26,7 @@ test: $(STAMP) ## Run all tests.
 	$(BIN)/python -m pytest -m "not prove" -n 2 --dist loadgroup
 
 prove: $(STAMP) ## Run the longer proofs: fault schedules, fuzzing, large inputs.
-	$(BIN)/python -m pytest -m prove -p tests.install.whole_run
+	$(BIN)/python -m pytest -m prove -n 2 --dist loadgroup -p tests.install.whole_run
 
 check: $(STAMP) ## Check style, types, layers and documents.
 	$(BIN)/ruff format --check src tests benchmarks

@@ -4,7 +4,9 @@ Both in one run against the cluster that a kubeconfig names, which must have no 
 nodes of eight GPUs are made as objects, and no pod really runs. What is timed is the way from the first
 pod's creation to the last one's binding. For the second half Aliquot's manifests are applied and `aliquot
 controller` is started with the role that is shipped. Processor time is that of each process of the control
-plane on this machine, and of `aliquot controller`.
+plane on this machine, and of `aliquot controller`. In each half one pod is bound beforehand, so that neither
+pays for what an API server does once: the first mutating policy of a group makes it read that group's schema,
+which takes a second of processor time.
 """
 
 import json
@@ -19,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.server import Api
-from tests.real.cluster import MADE, Cluster, pod
+from tests.real.cluster import MADE, Cluster, node_of, pod
 
 from aliquot import manifests
 from aliquot.kube.config import load_kubeconfig
@@ -27,6 +29,8 @@ from aliquot.kube.config import load_kubeconfig
 NODES, DEVICES, PODS = 1_000, 8, 1_000
 WRITERS = 16
 DRIVER = "gpu.nvidia.com"
+FIRST = "first"
+"""The pod that is bound before anything is measured."""
 SECONDS = 600.0
 QUIET = 0.1
 """Of a processor: what all of them may use before pods are created, so that neither half pays for before."""
@@ -180,18 +184,22 @@ class Bench:
             ),
             "the service account is there",
         )
+        cluster.create(path, pod(FIRST, space, ["gpu"]))
+        cluster.until(lambda: bool(node_of(cluster.get(f"{path}/{FIRST}"))), "a first pod is bound")
         created: dict[str, float] = {}
         bound: dict[str, float] = {}
         done = threading.Event()
 
         def follow() -> None:
+            # Bound pods only: who measures is not to work for each change of a pod.
             version = "0"
+            query = "fieldSelector=spec.nodeName!%3D&timeoutSeconds=300"
             while not done.is_set():
-                for event in cluster.api.events(path, f"resourceVersion={version}&timeoutSeconds=300"):
-                    obj = event["object"]
-                    version = obj["metadata"].get("resourceVersion", version)
-                    if obj["spec"].get("nodeName"):
-                        bound.setdefault(obj["metadata"]["name"], time.monotonic())
+                for event in cluster.api.events(path, f"{query}&resourceVersion={version}"):
+                    meta = event["object"]["metadata"]
+                    version = meta.get("resourceVersion", version)
+                    if meta["name"] != FIRST:
+                        bound.setdefault(meta["name"], time.monotonic())
                         if len(bound) == self.pods:
                             done.set()
                             return
@@ -199,10 +207,14 @@ class Bench:
         watching = threading.Thread(target=follow, daemon=True)
         watching.start()
 
+        names = [f"pod-{number:05}" for number in range(self.pods)]
+        bodies = [json.dumps(pod(one, space, ["gpu"])).encode() for one in names]
+
         def create(number: int) -> None:
-            made = pod(f"pod-{number:05}", space, ["gpu"])
-            created[made["metadata"]["name"]] = time.monotonic()
-            cluster.create(path, made)
+            created[names[number]] = time.monotonic()
+            answer = cluster.api.request("POST", path, bodies[number])
+            if answer.code != 201:
+                raise SystemExit(f"{names[number]}: {answer.content.decode()}")
 
         self.settle(controller)
         before = processor(controller)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.cluster import Cluster, kubectl_path, start, stop
+from tests.web.browser import chromium
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +25,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     running = start(state, Path(__file__).parent / "acceptance" / "fleet.yaml")
     yield running
     assert stop(running) == 0
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[str]:
+    """The address of a Chromium, one per worker; each test has a tab of its own."""
+    with chromium() as address:
+        yield address
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,14 @@ def kubectl_path() -> str:
             pytest.fail("kubectl is not installed")
         pytest.skip("kubectl is not installed")
     return found
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Return once the condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
 
 
 @dataclass
@@ -78,6 +88,14 @@ class Cluster:
 
     def wait_running(self, names: str, namespace: str, seconds: int = 60) -> None:
         self.wait("pod", names, "jsonpath={.status.phase}=Running", namespace, seconds)
+
+    def delete(self, namespace: str, *arguments: str, stdin: str | None = None) -> None:
+        """`kubectl delete` with these arguments; wait until the namespace has neither pods nor claims.
+
+        The namespace goes five seconds after that, as in any cluster, and is not waited for.
+        """
+        self.kubectl("delete", *arguments, "--wait=false", stdin=stdin)
+        until(lambda: not self.objects("pods,resourceclaims", "-n", namespace), 60)
 
     def held_devices(self) -> list[tuple[str, str, str]]:
         """(driver, pool, device) of every device in an allocation, one entry per claim that has it."""

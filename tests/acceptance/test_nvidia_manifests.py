@@ -44,5 +44,4 @@ def test_documented_form_runs_unmodified(
         parents = {device.split("-mig-")[0] for _, device in found}
         assert len(parents) == 1
         assert all("-mig-" in device for _, device in found)
-    cluster.kubectl("delete", "-f", path, "--timeout=60s")
-    assert cluster.objects("resourceclaims", "-A", "--field-selector", f"metadata.namespace={name}") == []
+    cluster.delete(name, "-f", path)

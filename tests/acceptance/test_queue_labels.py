@@ -1,6 +1,7 @@
 """Work that names its queue as Kueue's or KAI-Scheduler's users do."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from tests.acceptance.cluster import Cluster
@@ -36,24 +37,40 @@ spec:
 """
 
 
-@pytest.mark.parametrize("label", ["kueue.x-k8s.io/queue-name", "kai.scheduler/queue", "aliquot.dev/queue"])
-def test_a_job_is_in_the_queue_that_its_label_names(cluster: Cluster, label: str) -> None:
-    name = label.split("/")[0].replace(".", "-")
-    setup = SETUP % {"name": name}
-    cluster.kubectl("apply", "-f", "-", stdin=setup)
-    first, second = (JOB % {"job": job, "name": name, "label": label} for job in ("first", "second"))
-    cluster.kubectl("apply", "-f", "-", stdin=first)
-    cluster.wait("job", "first", "jsonpath={.status.ready}=1", name)
+LABELS = {
+    label.split("/")[0].replace(".", "-"): label
+    for label in ("kueue.x-k8s.io/queue-name", "kai.scheduler/queue", "aliquot.dev/queue")
+}
+"""A namespace with a queue of the same name for each."""
 
-    cluster.kubectl("apply", "-f", "-", stdin=second)
 
-    cluster.wait("job", "second", "jsonpath={.status.active}=1", name)
-    cluster.wait("queue", name, 'jsonpath={.status.used[?(@.name=="gpu")].quantity}=1', "default")
-    cluster.wait(
+def job(namespace: str, name: str) -> str:
+    return JOB % {"job": name, "name": namespace, "label": LABELS[namespace]}
+
+
+@pytest.fixture(scope="module")
+def labelled(cluster: Cluster) -> Iterator[Cluster]:
+    """For each label a queue of one GPU, and two jobs that name it, one after the other."""
+    made = "".join(f"---{SETUP % {'name': name}}{job(name, 'first')}" for name in LABELS)
+    cluster.kubectl("apply", "-f", "-", stdin=made)
+    for name in LABELS:
+        cluster.wait("job", "first", "jsonpath={.status.ready}=1", name)
+    later = "".join(job(name, "second") for name in LABELS)
+    cluster.kubectl("apply", "-f", "-", stdin=later)
+    yield cluster
+    for name in LABELS:
+        cluster.delete(
+            name, "-f", "-", stdin=SETUP % {"name": name} + job(name, "first") + job(name, "second")
+        )
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_job_is_in_the_queue_that_its_label_names(labelled: Cluster, name: str) -> None:
+    labelled.wait("job", "second", "jsonpath={.status.active}=1", name)
+    labelled.wait("queue", name, 'jsonpath={.status.used[?(@.name=="gpu")].quantity}=1', "default")
+    labelled.wait(
         *("pod", "-l batch.kubernetes.io/job-name=second"),
         *('jsonpath={.status.conditions[?(@.type=="aliquot.dev/Placed")].reason}=OverLimit', name),
     )
-    found = json.loads(cluster.aliquot("get", "workloads", "-n", name, "-o", "json").stdout)["items"]
+    found = json.loads(labelled.aliquot("get", "workloads", "-n", name, "-o", "json").stdout)["items"]
     assert {item["queue"] for item in found} == {name}
-
-    cluster.kubectl("delete", "-f", "-", "--timeout=60s", stdin=setup + first + second)

@@ -1,13 +1,12 @@
 """The two teams of examples/teams, through kubectl: who gets room, who leaves for whom, and what is said."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.cluster import ROOT, Cluster, kubectl_path, start, stop
+from tests.acceptance.cluster import ROOT, Cluster, kubectl_path, start, stop, until
 
 TEAMS = ROOT / "examples" / "teams"
 PLACED = "aliquot.dev/Placed"
@@ -38,13 +37,6 @@ def uids(found: list[dict[str, Any]]) -> set[str]:
 
 def condition(pod: dict[str, Any], kind: str) -> dict[str, Any]:
     return next((one for one in pod["status"].get("conditions", ()) if one["type"] == kind), {})
-
-
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.1)
 
 
 def apply(cluster: Cluster, name: str) -> None:
@@ -167,10 +159,11 @@ def test_each_team_gets_what_it_is_entitled_to_and_everybody_is_told_why(racks: 
     racks.kubectl("delete", "job", "pretraining", "evaluation", "-n", "language", "--wait=true")
     racks.wait("deployment", "notebook", "condition=Available", "language")
     ready(racks, "vision", "sweep", 11)
-    racks.kubectl("delete", "-f", str(TEAMS), "--ignore-not-found", "--wait=true", "--timeout=60s")
-    assert racks.held_devices() == []
+    racks.kubectl("delete", "-f", str(TEAMS), "--ignore-not-found", "--wait=false")
+    until(lambda: racks.held_devices() == [])
 
 
+@pytest.mark.prove
 def test_the_script_that_a_person_follows_runs_to_its_end(racks: Cluster) -> None:
     done = racks.run("bash", str(TEAMS / "follow.sh"), stdin="", timeout=180)
 

@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from tests.accounting.histories import DEVICES, holding, occupancy
-from tests.web.browser import Page, browser
+from tests.web.browser import Page, tab
 
 from aliquot.accounting.amounts import HOUR_MS
 from aliquot.accounting.closing import entries_of
@@ -91,8 +91,8 @@ async def served(path: Path) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with browser() as opened:
+async def page(browser: str) -> AsyncIterator[Page]:
+    async with tab(browser) as opened:
         await opened.size(1280, 900)
         yield opened
         assert opened.problems == []

@@ -232,6 +232,31 @@ async def test_changes_that_come_together_are_decided_together(
     assert len(sizes) < 20
 
 
+async def test_it_rests_after_something_was_carried_out_and_not_before(
+    client: Client, mirror: Mirror, record: Record, make: Callable[[Decide], Loop]
+) -> None:
+    """What comes meanwhile is decided together; a single pod is decided at once."""
+    plan = await plan_for_a_pod(client, mirror)
+    calls = 0
+
+    def choose(snapshot: Snapshot, policy: Policy, now: datetime) -> Plan:
+        nonlocal calls
+        calls += 1
+        return plan if calls == 2 else Plan()
+
+    loop = make(choose)
+    clock = VirtualClock()
+    loop._clock = clock
+    async with running(loop):
+        assert await until(lambda: calls == 1, 10)
+        await add_pod(client, "another")
+        assert await until(lambda: bool(record.outcomes), 10)
+        assert await until(lambda: loops.REST_SECONDS in clock.slept, 10)
+    rounds = [seconds for seconds in clock.slept if seconds != loops.QUIET_SECONDS]
+    assert rounds[0] == 0.0
+    assert rounds.count(loops.REST_SECONDS) == 1
+
+
 async def test_a_refused_workload_that_wants_nothing_any_more_does_not_keep_the_loop_busy(
     client: Client, mirror: Mirror, proxy: FaultyProxy, make: Callable[[Decide], Loop]
 ) -> None:

@@ -19,7 +19,7 @@ from aliquot.controller.live import Live
 from aliquot.controller.outcomes import Outcome, RefusedError
 from aliquot.controller.queue_status import QueueStatuses
 from aliquot.controller.reporting import WORDING_SECONDS, Reporter
-from aliquot.controller.writing import Writer
+from aliquot.controller.writing import ACTED_SECONDS, Writer
 from aliquot.kube.client import Client, cancel_and_wait
 from aliquot.kube.mirror import Mirror
 from aliquot.kube.resources import EVENTS, PODS, Resource
@@ -189,6 +189,18 @@ async def test_a_pod_whose_claims_are_still_being_made_is_not_told_at_once(
     monkeypatch.setattr(reporting, "BRIEF_SECONDS", 0.0)
     reporter.report(mirror.snapshot(), waits(pod, Reason.WAITING_FOR_CLAIMS), ())
     await until_condition(mirror, "p", "WaitingForClaims")
+
+
+async def test_between_two_decisions_telling_goes_on_giving_way(writer: Writer, clock: VirtualClock) -> None:
+    writer.client.clock = clock
+    assert not writer.acting
+    with writer.act():
+        clock.advance(60.0)
+        assert writer.acting
+    clock.advance(ACTED_SECONDS / 2)
+    assert writer.acting
+    clock.advance(ACTED_SECONDS / 2)
+    assert not writer.acting
 
 
 async def test_a_refused_write_is_told(client: Client, mirror: Mirror, reporter: Reporter) -> None:

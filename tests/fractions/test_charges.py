@@ -1,13 +1,15 @@
 """What requests count for in queues, and which devices running pods share."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+from msgspec import structs
 from tests.fractions.objects import asking, node, pod
 
 from aliquot.fractions.charges import device_charge, pending_charge, smallest_memory
 from aliquot.fractions.devices import NodeDevices
-from aliquot.fractions.groups import groups_annotation, places, reserves
+from aliquot.fractions.groups import groups_annotation, places, reserves, told_to_hami
 from aliquot.fractions.ledger import DeviceLedger
 from aliquot.fractions.parts import Part
 from aliquot.fractions.requests import WHOLE, Author, GpuRequest, Kind
@@ -79,7 +81,8 @@ def test_extended_resources_stand_for_devices_and_exact_parts_of_them(
 def running(
     annotations: dict[str, str] | None = None, labels: dict[str, str] | None = None, namespace: str = "team"
 ) -> Pod:
-    return pod(asking({}), annotations=annotations, labels=labels, namespace=namespace)
+    found = pod(asking({}), annotations=annotations, labels=labels, namespace=namespace)
+    return structs.replace(found, spec=structs.replace(found.spec, node_name="n1"))
 
 
 PART = Part(WHOLE // 2 * 40_000)
@@ -125,6 +128,30 @@ def test_what_hami_gave_is_what_a_pod_has() -> None:
     found = places(running(given), ASKED, HAMI_NODE)
     assert found == (("GPU-a", Part(4_000 * WHOLE, 50)), ("GPU-b", Part(3_000 * WHOLE, 30)))
     assert places(running(given), ASKED, A100) == (("", Part(3_000 * WHOLE, 30)),)
+
+
+def test_before_hami_has_bound_a_pod_its_record_is_anybodys() -> None:
+    mark = {"aliquot.dev/gpu-groups": "GPU-b", "hami.io/vgpu-devices-allocated": "GPU-a,NVIDIA,1,0:;"}
+    waiting = pod(asking({}), annotations=mark)
+    assert places(waiting, ASKED, HAMI_NODE) == (("GPU-b", Part(3_000 * WHOLE, 30)),)
+
+
+@pytest.mark.parametrize(
+    ("groups", "own", "told"),
+    [
+        (("GPU-a",), {}, {"nvidia.com/use-gpuuuid": "GPU-a"}),
+        (("GPU-a", "GPU-b"), {}, {"nvidia.com/use-gpuuuid": "GPU-a,GPU-b"}),
+        (("GPU-a", "shared-1"), {}, {}),
+        (("GPU-a",), {"nvidia.com/nouse-gputype": "A10"}, {}),
+        ((), {}, {}),
+    ],
+)
+def test_hami_is_told_which_devices_were_chosen_unless_the_pod_says_itself(
+    groups: tuple[str, ...], own: dict[str, str], told: dict[str, str]
+) -> None:
+    devices = replace(HAMI_NODE, ids=("GPU-a", "GPU-b"))
+    assert told_to_hami(pod(asking({}), annotations=own), groups, devices) == told
+    assert told_to_hami(pod(asking({}), annotations=own), groups, NodeDevices(GPU, 2, enforcer="ours")) == {}
 
 
 def test_a_pod_that_hami_gave_all_memory_of_a_device_has_it_whole() -> None:

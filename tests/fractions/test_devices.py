@@ -1,5 +1,7 @@
 """What labels and annotations of a node tell of its devices, and which requests it refuses."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,16 @@ def test_hami_registers_devices_where_the_plugin_advertises_slots(
     assert found.units == 1
 
 
+@pytest.mark.parametrize(("register", "ids"), [(HAMI_JSON, ("GPU-a", "GPU-b")), (HAMI_LINES, ("GPU-a",))])
+def test_devices_are_known_by_the_ids_under_which_hami_registered_them(
+    register: str, ids: tuple[str, ...]
+) -> None:
+    found = node_devices(node({GPU: 30}, annotations={"hami.io/node-nvidia-register": register}))
+    assert found.ids == ids
+    twice = "GPU-a,10,24576,100,NVIDIA-A10,0,true:GPU-a,10,24576,100,NVIDIA-A10,0,true:"
+    assert node_devices(node({GPU: 30}, annotations={"hami.io/node-nvidia-register": twice})).ids == ()
+
+
 @pytest.mark.parametrize("register", ["[", "[1, null]", "a,b,c", "[]", '[{"devmem": true}]', "[" * 70_000])
 def test_an_unreadable_register_is_as_none(register: str) -> None:
     found = node_devices(node({GPU: 4}, annotations={"hami.io/node-nvidia-register": register}))
@@ -99,6 +111,7 @@ def test_any_register_and_any_memory_is_read_without_error(text: str) -> None:
             {"aliquot.dev/fractions": "ours", "nvidia.com/gpu.sharing-strategy": "mps"},
             "ours",
         ),
+        ({"aliquot.dev/fractions": "MPS", "nvidia.com/gpu.sharing-strategy": "mps"}, "MPS"),
     ],
 )
 def test_what_keeps_parts_apart_is_named_and_time_slicing_is_nothing(
@@ -115,6 +128,7 @@ def test_replicas_of_a_device_are_units_of_it() -> None:
 
 def test_under_mps_every_pod_has_a_replicas_part_and_no_more_pods_fit_than_there_are_replicas() -> None:
     labels = {
+        "aliquot.dev/fractions": "mps",
         "nvidia.com/gpu.sharing-strategy": "mps",
         "nvidia.com/gpu.replicas": "3",
         "nvidia.com/gpu.memory": "24000",
@@ -172,6 +186,7 @@ SINGLE = NodeDevices(GPU, 7, memory_mib=5_000, mig=Mig.SINGLE)
 MIXED = NodeDevices("", 0, mig=Mig.MIXED)
 PARTLY = NodeDevices(GPU, 2, memory_mib=40_000, mig=Mig.MIXED)
 HAMI_NODE = NodeDevices(GPU, 2, memory_mib=40_000, sharers=10, enforcer="HAMi")
+REPLICAS = NodeDevices(GPU, 2, 2, memory_mib=40_000, sharers=2, enforcer="MPS", limit=WHOLE // 2)
 NAMED = NodeDevices(GPU, 2, memory_mib=40_000, enforcer="ours")
 SLICED = NodeDevices(GPU, 2, 4, memory_mib=40_000, time_sliced=True)
 IN_HAMIS_WORDS = GpuRequest(Kind.MEMORY, 1, memory_mib=5_000, resource=GPU, author=Author.HAMI)
@@ -188,10 +203,11 @@ IN_HAMIS_WORDS = GpuRequest(Kind.MEMORY, 1, memory_mib=5_000, resource=GPU, auth
         (HALF, SLICED, STRICT, Refusal(Ground.TIME_SLICED)),
         (HALF, PLAIN, KAI_RULES, None),
         (HALF, NAMED, STRICT, None),
-        (HALF, HAMI_NODE, STRICT, None),
         (IN_HAMIS_WORDS, HAMI_NODE, STRICT, None),
-        (HALF, HAMI_NODE, NodeRules(hami_by_annotation=False), Refusal(Ground.ONLY_IN_HAMIS_WORDS)),
-        (IN_HAMIS_WORDS, HAMI_NODE, NodeRules(hami_by_annotation=False), None),
+        (HALF, HAMI_NODE, STRICT, Refusal(Ground.ONLY_IN_HAMIS_WORDS)),
+        (HALF, replace(HAMI_NODE, by_annotation=True), STRICT, None),
+        (HALF, REPLICAS, STRICT, Refusal(Ground.ONLY_REPLICAS)),
+        (HALF, replace(REPLICAS, by_annotation=True), STRICT, None),
         (IN_HAMIS_WORDS, NAMED, STRICT, Refusal(Ground.ONLY_BY_HAMI)),
         (
             IN_HAMIS_WORDS,

@@ -9,7 +9,7 @@ from tests.accounting.test_tokens import call, entry
 from tests.agents.test_containment import tenant
 from tests.approvals.admission import MODELS
 from tests.governance.serving import TOKEN, Fixed, application, served
-from tests.web.browser import Page, browser
+from tests.web.browser import Page, tab
 
 from aliquot.accounting.tokens import Server, join
 from aliquot.agents.guards import Switch
@@ -85,8 +85,8 @@ def facts() -> dict[str, Any]:
 
 
 @pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with browser() as opened:
+async def page(browser: str) -> AsyncIterator[Page]:
+    async with tab(browser) as opened:
         await opened.size(1280, 860)
         yield opened
         assert opened.problems == []
@@ -169,7 +169,7 @@ async def test_a_person_logs_in_and_out(page: Page) -> None:
         await page.run(
             "document.querySelector('input').value = 'wrong'; document.querySelector('form').submit()"
         )
-        await page.until("document.querySelector('[role=alert]')")
+        await page.until("document.querySelector('input[aria-invalid=true]')")
         page.problems.clear()
         script = f"document.querySelector('input').value = '{TOKEN}'; document.querySelector('form').submit()"
         await page.run(script)
@@ -180,7 +180,7 @@ async def test_a_person_logs_in_and_out(page: Page) -> None:
         await page.run("document.getElementById('logout').click()")
         await page.until("document.querySelector('form input[name=token]')")
         await page.go(f"{url}governance")
-        await page.until("location.pathname === '/login'")
+        await page.until("location.pathname === '/login' && document.readyState === 'complete'")
 
 
 async def test_text_of_others_is_never_markup(page: Page) -> None:
@@ -206,9 +206,9 @@ async def test_days_out_of_bounds_are_refused(days: str) -> None:
         assert answer.status == 400
 
 
-async def pictures(folder: Path) -> None:
-    """Pictures of each tab in both colour schemes, for people to look at."""
-    async with browser() as page, served(application(Fixed(**facts()), login=True)) as url:
+async def pictures(browser: str, folder: Path) -> None:
+    """Pictures of each tab in both colour schemes, for people to look at; `browser` as of the fixture."""
+    async with tab(browser) as page, served(application(Fixed(**facts()), login=True)) as url:
         for scheme in ("light", "dark"):
             await page.media(prefers_color_scheme=scheme)
             await page.size(1280, 860)
@@ -217,9 +217,9 @@ async def pictures(folder: Path) -> None:
             (folder / f"login-{scheme}.png").write_bytes(await page.screenshot())
             await page.run(f"document.querySelector('input').value = '{TOKEN}'; document.forms[0].submit()")
             await page.until("location.pathname === '/'")
-            for tab in ("budgets", "models", "agents", "spend"):
-                await shown(page, url, tab)
-                (folder / f"{tab}-{scheme}.png").write_bytes(await page.screenshot())
+            for name in ("budgets", "models", "agents", "spend"):
+                await shown(page, url, name)
+                (folder / f"{name}-{scheme}.png").write_bytes(await page.screenshot())
         await page.size(420, 860)
         await shown(page, url, "budgets")
         (folder / "narrow.png").write_bytes(await page.screenshot())

@@ -195,6 +195,7 @@ def test_pods_that_ask_for_nothing_are_left_alone_unless_all_are_meant() -> None
 ASKING: list[tuple[dict[str, Any], bool]] = [
     ({"spec": GPU}, True),
     ({"spec": {"initContainers": GPU["containers"]}}, True),
+    ({"metadata": {"annotations": {"nvidia.com/mig-1g.5gb": "1"}}, "spec": {"containers": []}}, True),
     ({"spec": {"resourceClaims": [{"name": "a"}]}}, True),
     ({"metadata": {"annotations": {"gpu-fraction": "0.5"}}, "spec": {"containers": []}}, True),
     ({"spec": {"containers": [{"resources": {"limits": {"nvidia.com/mig-1g.5gb": 1}}}]}}, True),
@@ -213,15 +214,15 @@ def test_who_asks_for_accelerators(template: dict[str, Any], expected: bool) -> 
 
 def test_the_command_and_the_policy_know_the_same_resources() -> None:
     from aliquot import manifests
-    from aliquot.install.podtemplates import ACCELERATORS, FRACTIONS
+    from aliquot.install.podtemplates import ACCELERATORS, FRACTIONS, MIG_ANNOTATION
 
     text = manifests.text("policy-gate.yaml")
     policy = next(one for one in yaml.safe_load_all(text) if one["metadata"]["name"] == "gate.aliquot.dev")
     variables = {one["name"]: one["expression"] for one in policy["spec"]["variables"]}
     pattern = "".join(variables["accelerators"].split("'")[1::2])
     assert pattern.replace("[.]", "\\.") == ACCELERATORS.pattern
-    for name in FRACTIONS:
-        assert f"'{name}'" in text
+    for name in (*FRACTIONS, MIG_ANNOTATION):
+        assert f"'{name}'" in variables["asks"]
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ async def test_kubectl_applies_the_same(bare: Bare, run: Any) -> None:
 
 TRIES = [
     (("patch", "pod", "p", "--type=merge", "-p", '{"spec":{"schedulingGates":[]}}'), "only Aliquot lifts"),
-    (("annotate", "pod", "p", "aliquot.dev/gpu-groups=a"), "only Aliquot sets the annotation"),
+    (("label", "pod", "p", "aliquot.dev/marked=true"), "only Aliquot sets the label"),
     (
         ("annotate", "resourceclaim", "c", "resource.kubernetes.io/extended-resource-claim=true"),
         "only kube-scheduler sets",

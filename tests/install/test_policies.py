@@ -17,7 +17,8 @@ from tests.embedded.admission.cluster import (
 from aliquot.embedded.hooks import Object, User
 from aliquot.embedded.status import StatusError
 from aliquot.fractions.groups import GROUPS_ANNOTATION
-from aliquot.workloads.labels import ADMITTED_AT, SHOWN_AT, STALE_SINCE
+from aliquot.kube.marks import MARKED, MARKS
+from aliquot.workloads.labels import ADMITTED_AT, STALE_SINCE
 
 KUBELET = User("system:node:n1", ("system:nodes", "system:authenticated"))
 REPLICAS = User("system:serviceaccount:kube-system:replicaset-controller")
@@ -53,6 +54,11 @@ def pod_of(annotations: dict[str, str] | None = None, **spec: Any) -> Object:
         "metadata": metadata,
         "spec": {"containers": asking("nvidia.com/gpu")} | spec,
     }
+
+
+def with_labels(labels: dict[str, str], name: str = "p", **spec: Any) -> Object:
+    pod = pod_of(**spec)
+    return {**pod, "metadata": {"name": name, "namespace": "team", "labels": labels}}
 
 
 class TestGate:
@@ -94,7 +100,15 @@ class TestGate:
         installed.delete("pods", "p", PEOPLE, "team")
 
     @pytest.mark.parametrize(
-        "annotation", ["gpu-fraction", "gpu-memory", "aliquot.dev/gpu-fraction", "aliquot.dev/gpu-memory"]
+        "annotation",
+        [
+            "gpu-fraction",
+            "gpu-memory",
+            "gpu-fraction-num-devices",
+            "aliquot.dev/gpu-fraction",
+            "aliquot.dev/gpu-memory",
+            "nvidia.com/mig-1g.5gb",
+        ],
     )
     def test_pods_that_ask_for_parts_of_devices_are_gated(self, installed: Cluster, annotation: str) -> None:
         containers = [{"name": "a", "image": "x"}]
@@ -104,6 +118,23 @@ class TestGate:
     def test_pods_that_ask_for_nothing_are_not_gated(self, installed: Cluster) -> None:
         pod = installed.create(pod_of({"note": "0.5"}, containers=[{"name": "a", "image": "x"}]))
         assert not pod["spec"].get("schedulingGates")
+
+    def test_a_label_tells_which_pods_have_got_the_gate(self, installed: Cluster) -> None:
+        own = with_labels({"app": "a"})
+        assert installed.create(own)["metadata"]["labels"] == {"app": "a", "aliquot.dev/gated": "true"}
+        asks_for_nothing = {"containers": [{"name": "a", "image": "x"}]}
+        unasked = installed.create(with_labels({"app": "a"}, name="q", **asks_for_nothing))
+        assert unasked["metadata"]["labels"] == {"app": "a"}
+
+    @pytest.mark.parametrize("value", ["true", "", "false"])
+    def test_nobody_passes_by_the_gate_with_its_label(self, installed: Cluster, value: str) -> None:
+        never = {"priorityClassName": "aliquot-default", "preemptionPolicy": "Never"}
+        for spec in ({}, never, {"schedulingGates": [{"name": "another"}]} | never):
+            with pytest.raises(StatusError) as refused:
+                installed.create(with_labels({"aliquot.dev/gated": value}, **spec))
+            assert refused.value.code == 403
+        gated = with_labels({"aliquot.dev/gated": value}, schedulingGates=[GATE], **never)
+        assert installed.create(gated)["spec"]["schedulingGates"] == [GATE]
 
     def test_a_static_pod_is_taken_with_its_class(self, installed: Cluster) -> None:
         """A kubelet's mirror pod has its node, and a class that would preempt."""
@@ -120,39 +151,106 @@ class TestGate:
         assert not pod["spec"].get("schedulingGates")
 
 
-MARKS = [GROUPS_ANNOTATION, STALE_SINCE, ADMITTED_AT, SHOWN_AT]
+SHIELD = {MARKED: "true"}
+
+
+def with_marks(pod: Object, annotations: Object, labels: Object) -> Object:
+    return {**pod, "metadata": {**pod["metadata"], "annotations": annotations, "labels": labels}}
 
 
 class TestMarks:
-    @pytest.mark.parametrize("mark", MARKS)
+    """Marks count beside the label only (`kube.marks`), and there nobody but Aliquot has a hand in them."""
+
     @pytest.mark.parametrize("user", [PEOPLE, REPLICAS, SCHEDULER, KUBELET, IMPOSTOR], ids=by_name)
-    def test_nobody_makes_a_pod_with_one(self, installed: Cluster, user: User, mark: str) -> None:
-        with pytest.raises(StatusError, match=f"only Aliquot sets the annotation {mark}"):
-            installed.create(pod_of({mark: "gpu-0"}), user)
+    @pytest.mark.parametrize("annotations", [{}, {ADMITTED_AT: "2026-01-01T00:00:00Z"}], ids=str)
+    @pytest.mark.parametrize("value", ["true", ""])
+    def test_nobody_makes_a_pod_with_the_label(
+        self, installed: Cluster, user: User, annotations: dict[str, str], value: str
+    ) -> None:
+        with pytest.raises(StatusError, match=r"only Aliquot sets the label aliquot\.dev/marked"):
+            installed.create(with_marks(pod_of(), annotations, {MARKED: value}), user)
 
     @pytest.mark.parametrize("subresource", [None, "status"])
-    @pytest.mark.parametrize("mark", MARKS)
-    def test_nobody_adds_alters_or_removes_one(
+    @pytest.mark.parametrize("user", [PEOPLE, SCHEDULER, KUBELET, IMPOSTOR], ids=by_name)
+    def test_nobody_puts_the_label_on(self, installed: Cluster, user: User, subresource: str | None) -> None:
+        pod = installed.create(pod_of(dict.fromkeys(MARKS, "forged")))
+        forged = with_marks(pod, pod["metadata"]["annotations"], SHIELD)
+        with pytest.raises(StatusError, match=r"only Aliquot sets the label aliquot\.dev/marked"):
+            installed.update("pods", forged, user, namespace="team", subresource=subresource)
+
+    @pytest.mark.parametrize("subresource", [None, "status"])
+    @pytest.mark.parametrize("mark", sorted(MARKS))
+    def test_nobody_adds_alters_or_removes_one_beside_it(
         self, installed: Cluster, mark: str, subresource: str | None
     ) -> None:
         pod = installed.create(pod_of())
-        forged = {**pod, "metadata": {**pod["metadata"], "annotations": {mark: "gpu-1"}}}
-        with pytest.raises(StatusError, match="only Aliquot sets"):
-            installed.update("pods", forged, PEOPLE, namespace="team", subresource=subresource)
-        marked = installed.update("pods", forged, ALIQUOT, namespace="team")
-        for annotations in ({mark: "gpu-2"}, {}):
-            altered = {**marked, "metadata": {**marked["metadata"], "annotations": annotations}}
+        marked = installed.update("pods", with_marks(pod, {mark: "gpu-1"}, SHIELD), ALIQUOT, namespace="team")
+        another = next(name for name in sorted(MARKS) if name != mark)
+        for annotations in ({mark: "gpu-2"}, {mark: "gpu-1", another: "x"}, {}):
+            altered = with_marks(marked, annotations, SHIELD)
             with pytest.raises(StatusError, match="only Aliquot sets"):
                 installed.update("pods", altered, KUBELET, namespace="team", subresource=subresource)
 
-    def test_a_marked_pod_goes_on_being_reported_on(self, installed: Cluster) -> None:
+    @pytest.mark.parametrize("subresource", [None, "status"])
+    @pytest.mark.parametrize("labels", [{}, {MARKED: "false"}, {"other": "x"}], ids=str)
+    def test_nobody_takes_the_label_off(
+        self, installed: Cluster, labels: dict[str, str], subresource: str | None
+    ) -> None:
         pod = installed.create(pod_of())
-        pod["metadata"]["annotations"] = {MARKS[0]: "gpu-1"}
-        pod = installed.update("pods", pod, ALIQUOT, namespace="team")
+        marks = {GROUPS_ANNOTATION: "gpu-1"}
+        marked = installed.update("pods", with_marks(pod, marks, SHIELD), ALIQUOT, namespace="team")
+        for annotations in (marks, {}):
+            with pytest.raises(StatusError, match="only Aliquot sets"):
+                installed.update(
+                    "pods",
+                    with_marks(marked, annotations, labels),
+                    PEOPLE,
+                    namespace="team",
+                    subresource=subresource,
+                )
+
+    @pytest.mark.parametrize("subresource", [None, "status"])
+    def test_a_marked_pod_goes_on_being_reported_on(
+        self, installed: Cluster, subresource: str | None
+    ) -> None:
+        pod = installed.create(pod_of())
+        pod = installed.update(
+            "pods", with_marks(pod, {GROUPS_ANNOTATION: "gpu-1"}, SHIELD), ALIQUOT, namespace="team"
+        )
         pod["metadata"]["annotations"]["other"] = "x"
+        pod["metadata"]["labels"]["other"] = "x"
         pod["status"] = {"phase": "Running"}
-        stored = installed.update("pods", pod, KUBELET, namespace="team", subresource="status")
-        assert stored["status"]["phase"] == "Running"
+        stored = installed.update("pods", pod, KUBELET, namespace="team", subresource=subresource)
+        assert stored["metadata"]["annotations"]["other"] == "x"
+        if subresource:
+            assert stored["status"]["phase"] == "Running"
+
+    def test_what_part_a_pod_was_given_is_not_rewritten(self, installed: Cluster) -> None:
+        """The devices that it shares are counted by what it asked for."""
+        asked = {"gpu-fraction": "0.5", "team": "a"}
+        pod = installed.create(pod_of(asked, containers=[{"name": "a", "image": "x"}]))
+        pod["metadata"]["annotations"]["gpu-fraction"] = "0.4"
+        pod = installed.update("pods", pod, PEOPLE, namespace="team")
+        pod["metadata"]["annotations"] |= {GROUPS_ANNOTATION: "shared-1"}
+        pod["metadata"]["labels"] = SHIELD
+        pod["spec"]["schedulingGates"] = []
+        pod = installed.update("pods", pod, ALIQUOT, namespace="team")
+        for changed in ({"gpu-fraction": "0.1"}, {"gpu-fraction-num-devices": "2"}, {"gpu-memory": "1"}):
+            for subresource in (None, "status"):
+                forged = with_marks(pod, pod["metadata"]["annotations"] | changed, SHIELD)
+                with pytest.raises(StatusError, match="is what the pod was given") as refused:
+                    installed.update("pods", forged, PEOPLE, namespace="team", subresource=subresource)
+                assert refused.value.code == 403
+        pod["metadata"]["annotations"]["team"] = "b"
+        assert installed.update("pods", pod, PEOPLE, namespace="team")
+
+    def test_a_gated_pod_that_is_marked_keeps_its_gate(self, installed: Cluster) -> None:
+        pod = installed.create(pod_of())
+        marked = with_marks(pod, {STALE_SINCE: "2026-01-01T00:00:00Z"}, SHIELD)
+        marked = installed.update("pods", marked, ALIQUOT, namespace="team")
+        marked["spec"].pop("schedulingGates")
+        with pytest.raises(StatusError, match="only Aliquot lifts"):
+            installed.update("pods", marked, PEOPLE, namespace="team")
 
 
 class TestClaims:

@@ -3,6 +3,8 @@ nothing else, as a real API server does. Use: ``pytest -p tests.install.whole_ru
 controller asked for more fails, even where every test passed.
 """
 
+from typing import Any
+
 import pytest
 from tests.install.access import Recorded, recording
 
@@ -24,17 +26,35 @@ if server.Application is Application:
     server.Application = recording(RECORDED)  # type: ignore[misc]
 
 
+ASKED: set[str] = set()
+"""What was asked for beyond the roles, of workers (pytest-xdist) as well."""
+
+
+def _asked() -> list[str]:
+    mine = {
+        f"{asked.verb} {asked.resource}.{asked.group} {asked.namespace} {asked.name}"
+        for asked in RECORDED.refused
+    }
+    return sorted(ASKED | mine)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What a worker tells at its end, the run tells. One that crashed tells nothing, and fails it anyway."""
+    ASKED.update(getattr(node, "workeroutput", {}).get("asked", ()))
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run."""
-    if RECORDED.refused and session.exitstatus == pytest.ExitCode.OK:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["asked"] = _asked()
+    elif _asked() and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was asked for beyond the roles."""
-    if RECORDED.refused:
+    if _asked():
         terminalreporter.section("requests of the controller that its roles do not allow")
-        for asked in sorted(RECORDED.refused):
-            terminalreporter.line(
-                f"{asked.verb} {asked.resource}.{asked.group} {asked.namespace} {asked.name}"
-            )
+        for line in _asked():
+            terminalreporter.line(line)

@@ -148,6 +148,7 @@ def test_departures_compare_who_waits(folder: Path, capsys: pytest.CaptureFixtur
     ]
     assert found[0]["seeds"] == [1, 2]
     assert all(0 < line["allocated_percent"] <= 100 and line["wait_seconds"] >= 0 for line in found)
+    assert all(line["longest_seconds"] >= line["wait_99_seconds"] for line in found)
     assert all(found[n + 3]["wait_seconds"] > found[n]["wait_seconds"] for n in range(3))
 
 

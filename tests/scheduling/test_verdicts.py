@@ -228,6 +228,9 @@ def test_an_observer_is_told_every_node_and_every_decision():
         def fell(self, workload, pod, node, fact):
             told.append((pod.name, node, fact.test))
 
+        def asks(self, workload):
+            return False
+
         def decided(self, decision):
             decisions.append(decision.id)
 

@@ -205,7 +205,8 @@ def test_a_calibration_leaves_out_what_cannot_be_known() -> None:
     whole = Calibration(forecasts=items, end=500)
     assert len(whole.known()) == 3
     assert whole.held == pytest.approx(1 / 3)
-    assert (whole.median_width(), whole.median_wait()) == (50, 20)
+    # Submitted at 0, foretold at 100, started at 120 and 200.
+    assert (whole.median_width(), whole.median_wait(), whole.median_left()) == (50, 120, 20)
     assert len(whole.first().forecasts) == 1
 
 
@@ -234,7 +235,7 @@ PACE = Settings(decision_seconds=10, pod_start_seconds=20, sample_seconds=0, see
 def check(found: Calibration, least: int, widest: float = 1.0) -> None:
     """Ranges hold four times in five, and in the middle are no wider than so many times the wait."""
     width = found.median_width()
-    told = (len(found.known()), found.held, width, found.median_wait())
+    told = (len(found.known()), found.held, width, found.median_wait(), found.median_left())
     assert len(found.known()) >= least, told
     assert found.held >= 0.8, told
     assert width is not None, told

@@ -293,3 +293,31 @@ def test_a_saved_simulation_of_something_else_is_refused() -> None:
     data = Simulation.of(cluster(1), come).save()
     with pytest.raises(SavedError, match="another cluster"):
         Simulation.resumed(data, cluster(2), come)
+
+
+def test_devices_are_free_while_work_waits_only_where_none_of_it_fits() -> None:
+    """A busy morning, with devices free on several nodes and jobs that need a whole one."""
+    day = Day(jobs=60, devices=32, seconds=21_600, load=1.2, queues=("left", "right"))
+    snapshot = cluster(4, "plugin", queue("left", 16), queue("right", 16))
+    settings = Settings(until=21_600, sample_seconds=0, pod_start_seconds=20)
+    simulation = Simulation.of(snapshot, synthesize(day, 3), settings)
+    world = simulation.world
+    free_while_waiting, while_fitting, before = 0, 0, 0
+    free, fits = 0, False
+    while simulation.step():
+        passed, before = world.now - before, world.now
+        free_while_waiting += free * passed if world.meter.waiting else 0
+        while_fitting += free * passed if fits else 0
+        by_node = {node.name: 8 for node in snapshot.nodes}
+        for standing in world.standings.values():
+            for member in standing.members.values():
+                if member.node:
+                    by_node[member.node] -= member.devices // UNIT
+        free = sum(by_node.values())
+        waiting = [
+            world.workloads[number] for number in world.meter.waiting if not world.standings[number].promised
+        ]
+        fits = any(sum(left // item.devices for left in by_node.values()) >= item.pods for item in waiting)
+    assert free_while_waiting > 3600
+    # Nothing that fits waits for longer than until the next decision.
+    assert while_fitting < 0.001 * 32 * 21_600

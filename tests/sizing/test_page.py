@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from tests.sizing.clusters import cluster, used
 from tests.sizing.histories import MINUTE, START, profile, waves, whole
-from tests.web.browser import Page, browser
+from tests.web.browser import Page, tab
 
 from aliquot.catalog.accelerators import accelerators
 from aliquot.cli.serving import PageServer, address, listen
@@ -67,8 +67,8 @@ async def served(found: Sized | None) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with browser() as opened:
+async def page(browser: str) -> AsyncIterator[Page]:
+    async with tab(browser) as opened:
         await opened.size(1280, 900)
         yield opened
 

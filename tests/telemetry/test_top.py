@@ -37,11 +37,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-async def top(folder: Path, *arguments: str) -> tuple[int, str, str]:
+class Terminal(io.StringIO):
+    """Standard output that is a terminal; its width is that of COLUMNS."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def top(folder: Path, *arguments: str, terminal: bool = False) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of `aliquot top`."""
 
     def run() -> tuple[int, str, str]:
-        out, err = io.StringIO(), io.StringIO()
+        out, err = Terminal() if terminal else io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 main(["top", *arguments, "--snapshot", str(folder / "cluster.json")])
@@ -193,3 +200,39 @@ nodes: [{count: 1, type: dgx-h100, name: plain, zone: a}]
     assert len(lines) == 3
     assert all("TooFewTogether" in line for line in lines)
     assert json.loads(text)["summary"]["stranded"] == "3"
+
+
+async def test_long_names_are_cut_on_a_terminal_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace = "recommendation-research"
+    names = [f"pretraining-of-the-large-model-7d9f8c6b5-x2k{number}q" for number in range(3)]
+    home = f"""
+---
+apiVersion: v1
+kind: Namespace
+metadata: {{name: {namespace}, labels: {{aliquot.dev/managed: "true", aliquot.dev/queue: blue}}}}
+"""
+    work = [
+        claim(name, namespace, "deviceClassName: gpu.nvidia.com") + pod(name, namespace, name)
+        for name in names
+    ]
+    manifests = QUEUES + home + "".join(work)
+    cluster = world(manifests)
+    saved = Saved(snapshot=cluster.after, time=datetime.fromtimestamp(NOW / 1000, UTC), policy=Policy())
+    snapshot_files.write(saved, tmp_path / "cluster.json")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for width in ("80", "100"):
+        monkeypatch.setenv("COLUMNS", width)
+        _, shown, _ = await top(tmp_path, "workloads", terminal=True)
+        rows = [line for line in shown.splitlines() if "…" in line]
+        assert len(rows) == len(names)
+        assert max(len(line) for line in shown.splitlines()) == int(width)
+        assert [line.split()[1][-4:] for line in rows] == [f"x2k{number}q"[-4:] for number in range(3)]
+        assert {line.split()[2] for line in rows} == {"blue"}
+    monkeypatch.setenv("COLUMNS", "200")
+    whole = [
+        await top(tmp_path, "workloads", terminal=True),
+        await top(tmp_path, "workloads", "-o", "wide", terminal=True),
+        await top(tmp_path, "workloads"),
+    ]
+    for _, shown, _ in whole:
+        assert all(f"{namespace}   pod/{name}" in shown for name in names)

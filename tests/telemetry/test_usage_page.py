@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.telemetry.cluster import an_hour, small
 from tests.telemetry.prometheus_server import load, prometheus
-from tests.web.browser import Page, browser
+from tests.web.browser import Page, tab
 
 from aliquot.cli.serving import PageServer, address, listen
 from aliquot.controller.live import Live
@@ -47,8 +47,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with browser() as opened:
+async def page(browser: str) -> AsyncIterator[Page]:
+    async with tab(browser) as opened:
         await opened.size(1440, 900)
         yield opened
         assert opened.problems == []

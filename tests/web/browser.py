@@ -6,10 +6,12 @@ import contextlib
 import itertools
 import json
 import os
-import re
 import shutil
+import subprocess
 import tempfile
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -52,6 +54,7 @@ class Page:
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._session = ""
+        self._context = ""
         self.problems: list[str] = []
         self._reader = asyncio.create_task(self._read())
 
@@ -63,7 +66,10 @@ class Page:
             elif event["method"] == "Runtime.exceptionThrown":
                 self.problems.append(json.dumps(event["params"]["exceptionDetails"])[:500])
             elif event["method"] == "Log.entryAdded" and event["params"]["entry"]["level"] == "error":
-                self.problems.append(event["params"]["entry"]["text"])
+                entry = event["params"]["entry"]
+                # A page may ask for its icon when all is done and the test has stopped its server.
+                if "ERR_CONNECTION_REFUSED" not in entry["text"]:
+                    self.problems.append(f"{entry['text']} {entry.get('url', '')}".strip())
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         number = next(self._numbers)
@@ -80,11 +86,17 @@ class Page:
         return result
 
     async def start(self) -> None:
-        target = await self.call("Target.createTarget", url="about:blank")
+        self._context = (await self.call("Target.createBrowserContext"))["browserContextId"]
+        target = await self.call("Target.createTarget", url="about:blank", browserContextId=self._context)
         attached = await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             await self.call(f"{domain}.enable")
+
+    async def close(self) -> None:
+        self._session = ""
+        await self.call("Target.disposeBrowserContext", browserContextId=self._context)
+        self._reader.cancel()
 
     async def size(self, width: int, height: int) -> None:
         await self.call(
@@ -146,48 +158,48 @@ class Page:
         return base64.b64decode((await self.call("Page.captureScreenshot", format="png"))["data"])
 
 
-@contextlib.asynccontextmanager
-async def browser() -> AsyncIterator[Page]:
-    """A fresh browser with one empty tab."""
+@contextlib.contextmanager
+def chromium() -> Iterator[str]:
+    """The address of a running browser."""
     path = chromium_path()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        process = await asyncio.create_subprocess_exec(
-            path,
-            *FLAGS,
-            f"--user-data-dir={profile}",
-            "about:blank",
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
+        process = subprocess.Popen(
+            [path, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             # What it leaves behind when it is ended goes with its profile.
             env=os.environ | {"TMPDIR": profile},
         )
-        assert process.stderr is not None
-        drain = None
         try:
-            address = ""
-            async with asyncio.timeout(TIMEOUT_S):
-                while not address:
-                    line = (await process.stderr.readline()).decode()
-                    assert line, "chromium ended at once"
-                    if found := re.search(r"ws://\S+", line):
-                        address = found.group(0)
-            drain = asyncio.create_task(process.stderr.read())
-            async with (
-                aiohttp.ClientSession() as session,
-                session.ws_connect(address, max_msg_size=64 << 20) as socket,
-            ):
-                page = Page(socket)
-                await page.start()
-                yield page
-                page._reader.cancel()
+            yield _address(process, Path(profile) / "DevToolsActivePort")
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+            process.terminate()
             try:
-                async with asyncio.timeout(10):
-                    await process.wait()
-            except TimeoutError:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
                 process.kill()
-                await process.wait()
-            if drain is not None:
-                await drain
+                process.wait()
+
+
+def _address(process: subprocess.Popen[bytes], told: Path) -> str:
+    """What the browser writes into its profile once it listens: a port and a path, a line each."""
+    end = time.monotonic() + TIMEOUT_S
+    while not (told.exists() and told.read_text().count("\n")):
+        assert process.poll() is None, "chromium ended at once"
+        assert time.monotonic() < end, "chromium does not listen"
+        time.sleep(0.02)
+    port, place = told.read_text().split()
+    return f"ws://127.0.0.1:{port}{place}"
+
+
+@contextlib.asynccontextmanager
+async def tab(address: str) -> AsyncIterator[Page]:
+    """An empty tab that shares neither cookies nor cache with any other."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.ws_connect(address, max_msg_size=64 << 20) as socket,
+    ):
+        page = Page(socket)
+        await page.start()
+        yield page
+        await page.close()

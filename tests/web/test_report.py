@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.simulation.clusters import cluster, queue, workload
-from tests.web.browser import Page, browser
+from tests.web.browser import Page, tab
 
 from aliquot.queues.amounts import UNIT
 from aliquot.simulation.policies import POLICIES
@@ -305,9 +305,9 @@ def test_curves_of_the_page_are_those_of_the_results() -> None:
 
 
 @pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Page]:
+async def page(browser: str, tmp_path: Path) -> AsyncIterator[Page]:
     (tmp_path / "report.html").write_text(shown())
-    async with browser() as opened:
+    async with tab(browser) as opened:
         await opened.size(1280, 900)
         await opened.go((tmp_path / "report.html").as_uri())
         await opened.until("document.readyState === 'complete' && document.querySelector('.plot')")

@@ -1,6 +1,7 @@
 """The stream tells a page everything once and then only what changes; pages that lag start over."""
 
 import asyncio
+import functools
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from tests.web.world import Reader, plan_of, scene, served, stream, two_teams, w
 
 from aliquot.controller.live import Live
 from aliquot.inventory.report import Report
+from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
+from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.store.journal import Journal
 from aliquot.web import feed as feeding
@@ -108,8 +111,17 @@ async def test_decisions_are_heard_as_they_are_recorded(tmp_path: Path) -> None:
     assert (newest["name"], newest["outcome"]) == ("job/huge", "Placed")
 
 
-def shown(state: Any, numbers: dict[str, int], version: int) -> tuple[View, dict[str, int]]:
-    report = Report.of(state, plan_of(state), Policy())
+@functools.cache
+def left(gone: frozenset[str]) -> tuple[Snapshot, Plan]:
+    """The scene without some jobs, and what is decided on it."""
+    state = scene().after
+    for job in gone:
+        state = without(state, job)
+    return state, plan_of(state)
+
+
+def shown(gone: frozenset[str], numbers: dict[str, int], version: int) -> tuple[View, dict[str, int]]:
+    report = Report.of(*left(gone), Policy())
     numbers = number_queues(report, numbers)
     return view(report, version, numbers), numbers
 
@@ -117,16 +129,12 @@ def shown(state: Any, numbers: dict[str, int], version: int) -> tuple[View, dict
 @given(st.lists(st.sets(st.sampled_from(["train", "tune", "slice", "huge"])), min_size=1, max_size=5))
 @settings(max_examples=25, deadline=None)
 def test_changes_always_lead_to_the_next_view(series: list[set[str]]) -> None:
-    base = scene().after
     known, numbers = Reader(), {"": 1}
-    before, numbers = shown(base, numbers, 0)
+    before, numbers = shown(frozenset(), numbers, 0)
     for name, data in everything(before):
         known.apply(name, json_like(data))
     for version, gone in enumerate(series, 1):
-        state = base
-        for job in gone:
-            state = without(state, job)
-        after, numbers = shown(state, numbers, version)
+        after, numbers = shown(frozenset(gone), numbers, version)
         for name, data in changes(before, after):
             known.apply(name, json_like(data))
         fresh = Reader()
@@ -196,31 +204,31 @@ async def test_a_page_that_lags_behind_is_told_everything_anew(
     assert feed.readers == 0
 
 
-@given(st.lists(st.sets(st.sampled_from(["train", "tune", "slice", "huge"])), min_size=1, max_size=5))
-@settings(max_examples=25, deadline=None)
-def test_taking_over_what_is_unchanged_shows_the_same_as_starting_afresh(series: list[set[str]]) -> None:
-    base = scene().after
-    moved = msgspec.structs.replace(
-        base,
+@functools.cache
+def moved(gone: frozenset[str]) -> tuple[Snapshot, Plan]:
+    """The same with the namespace red in the queue blue."""
+    state, _ = left(gone)
+    replace = msgspec.structs.replace
+    labels = {"aliquot.dev/queue": "blue"}
+    state = replace(
+        state,
         namespaces=tuple(
             item
             if item.name != "red"
-            else msgspec.structs.replace(
-                item,
-                metadata=msgspec.structs.replace(
-                    item.metadata, labels={**item.metadata.labels, "aliquot.dev/queue": "blue"}
-                ),
-            )
-            for item in base.namespaces
+            else replace(item, metadata=replace(item.metadata, labels={**item.metadata.labels, **labels}))
+            for item in state.namespaces
         ),
     )
+    return state, plan_of(state)
+
+
+@given(st.lists(st.sets(st.sampled_from(["train", "tune", "slice", "huge"])), min_size=1, max_size=5))
+@settings(max_examples=25, deadline=None)
+def test_taking_over_what_is_unchanged_shows_the_same_as_starting_afresh(series: list[set[str]]) -> None:
     numbers = {"": 1, "top": 2, "red": 3, "blue": 4}
     report, seen = None, None
     for version, gone in enumerate(series):
-        state = moved if "huge" in gone else base
-        for job in gone - {"huge"}:
-            state = without(state, job)
-        plan = plan_of(state)
+        state, plan = moved(frozenset(gone - {"huge"})) if "huge" in gone else left(frozenset(gone))
         before = (report, seen) if report is not None and seen is not None else None
         fresh = Report.of(state, plan, Policy())
         report = Report.of(state, plan, Policy(), previous=report)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -59,11 +60,13 @@ spec:
 )
 
 
+@functools.cache
 def scene() -> World:
     """Three nodes; three jobs run, and huge waits for its queue's limit."""
     return world(QUEUES + JOBS, FLEET)
 
 
+@functools.cache
 def two_teams() -> Snapshot:
     """Research runs on all GPUs of a node, of which half are serving's by quota; serving wants four."""
     return cluster_input.load([str(ROOT / "examples/saved/two-teams.yaml")], NOW).snapshot

@@ -19,7 +19,7 @@ _COLUMNS = (
     Column(title="HELD", key="held", right=True),
     Column(title="WIDTH P50", key="widthP50", right=True),
     Column(title="WAIT P50", key="waitP50", right=True),
-    Column(title="WIDTH/WAIT P50", key="ratioP50", right=True),
+    Column(title="LEFT P50", key="leftP50", right=True),
     Column(title="NO END", key="withoutEnd", right=True),
 )
 
@@ -57,7 +57,8 @@ def _told(name: str) -> Callable[[int], None] | None:
 
 
 def table(found: Mapping[str, Calibration]) -> Table:
-    """One row for each simulation: all forecasts, and the first one of each workload."""
+    """One row for each simulation: all forecasts, and the first one of each workload. The wait is that from
+    the submission to the start; left is what was left of it when the range was given."""
     rows = []
     for name, whole in found.items():
         for label, part in ((name, whole), (f"{name}, first", whole.first())):
@@ -67,7 +68,7 @@ def table(found: Mapping[str, Calibration]) -> Table:
 
 def _row(name: str, part: Calibration) -> Row:
     known = part.known()
-    width, ratio, wait = part.median_width(), part.median_ratio(), part.median_wait()
+    width, wait, left = part.median_width(), part.median_wait(), part.median_left()
     endless = sum(1 for item in known if item.range.latest is None)
     cells = (
         name,
@@ -75,7 +76,7 @@ def _row(name: str, part: Calibration) -> Row:
         f"{100 * part.held:.0f} %" if known else NONE,
         "no end" if width is None else duration(width),
         duration(wait),
-        "no end" if ratio is None else f"{ratio:.2f}",
+        duration(left),
         str(endless),
     )
     item = {
@@ -85,7 +86,7 @@ def _row(name: str, part: Calibration) -> Row:
         "held": part.held,
         "widthSecondsP50": width,
         "waitSecondsP50": wait,
-        "widthByWaitP50": ratio,
+        "leftSecondsP50": left,
         "withoutEnd": endless,
     }
     return Row(cells=cells, item=item, name=name)

@@ -55,6 +55,17 @@ def target_options(command: Command) -> Command:
     )(command)
 
 
+def files_option(command: Command) -> Command:
+    """The option --filename of commands that read a cluster from files or, without any, the live one."""
+    return click.option(
+        "-f",
+        "--filename",
+        "files",
+        multiple=True,
+        help="The cluster: a saved snapshot, manifests, a fleet file; the live one without. May be repeated.",
+    )(command)
+
+
 @asynccontextmanager
 async def mirrored(target: Target) -> AsyncIterator[Mirror]:
     """A mirror of the cluster, once everything was listed. Raises Failure."""

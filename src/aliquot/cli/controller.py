@@ -42,7 +42,7 @@ from aliquot.kube.clock import SystemClock
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.wording import sentence
 from aliquot.store.database import JournalError
-from aliquot.store.journal import Journal
+from aliquot.store.journal import JOURNAL, Journal
 from aliquot.web.app import create_app
 from aliquot.web.governance.live import LiveSource
 from aliquot.web.governance.login import digest_of, leaves_loopback
@@ -50,7 +50,6 @@ from aliquot.web.governance.pages import routes as governance_routes
 from aliquot.web.security import LOOPBACK_NAMES
 
 MAX_POLICY_BYTES = 1 << 20
-JOURNAL = "journal.db"
 
 
 @click.command(

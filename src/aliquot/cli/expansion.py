@@ -36,13 +36,13 @@ def expand(documents: Iterable[Json], now: datetime) -> list[Json]:
 
     Adds namespaces that are only mentioned (as managed ones), the pods of owners, the claims of templates,
     and Aliquot's gate on pods of managed namespaces that ask for accelerators and have no node. Objects that
-    have no creation time get one in the order of the input, up to `now`.
+    have no creation time get one in the order of the input, up to `now`. The documents stay as they are;
+    what is made of them shares the parts that are the same.
     """
-    objects = [copy.deepcopy(document) for document in documents]
+    objects = [_own(document) for document in documents]
     for document in objects:
-        metadata = document.setdefault("metadata", {})
         if document["kind"] in _NAMESPACED:
-            metadata.setdefault("namespace", "default")
+            document["metadata"].setdefault("namespace", "default")
     _add_namespaces(objects)
     _set_identity(objects, now)
     objects += [pod for owner in objects if owner["kind"] in OWNERS for pod in _pods(owner, objects)]
@@ -59,6 +59,13 @@ def expand(documents: Iterable[Json], now: datetime) -> list[Json]:
 _NAMESPACED = frozenset(
     {"Pod", "ResourceClaim", "ResourceClaimTemplate", "Job", "PodGroup", "Workload", *OWNERS}
 )
+
+
+def _own(document: Json) -> Json:
+    """A copy as deep as what is changed here: pods as a whole, of everything else the metadata."""
+    if document["kind"] == "Pod":
+        return {"metadata": {}, **copy.deepcopy(document)}
+    return {**document, "metadata": {**document.get("metadata", {})}}
 
 
 def _key(document: Json) -> Key:

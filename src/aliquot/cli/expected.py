@@ -1,8 +1,6 @@
 """Expected starts on the command line: from a cluster and, where there is one, its controller's journal."""
 
-import contextlib
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +11,7 @@ import msgspec
 from aliquot.cli.failures import Failure
 from aliquot.cli.looking_back import MOST_NODES as MOST_NODES
 from aliquot.cli.looking_back import look_back
-from aliquot.cli.output import Column, Row, Table, note
+from aliquot.cli.output import Column, Row, Table, note, working
 from aliquot.inventory import amounts
 from aliquot.inventory.owners import workload_name
 from aliquot.model.meta import ObjectRef
@@ -70,7 +68,7 @@ def look_ahead(
     before: Sequence[Foretold] = ()
     settings = Settings(start=now, pod_start_seconds=POD_START_SECONDS, sample_seconds=0)
     scenario = Scenario(snapshot=snapshot, policy=policy, settings=settings)
-    with _progress("Reading what has run before") as tell:
+    with working("Reading what has run before") as tell:
         try:
             if journal is not None:
                 journaled = read_journal(journal)
@@ -160,7 +158,7 @@ def table(expected: Expected) -> Table:
                 name=workload_name(ref),
             )
             for (kind, namespace, name), found in order
-            if found.last is None or found.last > SOON_SECONDS
+            if found.middle is None or found.middle.seconds > SOON_SECONDS
             for ref in (ObjectRef(kind=kind, namespace=namespace, name=name),)
         ),
     )
@@ -182,15 +180,3 @@ def document(found: Range | None) -> dict[str, Any] | None:
         "starts": found.starts,
         "aheadSeconds": found.ahead,
     }
-
-
-@contextlib.contextmanager
-def _progress(text: str) -> Iterator[Callable[[str], None]]:
-    """What is being done, on a terminal; what is yielded tells what is done next."""
-    if not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(f"{text} ...") as status:
-        yield lambda text: status.update(f"{text} ...")

@@ -1,7 +1,6 @@
 """`aliquot explain`."""
 
 import asyncio
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import click
 
 from aliquot.cli import expected, queue_story, story, workload_names
 from aliquot.cli.cluster import Target, snapshot, target_options
-from aliquot.cli.controller import JOURNAL
 from aliquot.cli.failures import Failure
+from aliquot.cli.journals import journal_beside, journal_option
 from aliquot.cli.output import coloured, note, write_document
 from aliquot.cli.workload_names import KindError, Named, workloads_named
 from aliquot.inventory.owners import workload_name
@@ -40,13 +39,7 @@ _QUEUES = ("queue", "queues", "aq")
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True
 )
-@click.option(
-    "--journal",
-    "journal_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="The controller's journal; beside the kubeconfig or in .aliquot if left out.",
-)
+@journal_option
 @expected.expect_options
 @target_options
 def explain(
@@ -134,7 +127,7 @@ def _tell(
     if expect and found[0].status is Status.WAITING:
         journal = journal_file or journal_beside(target)
         starts = expected.of(expected.look_ahead(seen, policy, now, journal), ref)
-    return story.story(report, ref, listener.facts, history, starts)
+    return story.story(report, ref, listener.facts, history, starts, listener.taking)
 
 
 def _missing(report: Report, wanted: Named, namespace: str) -> str:
@@ -175,13 +168,3 @@ def _history(target: Target, ref: ObjectRef, journal_file: Path | None) -> tuple
             raise Failure(str(error)) from None
         note(f"note: {error}")
         return ()
-
-
-def journal_beside(target: Target) -> Path | None:
-    """The journal of `aliquot up`: beside the kubeconfig that it wrote, or in .aliquot here."""
-    kubeconfig = target.kubeconfig or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-    places = [Path(kubeconfig).parent] if kubeconfig else []
-    for folder in (*places, Path(".aliquot")):
-        if (folder / JOURNAL).is_file():
-            return folder / JOURNAL
-    return None

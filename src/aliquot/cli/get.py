@@ -111,7 +111,7 @@ def get(
 
 def _journal_beside(target: Target) -> Path | None:
     # Only here: the commands of the controller take their time to load.
-    from aliquot.cli.explain import journal_beside
+    from aliquot.cli.journals import journal_beside
 
     return journal_beside(target)
 

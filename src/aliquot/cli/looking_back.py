@@ -54,7 +54,7 @@ def look_back(
         ranges = expected_starts(scenario, past.known_at(moment), shorter)
         for key, given in ranges.items():
             place = places.get(key)
-            if place is None or given.first is None or given.last is None:
+            if place is None or given.middle is None:
                 continue
             placed, gone = past.placed[place], past.gone[place]
             started = placed is not None and moment <= placed <= until
@@ -62,9 +62,5 @@ def look_back(
                 # It was withdrawn, or had a place before and lost it: its first start is no answer.
                 continue
             waited = (placed if started and placed is not None else until) - moment
-            found.append(
-                Foretold(
-                    age=until - moment, first=given.first, last=given.last, waited=waited, started=started
-                )
-            )
+            found.append(Foretold(age=until - moment, middle=given.middle, waited=waited, started=started))
     return found

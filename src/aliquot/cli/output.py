@@ -3,12 +3,13 @@
 Data goes to stdout. Colour is used only when stdout is a terminal and NO_COLOR is not set.
 """
 
+import contextlib
 import csv
 import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -71,6 +72,18 @@ def coloured() -> bool:
 def note(text: str) -> None:
     """A line for people, on stderr."""
     click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Say on stderr what is being done, if that is a terminal; what is yielded says what is done next."""
+    if not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(f"{text} ...") as status:
+        yield lambda text: status.update(f"{text} ...")
 
 
 def write(table: Table, form: str, *, headers: bool = True) -> None:

@@ -1,9 +1,6 @@
 """`aliquot plan`."""
 
 import asyncio
-import contextlib
-import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,10 +19,10 @@ from aliquot.cli import (
     whatif,
 )
 from aliquot.cli.cluster import target_options
-from aliquot.cli.explain import journal_beside
 from aliquot.cli.failures import Failure
+from aliquot.cli.journals import journal_beside
 from aliquot.cli.manifests import InputError
-from aliquot.cli.output import note, write, write_document
+from aliquot.cli.output import note, working, write, write_document
 from aliquot.inventory.report import Report
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling import defragmentation
@@ -147,7 +144,7 @@ def plan(
         raise Failure("--openb: is a cluster of its own; give it or -f and --from, not both")
     if not (names or openb or origin):
         raise Failure("give files with -f, a cluster with --from live|FILE, or --openb NODES.csv PODS.csv")
-    with _progress("Reading"):
+    with working("Reading"):
         if origin:
             seen = _origin(origin, at, cluster.Target(kubeconfig, context))
         else:
@@ -212,7 +209,7 @@ def _show(
     listed: bool,
 ) -> int:
     pending = sum(1 for pod in seen.pods if not pod.spec.node_name and not pod.finished)
-    with _progress(f"Deciding about {pending} pods on {len(seen.nodes)} nodes"):
+    with working(f"Deciding about {pending} pods on {len(seen.nodes)} nodes"):
         made = decide(seen, policy, now)
         before = Report.of(seen, made, policy)
         after = Report.of(apply(seen, made, now), made, policy, previous=before)
@@ -233,7 +230,7 @@ def _show(
 
 
 def _defragment(seen: Snapshot, policy: Policy, now: datetime, budget: Budget, output: str) -> int:
-    with _progress(f"Looking for moves on {len(seen.nodes)} nodes"):
+    with working(f"Looking for moves on {len(seen.nodes)} nodes"):
         found = defragmentation.defragment(seen, policy, now, budget)
     if output in ("json", "yaml"):
         write_document(defragmenting.document(found), output)
@@ -254,15 +251,3 @@ def _time(text: str) -> datetime:
     except ValueError:
         raise Failure(f"--at: {text!r} is not a time; write 2026-01-31T12:00:00Z") from None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
-@contextlib.contextmanager
-def _progress(text: str) -> Iterator[None]:
-    """Say on stderr what goes on, with a spinner on a terminal, and how long it took when that is long."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(f"{text} ..."):
-        yield

@@ -13,6 +13,9 @@ from aliquot.cli.output import API_VERSION, Column, Row, Table
 from aliquot.cli.tables import joined, reference
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.shares import share_of_result
+from aliquot.fractions.charges import device_charge
+from aliquot.fractions.devices import node_devices
+from aliquot.fractions.requests import WHOLE, GpuRequest, gpu_request
 from aliquot.inventory import amounts
 from aliquot.inventory.amounts import NONE
 from aliquot.inventory.decisions import nodes_of, told
@@ -170,7 +173,7 @@ def _row(decision: Decision, devices: Fraction, starts: Expected | None) -> Row:
 
 
 def _devices(decision: Decision, fleet: Fleet, index: SnapshotIndex, pods: Mapping[Key, Pod]) -> Fraction:
-    """Devices that the decision gives: allocated ones, and those of device plugins."""
+    """Devices that the decision gives: allocated ones, and those of device plugins with parts of them."""
     found = sum(
         (
             share_of_result(fleet, result)
@@ -182,7 +185,13 @@ def _devices(decision: Decision, fleet: Fleet, index: SnapshotIndex, pods: Mappi
     )
     for placement in decision.placements:
         pod = pods[placement.pod.namespace, placement.pod.name]
-        found += legacy_devices(pod_requests(pod.spec), index.nodes.get(placement.node))
+        node = index.nodes.get(placement.node)
+        request = gpu_request(pod)
+        if isinstance(request, GpuRequest) and request.shared:
+            devices = None if node is None else node_devices(node)
+            found += Fraction(device_charge(request, devices)) / WHOLE
+        else:
+            found += legacy_devices(pod_requests(pod.spec), node)
     return found
 
 
@@ -196,7 +205,9 @@ def _item(decision: Decision, outcome: str, starts: Expected | None = None) -> d
         "position": decision.position,
         "pods": [pod.name for pod in decision.pods],
         "placements": [
-            {"pod": placement.pod.name, "node": placement.node} for placement in decision.placements
+            {"pod": placement.pod.name, "node": placement.node}
+            | ({"sharedDevices": list(placement.groups)} if placement.groups else {})
+            for placement in decision.placements
         ],
         "promised": [
             {"namespace": placement.pod.namespace, "pod": placement.pod.name, "node": placement.node}

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from aliquot.cli import cluster, cluster_input, recommend_diff, recommend_idle, snapshot_files
-from aliquot.cli.cluster import Target, target_options
+from aliquot.cli.cluster import Target, files_option, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.fleet_prices import told
 from aliquot.cli.manifests import InputError
@@ -57,13 +57,7 @@ FORMS = ("table", "wide", "json", "yaml", "csv", "name", "html", "patch")
 @click.option("--since", default="7d", show_default=True, help="How far to look back.")
 @click.option("--at", default="", metavar="TIME", help="Until when (RFC 3339); now if left out.")
 @click.option("--token-file", default="", type=click.Path(dir_okay=False), help="Token for Prometheus.")
-@click.option(
-    "-f",
-    "--filename",
-    "files",
-    multiple=True,
-    help="The cluster: a saved snapshot, manifests, a fleet file; the live one without. May be repeated.",
-)
+@files_option
 @click.option("-n", "--namespace", default="", help="Only workloads of this namespace.")
 @click.option(
     "--fleet", default="", metavar="MODELS", help="Size for these models (A10,A100,H100), not the cluster's."

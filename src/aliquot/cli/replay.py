@@ -8,8 +8,8 @@ import msgspec
 
 from aliquot.cli import snapshot
 from aliquot.cli.cluster import Target
-from aliquot.cli.explain import journal_beside
 from aliquot.cli.failures import Failure
+from aliquot.cli.journals import journal_beside, journal_option
 from aliquot.cli.output import API_VERSION, note, write_document
 from aliquot.inventory.decisions import told
 from aliquot.model.kinds import encode_json, plain
@@ -62,13 +62,7 @@ def _differences(recorded: Plan, repeated: Plan) -> tuple[Difference, ...]:
     epilog="Exit status: 0 the same plans, 1 differences, 2 error.",
 )
 @click.argument("decision", default="")
-@click.option(
-    "--journal",
-    "journal_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="The controller's journal; beside the kubeconfig or in .aliquot if left out.",
-)
+@journal_option
 @click.option("--all", "every", is_flag=True, help="Replay everything that is kept; the newest if left out.")
 @click.option("--check", is_flag=True, help="Also check the whole journal for damage.")
 @click.option(

@@ -14,7 +14,7 @@ from aliquot.accounting.device_prices import list_price, quoted
 from aliquot.accounting.price_files import API_VERSION, milliseconds
 from aliquot.accounting.prices import PriceBook
 from aliquot.cli import cluster, cluster_input
-from aliquot.cli.cluster import Target, target_options
+from aliquot.cli.cluster import Target, files_option, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.fleet_prices import places
 from aliquot.cli.manifests import InputError
@@ -53,13 +53,7 @@ class Priced:
     short_help="Show which price applies to which devices.",
     epilog="Exit status: 0 every device has a price, 1 some have none, 2 error.",
 )
-@click.option(
-    "-f",
-    "--filename",
-    "files",
-    multiple=True,
-    help="The cluster: a saved snapshot, manifests, a fleet file; the live one without. May be repeated.",
-)
+@files_option
 @click.option(
     "--prices",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -10,8 +10,8 @@ import click
 
 from aliquot.cli import cluster, snapshot_files
 from aliquot.cli.cluster import Target, target_options
-from aliquot.cli.explain import journal_beside
 from aliquot.cli.failures import Failure
+from aliquot.cli.journals import journal_beside
 from aliquot.cli.manifests import InputError
 from aliquot.cli.output import API_VERSION, note, write_document
 from aliquot.cli.snapshot_files import Saved

@@ -21,7 +21,8 @@ from aliquot.inventory.workloads import Status, WorkloadState
 from aliquot.model.kinds import plain
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Fact
-from aliquot.scheduling.plan import Decision
+from aliquot.scheduling.asking_why import OneWorkload
+from aliquot.scheduling.taking_wording import taking_sentences
 from aliquot.scheduling.wording import paragraph, sentence
 from aliquot.simulation.expecting import Range
 from aliquot.store.entries import Entry
@@ -34,25 +35,24 @@ NodeFact = tuple[str, str, Fact]
 """(pod, node, what fell there)."""
 
 
-class Listener:
-    """An observer of `decide` that keeps why nodes fell for the pods of one workload."""
+class Listener(OneWorkload):
+    """An observer of `decide` that keeps why nodes fell for the pods of one workload, and why neither
+    preemption nor consolidation helps it."""
 
     def __init__(self, workload: ObjectRef) -> None:
-        self._workload = workload
+        super().__init__(workload)
         self.facts: list[NodeFact] = []
 
     def fell(self, workload: ObjectRef, pod: ObjectRef, node: str, fact: Fact) -> None:
         if workload == self._workload:
             self.facts.append((pod.name, node, fact))
 
-    def decided(self, decision: Decision) -> None:
-        """Nothing to keep: decisions are in the plan."""
-
 
 class Story(msgspec.Struct, frozen=True, kw_only=True):
     """One workload. state: None when it is not in the cluster any more. history: oldest first.
 
-    behind: how many workloads of its queue wait in all.
+    behind: how many workloads of its queue wait in all. taking: why neither preemption nor consolidation
+    helps it.
     """
 
     ref: ObjectRef
@@ -62,6 +62,7 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     history: tuple[Entry, ...]
     behind: int = 0
     starts: Range | None = None
+    taking: tuple[Fact, ...] = ()
 
 
 def story(
@@ -70,8 +71,10 @@ def story(
     nodes: Sequence[NodeFact],
     history: tuple[Entry, ...],
     starts: Range | None = None,
+    taking: tuple[Fact, ...] = (),
 ) -> Story:
-    """What a report and the journal know of a workload. starts: when it is expected to, if that was asked."""
+    """What a report and the journal know of a workload. starts: when it is expected to, if that was asked.
+    taking: what an observer was told of preemption and consolidation."""
     state = next((item for item in report.workloads.workloads if item.ref == ref), None)
     held = tuple(
         (device, part, holder)
@@ -82,7 +85,14 @@ def story(
     )
     behind = sum(1 for item in report.workloads.waiting() if state is not None and item.queue == state.queue)
     return Story(
-        ref=ref, state=state, held=held, nodes=tuple(nodes), history=history, behind=behind, starts=starts
+        ref=ref,
+        state=state,
+        held=held,
+        nodes=tuple(nodes),
+        history=history,
+        behind=behind,
+        starts=starts,
+        taking=taking,
     )
 
 
@@ -107,6 +117,7 @@ def document(told_story: Story) -> dict[str, Any]:
         "message": sentence(verdict) if verdict is not None else "",
         "fix": plain(verdict.fix) if verdict is not None and verdict.fix is not None else None,
         "facts": plain(verdict.facts) if verdict is not None else [],
+        "taking": plain(told_story.taking) if verdict is not None else [],
         "leaving": [
             {"pod": item.pod.name, "verdict": plain(item.verdict), "message": sentence(item.verdict)}
             for item in (state.leaving if state is not None else ())
@@ -150,7 +161,8 @@ def lines(told_story: Story, now: datetime) -> Iterable[str]:
         yield from _wrapped(f"{name} {_headline(state)}", 0)
         yield ""
         if (state.lacking or state.status is Status.WAITING) and state.verdict is not None:
-            yield from _wrapped(paragraph(state.verdict), 2)
+            taking = taking_sentences(told_story.taking)
+            yield from _wrapped(" ".join((paragraph(state.verdict), *taking)), 2)
             yield ""
         yield from _leaving(state)
         yield from _facts(told_story, state, now)

@@ -207,9 +207,11 @@ def _table(kind: str, seen: Look, name: str, namespace: str) -> Table:
 
 
 def _show(table: Table, seen: Look, output: str, *, headers: bool) -> int:
-    width = shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80
-    if output == "table":
-        table = top_tables.fits(table, width)
+    width = 80
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size((80, 24)).columns
+        if output == "table":
+            table = top_tables.fits(table, width)
     if output in ("table", "wide") and headers:
         for line in top_tables.headline(seen.overview, width):
             click.echo(line)

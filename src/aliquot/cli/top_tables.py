@@ -162,7 +162,9 @@ _WORKLOADS = (
     Column(title="NAMESPACE", key="namespace"),
     *_GROUP[:1],
     Column(title="QUEUE", key="queue"),
-    *_GROUP[1:],
+    *_GROUP[1:5],
+    Column(title="MEM PEAK", key="memoryPeak", right=True, wide=True),
+    *_GROUP[6:],
 )
 
 _NODES = (
@@ -288,31 +290,46 @@ def headline(seen: Overview, width: int) -> tuple[str, ...]:
     )
 
 
-def fits(table: Table, width: int) -> Table:
-    """The table with text cut so that lines are no wider than `width`, as far as that leaves names to read.
+_CUT = {"device": 14, "node": 14, "name": 14, "namespace": 9, "queue": 6}
+"""Columns of names, which may be long, and how much of one is left at least."""
 
-    The last column of text loses its end first, then the first one its middle: `ip-10-0-…-27/gpu-0`.
+
+def fits(table: Table, width: int) -> Table:
+    """The table with names cut so that lines are no wider than `width`, as far as that leaves names to read.
+
+    The column that is widest gives first, each name in its middle: `ip-10-0-…-27/gpu-0`.
     """
     shown = [number for number, column in enumerate(table.columns) if not column.wide]
-    texts = [number for number in shown if not table.columns[number].right]
-    rows = table.rows
-    for place, least, middle in ((texts[-1], 8, False), (texts[0], 14, True)):
-        over = sum(_width(table, rows, number) + 3 for number in shown) - 3 - width
-        if over > 0:
-            room = max(_width(table, rows, place) - over, least)
-            rows = tuple(_cut(row, place, room, middle=middle) for row in rows)
+    rooms = {number: _width(table, number) for number in shown}
+    names = [number for number in shown if table.columns[number].key in _CUT]
+    over = sum(rooms.values()) + 3 * (len(shown) - 1) - width
+    while over > 0:
+        longer = [number for number in names if rooms[number] > _CUT[table.columns[number].key]]
+        if not longer:
+            break
+        rooms[max(longer, key=lambda number: rooms[number])] -= 1
+        over -= 1
+    rows = tuple(
+        Row(
+            cells=tuple(
+                _cut(cell, rooms[number]) if number in names else cell
+                for number, cell in enumerate(row.cells)
+            ),
+            item=row.item,
+            name=row.name,
+            total=row.total,
+        )
+        for row in table.rows
+    )
     return Table(kind=table.kind, columns=table.columns, rows=rows, summary=table.summary)
 
 
-def _width(table: Table, rows: tuple[Row, ...], number: int) -> int:
-    return max([len(table.columns[number].title), *(len(row.cells[number] or NONE) for row in rows)])
+def _width(table: Table, number: int) -> int:
+    return max([len(table.columns[number].title), *(len(row.cells[number] or NONE) for row in table.rows)])
 
 
-def _cut(row: Row, place: int, room: int, *, middle: bool) -> Row:
-    cell = row.cells[place]
+def _cut(cell: str, room: int) -> str:
     if len(cell) <= room:
-        return row
-    end = room // 2 if middle else 0
-    cells = list(row.cells)
-    cells[place] = cell[: room - 1 - end] + "…" + (cell[-end:] if end else "")
-    return Row(cells=tuple(cells), item=row.item, name=row.name, total=row.total)
+        return cell
+    end = room // 2
+    return f"{cell[: room - 1 - end]}…{cell[-end:]}"

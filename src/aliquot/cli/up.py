@@ -18,7 +18,6 @@ import click
 import uvloop
 
 from aliquot.catalog.fleet import demo_fleet, expand
-from aliquot.cli.controller import JOURNAL
 from aliquot.cli.embedding import fill
 from aliquot.cli.failures import Failure
 from aliquot.cli.fleet import fleet_objects
@@ -29,7 +28,7 @@ from aliquot.embedded.server import DirectoryInUseError, EmbeddedServer
 from aliquot.embedded.standins import StandIns
 from aliquot.kube.client import cancel_and_wait
 from aliquot.store.database import JournalError
-from aliquot.store.journal import Journal
+from aliquot.store.journal import JOURNAL, Journal
 
 DEMO = Path("demo")
 """Stands for the fleet that is packaged with the catalogue."""

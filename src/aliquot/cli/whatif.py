@@ -1,9 +1,7 @@
 """What-if for `plan` and `simulate`: options, and one way from a scenario and changes to what is shown."""
 
-import contextlib
 import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import click
@@ -12,7 +10,7 @@ from aliquot.cli import difference_tables
 from aliquot.cli.change_files import Reading
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
-from aliquot.cli.output import note, write, write_document
+from aliquot.cli.output import note, working, write, write_document
 from aliquot.inventory.amounts import percent
 from aliquot.queues import runtimes
 from aliquot.scheduling.objectives import POWER_LABEL, PRICE_LABEL
@@ -91,9 +89,9 @@ def compare(
             reading.submit(submitted)
         for text in reading.notes:
             note(f"note: {text}")
-        with _progress("Simulating without the change"):
+        with working("Simulating without the change"):
             before = simulated(base, run_time)
-        with _progress("Simulating with the change"):
+        with working("Simulating with the change"):
             after = simulated(reading.scenario, run_time)
     except (InputError, ChangeError, FormError) as error:
         raise Failure(str(error)) from None
@@ -150,14 +148,3 @@ def show(comparison: Comparison, output: str) -> None:
         if missing:
             part = percent(missing, totals.capacity)
             note(f"note: of {part} of the device-time no {kind} is known; label the nodes with {label}")
-
-
-@contextlib.contextmanager
-def _progress(text: str) -> Iterator[None]:
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(f"{text} ..."):
-        yield

@@ -95,11 +95,8 @@ class Enactor:
         decisions = [decision for decision in plan.decisions if decision.actions]
         if not decisions:
             return ()
-        self._writer.acting = True
-        try:
+        with self._writer.act():
             return await self._carry_out(decisions, snapshot)
-        finally:
-            self._writer.acting = False
 
     async def _carry_out(self, decisions: list[Decision], snapshot: Snapshot) -> tuple[Outcome, ...]:
         violations = self._new_violations(snapshot, decisions)

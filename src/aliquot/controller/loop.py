@@ -48,6 +48,11 @@ MONEY_SECONDS = 5.0
 
 MOST_REST_SECONDS = 0.25
 
+REST_SECONDS = 0.15
+"""After something was carried out no decision is made for so long at the least: what was written comes back
+as changes, and while pods stream in it costs less to decide about ten of them once than about each by itself.
+"""
+
 HANDOVER_SECONDS = 5.0
 """After a driver was handed over nothing is carried out for so long: every API server must have seen the new
 list, and whoever allocated before be done with what was under way, before devices are given out by another.
@@ -167,9 +172,10 @@ class Loop:
             await self._wait(seen)
             seen = self._mirror.version
             started = self._clock.monotonic()
-            await self.cycle()
+            carried_out = await self.cycle()
             # On a large cluster something changes all the time: leave half of it for watches and the page.
-            await self._clock.sleep(min(self._clock.monotonic() - started, MOST_REST_SECONDS))
+            rest = min(self._clock.monotonic() - started, MOST_REST_SECONDS)
+            await self._clock.sleep(max(rest, REST_SECONDS) if carried_out else rest)
 
     async def cycle(self) -> tuple[Outcome, ...]:
         """One round: decide on what is known now, record, enact, report."""

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from aliquot.controller.outcomes import ConflictError, EnactError, RefusedError
 from aliquot.controller.writing import Writer
 from aliquot.dra.nodeselection import names_node
-from aliquot.fractions.groups import GROUPS_ANNOTATION
+from aliquot.fractions.devices import node_devices
+from aliquot.fractions.groups import GROUPS_ANNOTATION, told_to_hami
 from aliquot.kube.client import PatchType
 from aliquot.kube.errors import ApiError
+from aliquot.kube.marks import GATED, marking
 from aliquot.kube.resources import PODS
 from aliquot.model.core import PLACEMENT_GATE, Node, Pod
 from aliquot.model.index import Key
@@ -128,14 +130,18 @@ class Pods:
             # has an affinity of its own that is left alone: it says what its owner wants.
             required = {"requiredDuringSchedulingIgnoredDuringExecution": plain(names_node(placement.node))}
             spec["affinity"] = {"nodeAffinity": required}
-        annotations = dict(mark)
+        marks = dict(mark)
+        told: Mapping[str, str] = {}
         if placement.groups:
-            annotations[GROUPS_ANNOTATION] = ",".join(placement.groups)
-        metadata = {
-            "uid": pod.metadata.uid,
-            "resourceVersion": pod.metadata.resource_version,
-            "annotations": annotations,
-        }
+            marks[GROUPS_ANNOTATION] = ",".join(placement.groups)
+            node = self._writer.mirror.get(Node, "", placement.node)
+            if node is not None:
+                told = told_to_hami(pod, placement.groups, node_devices(node))
+        metadata = marking(pod, marks)
+        metadata["annotations"] |= told
+        if GATED in pod.metadata.labels:
+            metadata["labels"] = metadata.get("labels", {}) | {GATED: None}
+        metadata |= {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version}
         patch = {"metadata": metadata, "spec": spec}
         client = self._writer.client
 

@@ -17,7 +17,8 @@ from aliquot.model.core import Pod
 from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.model.verdicts import Reason, Verdict
-from aliquot.scheduling.plan import Allocate, Decision, Evict, Plan
+from aliquot.scheduling.plan import Allocate, Decision, Evict, Placement, Plan
+from aliquot.scheduling.remedies import fix_sentence
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ _NEEDS_SOMEBODY = frozenset(
         Reason.INVALID_CLAIM,
         Reason.UNKNOWN_QUEUE,
         Reason.NO_MATCHING_DEVICES,
+        Reason.FRACTION_REFUSED,
         Reason.CLAIM_ELSEWHERE,
         Reason.DEVICE_EVICTED,
         Reason.BINDING_FAILED,
@@ -118,6 +120,8 @@ class Reporter:
                 yield Told(ref, "False", "WriteRefused", message)
         elif decision.verdict is not None:
             message = self._describe(decision.verdict)
+            if decision.verdict.reason is Reason.FRACTION_REFUSED and decision.verdict.fix is not None:
+                message = f"{message}; fix: {fix_sentence(decision.verdict.fix)}"
             spots = {spot.pod.uid: spot for spot in decision.promised}
             for ref in decision.pods:
                 spot = spots.get(ref.uid)
@@ -128,7 +132,7 @@ class Reporter:
                 yield Told(ref, "False", decision.verdict.reason.value, message)
         elif outcome is not None and outcome.problem is None:
             for placement in decision.placements:
-                given = _devices(decision, placement.pod)
+                given = _devices(decision, placement)
                 message = f"placed on node {placement.node}{given}"
                 if placement.pin or self._waited(placement.pod):
                     yield Told(placement.pod, "True", "Placed", message)
@@ -236,14 +240,16 @@ class Reporter:
             _log.debug("condition of %s: %s", told.pod, error)
 
 
-def _devices(decision: Decision, pod: ObjectRef) -> str:
+def _devices(decision: Decision, placement: Placement) -> str:
     """` with gpu-0, gpu-1`: what the decision gives this pod, "" if nothing."""
     names = [
         result.device
         for action in decision.actions
-        if isinstance(action, Allocate) and any(consumer.uid == pod.uid for consumer in action.consumers)
+        if isinstance(action, Allocate)
+        and any(consumer.uid == placement.pod.uid for consumer in action.consumers)
         for result in action.allocation.devices.results
     ]
+    names += [f"a part of {name}" for name in placement.groups]
     if not names:
         return ""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""

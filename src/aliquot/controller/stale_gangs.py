@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from aliquot.controller.writing import Writer
+from aliquot.kube.marks import marking
 from aliquot.kube.reflector import Failure
 from aliquot.kube.resources import PODS
 from aliquot.model.core import Pod
@@ -36,7 +37,7 @@ class StaleGangs:
         if pod is None or pod.metadata.uid != ref.uid:
             return
         guard = {"uid": ref.uid, "resourceVersion": pod.metadata.resource_version}
-        patch = {"metadata": {**guard, "annotations": {STALE_SINCE: text}}}
+        patch = {"metadata": {**guard, **marking(pod, {STALE_SINCE: text})}}
         client = self._writer.client
         try:
             body = await self._writer.once(lambda: client.patch(PODS, ref.name, patch, ref.namespace))

@@ -1,8 +1,9 @@
 """How anything is written: only while leading, a bounded number at a time, the answers into the mirror."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from aliquot.controller.outcomes import NotLeadingError
@@ -23,10 +24,13 @@ WRITES_IN_FLIGHT = 32
 
 REFUSALS = 3
 
+ACTED_SECONDS = 0.5
+"""For so long after decisions were carried out more of them are expected."""
+
 
 class Writer:
     """leading: asked before each write. in_flight: how many requests may run at a time. waiting: how many
-    writes wait for their turn. acting: decisions are being carried out."""
+    writes wait for their turn."""
 
     def __init__(
         self,
@@ -41,7 +45,25 @@ class Writer:
         self._leading = leading
         self._slots = asyncio.Semaphore(in_flight)
         self.waiting = 0
-        self.acting = False
+        self._acting = 0
+        self._acted = float("-inf")
+
+    @property
+    def acting(self) -> bool:
+        """Decisions are being carried out, or were a moment ago: while pods stream in there are pauses
+        between two of them.
+        """
+        return self._acting > 0 or self.client.clock.monotonic() - self._acted < ACTED_SECONDS
+
+    @contextlib.contextmanager
+    def act(self) -> Iterator[None]:
+        """Carry out decisions within."""
+        self._acting += 1
+        try:
+            yield
+        finally:
+            self._acting -= 1
+            self._acted = self.client.clock.monotonic()
 
     async def once(self, send: Callable[[], Awaitable[bytes]]) -> bytes:
         """One write. Raises NotLeadingError, ApiError, TransportError."""

@@ -54,7 +54,40 @@ def _lock(directory: Path) -> IO[bytes]:
 
 
 class _Uvicorn(uvicorn.Server):
-    """Uvicorn without signal handlers: whoever starts the server decides what Ctrl-C means."""
+    """Uvicorn without signal handlers (whoever starts the server decides what Ctrl-C means) that ends when it
+    is told to: uvicorn itself looks every 0.1 s whether it should end, and pauses as long when it does.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """End connections and then the server."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        # A tick of 0 renews the header with the date.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._ending.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listener in sockets or ():
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                # Uvicorn tells nobody when the last one has ended.
+                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
+        for task in self.server_state.tasks:
+            task.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -114,7 +147,6 @@ class EmbeddedServer:
             server_header=False,
             ssl_certfile=str(certificates.certificate),
             ssl_keyfile=str(certificates.key),
-            timeout_graceful_shutdown=_STOP_SECONDS,
             timeout_keep_alive=75,
         )
         self._uvicorn = _Uvicorn(config)
@@ -162,7 +194,7 @@ class EmbeddedServer:
         """End watches and connections, and close the store."""
         self.registry.close()
         if self._uvicorn is not None and self._task is not None:
-            self._uvicorn.should_exit = True
+            self._uvicorn.end()
             await self._task
             self._uvicorn = self._task = None
         self.store.close()

@@ -7,8 +7,11 @@ node-role.kubernetes.io/mig-enabled; memory rounded down to 100 MiB).
 """
 
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from aliquot.fractions.requests import WHOLE
 from aliquot.fractions.resources import (
@@ -32,7 +35,10 @@ HAMI_HANDSHAKE = "hami.io/node-handshake"
 """Starts with "Deleted" once HAMi's scheduler has given up on the node's plugin."""
 
 ENFORCED_LABEL = "aliquot.dev/fractions"
-"""Set by an operator who has something on the node that keeps fractions apart; the value names it."""
+"""Set by an operator who has something on the node that gives parts of devices to pods that ask for them by
+annotation, and keeps them apart; the value names it. On a node of HAMi's, or one that shares by MPS, it says
+that something turns such requests into what HAMi or the device plugin reads.
+"""
 
 HAMI = "HAMi"
 MPS = "MPS"
@@ -51,6 +57,7 @@ _REGISTER_FIELDS = 7
 _MOST_SHARERS = 1000
 _MOST_DIGITS = 18
 _GIGABYTE_DIGITS = 4
+_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$", re.ASCII)
 
 
 class Mig(StrEnum):
@@ -70,8 +77,9 @@ class NodeDevices:
     plugin shares); count * units is what a table of free amounts starts from. memory_mib: of each, None if
     the node does not tell. sharers: how many pods at most may share one, None for any number. enforcer: what
     keeps parts apart, None if nothing does. limit: the largest part, in billionths, that it keeps apart.
-    grain: the part that a pod gets at least. time_sliced: pods take turns on a device without limits on
-    memory. slices: compute slices of one whole GPU.
+    grain: the part that a pod gets at least. by_annotation: pods that ask by annotation are given parts, as
+    neither HAMi nor a device plugin does by itself. time_sliced: pods take turns without limits on
+    device memory. slices: compute slices of a whole GPU. ids: of the devices, where the node tells.
     """
 
     resource: str = ""
@@ -82,9 +90,16 @@ class NodeDevices:
     enforcer: str | None = None
     limit: int = WHOLE
     grain: int = 0
+    by_annotation: bool = False
     time_sliced: bool = False
     mig: Mig = Mig.NONE
     slices: int = 7
+    ids: tuple[str, ...] = ()
+
+    @property
+    def serves_annotations(self) -> bool:
+        """Whether a pod that asks for a part by annotation is given one, and kept to it."""
+        return self.enforcer is not None and (self.by_annotation or self.enforcer not in (HAMI, MPS))
 
     @property
     def capacity(self) -> int:
@@ -106,21 +121,23 @@ def node_devices(node: Node) -> NodeDevices:
     if not resource and mig is Mig.NONE:
         return NONE
     count = allocatable[resource].value() if resource else 0
+    named = labels.get(ENFORCED_LABEL) or None
     registered = _registered(node) if resource == NVIDIA_GPU else ()
     if registered:
         return NodeDevices(
             resource,
             len(registered),
-            memory_mib=min(memory for memory, _ in registered),
-            sharers=min(sharers for _, sharers in registered),
+            memory_mib=min(item.memory_mib for item in registered),
+            sharers=min(item.sharers for item in registered),
             enforcer=HAMI,
+            by_annotation=named is not None,
             mig=mig,
             slices=mig_slices(node),
+            ids=_distinct(item.id for item in registered),
         )
     sharing = labels.get(SHARING_LABEL, "")
     units = replicas(node) if resource == NVIDIA_GPU and sharing in (_MPS, _TIME_SLICING) else 1
-    named = labels.get(ENFORCED_LABEL) or None
-    by_mps = named is None and sharing == _MPS
+    by_mps = sharing == _MPS and (named is None or named.lower() == _MPS)
     return NodeDevices(
         resource,
         count // units,
@@ -130,6 +147,7 @@ def node_devices(node: Node) -> NodeDevices:
         enforcer=MPS if by_mps else named,
         limit=WHOLE // units if by_mps else WHOLE,
         grain=WHOLE // units if by_mps else 0,
+        by_annotation=named is not None,
         time_sliced=sharing == _TIME_SLICING,
         mig=mig,
         slices=mig_slices(node),
@@ -143,7 +161,8 @@ def enforced_by(node: Node) -> str | None:
     which HAMi's plugin is started (gpu=on) says nothing before the plugin has registered devices. MPS gives
     each replica an equal part of memory and threads, so it keeps apart parts up to 1/replicas. An operator
     may name something else by the label aliquot.dev/fractions. Time-slicing limits nothing: one pod can take
-    all the memory.
+    all the memory. Whether pods that ask by annotation are served is another question
+    (`NodeDevices.serves_annotations`).
     """
     return node_devices(node).enforcer
 
@@ -192,9 +211,24 @@ def _mig(node: Node) -> Mig:
     return Mig.MIXED if instances else Mig.NONE
 
 
-def _registered(node: Node) -> tuple[tuple[int, int], ...]:
-    """Memory in MiB and number of sharers of every healthy device that HAMi registered; () if there are none,
-    if they cannot be read, or if HAMi's plugin is gone.
+class _Registered(NamedTuple):
+    """A healthy device that HAMi registered. sharers: how many pods may have a part of it."""
+
+    id: str
+    memory_mib: int
+    sharers: int
+
+
+def _distinct(ids: Iterable[str]) -> tuple[str, ...]:
+    """The ids, if they tell the devices apart and can stand in a list with commas."""
+    found = tuple(ids)
+    good = all(_ID.match(item) for item in found) and len(set(found)) == len(found)
+    return found if good else ()
+
+
+def _registered(node: Node) -> tuple[_Registered, ...]:
+    """Every healthy device that HAMi registered; () if there are none, if they cannot be read, or if HAMi's
+    plugin is gone.
 
     Two forms are in use: a JSON list of objects, and "id,count,memory,cores,type,numa,health,...:" for each.
     """
@@ -205,17 +239,17 @@ def _registered(node: Node) -> tuple[tuple[int, int], ...]:
     if annotations.get(HAMI_HANDSHAKE, "").startswith("Deleted"):
         return ()
     found = _from_json(text) if text.lstrip().startswith("[") else _from_lines(text)
-    usable = tuple(item for item in found if item[0] > 0 and 0 < item[1] <= _MOST_SHARERS)
+    usable = tuple(item for item in found if item.memory_mib > 0 and 0 < item.sharers <= _MOST_SHARERS)
     return usable if len(usable) <= _MOST_REGISTERED else ()
 
 
-def _from_json(text: str) -> list[tuple[int, int]]:
+def _from_json(text: str) -> list[_Registered]:
     try:
         items = json.loads(text)
     except (ValueError, RecursionError):
         return []
     return [
-        (item["devmem"], item["count"])
+        _Registered(str(item.get("id", "")), item["devmem"], item["count"])
         for item in items
         if isinstance(item, dict)
         and item.get("health") is True
@@ -224,7 +258,7 @@ def _from_json(text: str) -> list[tuple[int, int]]:
     ]
 
 
-def _from_lines(text: str) -> list[tuple[int, int]]:
+def _from_lines(text: str) -> list[_Registered]:
     found = []
     for line in text.split(":"):
         fields = line.strip().split(",")
@@ -232,5 +266,5 @@ def _from_lines(text: str) -> list[tuple[int, int]]:
             continue
         count, memory = fields[1], fields[2]
         if count.isascii() and count.isdigit() and memory.isascii() and memory.isdigit():
-            found.append((int(memory[:9]), int(count[:9])))
+            found.append(_Registered(fields[0], int(memory[:9]), int(count[:9])))
     return found

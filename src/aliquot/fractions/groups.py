@@ -18,6 +18,9 @@ GROUPS_ANNOTATION = "aliquot.dev/gpu-groups"
 KAI_LABEL = "runai-gpu-group"
 KAI_LABEL_PREFIX = "runai-gpu-group/"
 HAMI_ALLOCATED = "hami.io/vgpu-devices-allocated"
+HAMI_USE = "nvidia.com/use-gpuuuid"
+HAMI_CHOICE = (HAMI_USE, "nvidia.com/nouse-gpuuuid", "nvidia.com/use-gputype", "nvidia.com/nouse-gputype")
+"""By which a pod says which devices HAMi may give it."""
 
 RESERVATION_NAMESPACE = "kai-resource-reservation"
 RESERVATION_APP = "kai-resource-reservation"
@@ -30,14 +33,15 @@ _DIGITS = 9
 
 
 def places(pod: Pod, request: GpuRequest | None, devices: NodeDevices) -> tuple[tuple[str, Part], ...]:
-    """What a pod that runs on a node has of its shared devices, by group; () if it shares none.
+    """What a pod on a node, or let go for one, has of its shared devices, by group; () if it shares none.
 
     HAMi's record goes first, as it says what was given; then Aliquot's, then KAI-Scheduler's. A device
-    without a record has the name "": the pod has it to itself.
+    without a record has the name "": the pod has it to itself. HAMi writes its record when it binds: on a pod
+    without a node it is somebody else's.
     """
     if request is None or request.mig:
         return ()
-    if devices.enforcer == HAMI:
+    if devices.enforcer == HAMI and pod.spec.node_name:
         given = _given_by_hami(pod.metadata.annotations.get(HAMI_ALLOCATED, ""))
         if given and not _everything(given, devices):
             return given
@@ -47,6 +51,18 @@ def places(pod: Pod, request: GpuRequest | None, devices: NodeDevices) -> tuple[
     names = _names(pod)[:MOST_DEVICES]
     alone = max(0, request.devices - len(names))
     return tuple((name, part) for name in (*names, *[""] * alone))
+
+
+def told_to_hami(pod: Pod, groups: Sequence[str], devices: NodeDevices) -> dict[str, str]:
+    """What has HAMi's scheduler take the devices that were chosen; nothing if it has to choose itself.
+
+    It has to where a device was chosen by a name that is not an id, and where the pod says itself which
+    devices it takes. HAMi, "Assign to certain device": nvidia.com/use-gpuuuid, UUIDs separated by commas.
+    """
+    own = pod.metadata.annotations
+    if devices.enforcer != HAMI or not groups or not set(groups) <= set(devices.ids):
+        return {}
+    return {} if any(name in own for name in HAMI_CHOICE) else {HAMI_USE: ",".join(groups)}
 
 
 def groups_annotation(holding: Holding) -> dict[str, str]:

@@ -124,9 +124,16 @@ class DeviceLedger:
         part = Part(0) if request is None else part_on(request, devices)
         return any(fits_later(group, part, devices) for group in groups.values())
 
-    def take(self, number: int, choice: Choice, pod: Key, *, promised: bool = False) -> tuple[Holding, Shift]:
-        """Give the pod the chosen devices, or promise them. New groups get the first names that are free."""
-        names = (*choice.joined, *self._fresh_names(number, choice.fresh))
+    def take(
+        self, number: int, choice: Choice, pod: Key, *, promised: bool = False, idle: int = -1
+    ) -> tuple[Holding, Shift]:
+        """Give the pod the chosen devices, or promise them.
+
+        idle: whole devices that the caller counts as idle, -1 if it does not say. If they are as many as the
+        node's ids that name no group, those are the idle ones, and new groups are named by id. Otherwise
+        nobody knows which is idle, and new groups get the first names that are free.
+        """
+        names = (*choice.joined, *self._fresh_names(number, choice.fresh, idle))
         found = tuple((name, choice.part) for name in names)
         shift = self.promise(number, pod, found) if promised else self.occupy(number, pod, found)
         return Holding(found), shift
@@ -281,8 +288,12 @@ class DeviceLedger:
             del self._groups[number]
         return Shift(closed_now, closed_later)
 
-    def _fresh_names(self, number: int, count: int) -> Iterator[str]:
+    def _fresh_names(self, number: int, count: int, idle: int) -> Iterator[str]:
         taken = self._groups.get(number, _EMPTY)
+        ids = [name for name in self.devices[number].ids if name not in taken]
+        if len(ids) == idle and count <= idle:
+            yield from ids[:count]
+            return
         step = 0
         for _ in range(count):
             step += 1

@@ -1,6 +1,7 @@
 """A part of a device, the pods that share one, and whether one more fits."""
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from aliquot.fractions.devices import NodeDevices
 from aliquot.fractions.requests import WHOLE, GpuRequest, Kind
@@ -91,6 +92,11 @@ def part_on(request: GpuRequest, devices: NodeDevices) -> Part:
     else:
         memory = request.part * (devices.capacity // WHOLE)
     return Part(max(memory, devices.grain * (devices.capacity // WHOLE)), request.cores)
+
+
+def share_of(part: Part, devices: NodeDevices) -> Fraction:
+    """What is taken of one device of the node: of its memory or compute, whichever is more; 1 at most."""
+    return min(max(Fraction(part.memory, devices.capacity), Fraction(part.cores, ALL_CORES)), Fraction(1))
 
 
 def fits_later(group: Group, part: Part, devices: NodeDevices) -> bool:

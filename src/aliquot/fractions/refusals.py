@@ -18,7 +18,8 @@ class Ground(StrEnum):
     the node has. notEnforced: nothing keeps pods to their parts. timeSliced: the same, pods take turns with
     all the memory. partTooLarge: what keeps them apart gives smaller parts only. onlyByHami: the request is
     in HAMi's words and the node runs no HAMi. onlyInHamisWords: the node runs HAMi, which reads no
-    annotations.
+    annotations. onlyReplicas: the node's device plugin shares by MPS, and gives replicas to who asks for its
+    resource, not by annotation.
     """
 
     NO_DEVICES = "noDevices"
@@ -36,6 +37,7 @@ class Ground(StrEnum):
     PART_TOO_LARGE = "partTooLarge"
     ONLY_BY_HAMI = "onlyByHami"
     ONLY_IN_HAMIS_WORDS = "onlyInHamisWords"
+    ONLY_REPLICAS = "onlyReplicas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,10 @@ class NodeRules:
 
     trust: believe that pods keep to their parts on every node. mixed_only_mig: a node that has MIG instances
     as resources of their own takes no other request for GPUs, even if some of its GPUs are not cut.
-    hami_by_annotation: something at admission turns parts asked for by annotation into HAMi's resources, so
-    that HAMi keeps them apart too; without it, only what is asked for in HAMi's words.
     """
 
     trust: bool = False
     mixed_only_mig: bool = False
-    hami_by_annotation: bool = True
 
 
 KAI_RULES = NodeRules(trust=True, mixed_only_mig=True)
@@ -105,12 +104,13 @@ def _sharing_refusal(request: GpuRequest, devices: NodeDevices, rules: NodeRules
         part = -(-request.memory_mib * WHOLE // devices.memory_mib)
     if rules.trust:
         return None
-    if request.author is Author.HAMI and devices.enforcer != HAMI:
-        return Refusal(Ground.ONLY_BY_HAMI)
-    if devices.enforcer == HAMI and request.author is not Author.HAMI and not rules.hami_by_annotation:
-        return Refusal(Ground.ONLY_IN_HAMIS_WORDS)
+    if request.author is Author.HAMI:
+        return None if devices.enforcer == HAMI else Refusal(Ground.ONLY_BY_HAMI)
     if devices.enforcer is None:
         return Refusal(Ground.TIME_SLICED if devices.time_sliced else Ground.NOT_ENFORCED)
+    if not devices.serves_annotations:
+        hami = devices.enforcer == HAMI
+        return Refusal(Ground.ONLY_IN_HAMIS_WORDS if hami else Ground.ONLY_REPLICAS)
     if part > devices.limit:
         return Refusal(Ground.PART_TOO_LARGE, _percent(part), _percent(devices.limit))
     return None

@@ -9,14 +9,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 
-import msgspec
-
 from aliquot.budgets.charging import Rates, UnpricedError, charges, further, rates_of, settlement
 from aliquot.budgets.definition import Action, ModelTerms
-from aliquot.budgets.holding import Charge, Gauge, Gone, Granted, Hold, Renew, Settle, Short
+from aliquot.budgets.holding import Charge, Gone, Granted, Hold, Renew, Settle, Short
 from aliquot.budgets.refusals import BudgetRefusal, crossed, refusal
 from aliquot.budgets.spending import Basis, Call, Caller, Outcome, TokenUse
 from aliquot.budgets.tree import BudgetTree, CountedLimit
+from aliquot.gateway.admitted import Admitted, Plan
 from aliquot.gateway.configuration import Choice, Leases
 from aliquot.gateway.verdicts import Alert, Refused, StoreDown, Unbudgeted, Unpriced
 from aliquot.store.budgets import BudgetStore, BudgetStoreError, Clock, settle_lapsed, system_clock
@@ -26,126 +25,6 @@ _log = logging.getLogger(__name__)
 MAX_FALLBACKS = 4
 MAX_PLANS = 65_536
 SETTLE_ATTEMPTS = 5
-
-
-class _Plan(msgspec.Struct, frozen=True):
-    """What a caller's calls on a model touch."""
-
-    terms: ModelTerms
-    rates: Rates
-    limits: tuple[CountedLimit, ...]
-
-
-class Admitted:
-    """A call that may go on. Settled exactly once, whatever happens.
-
-    units: output tokens that are held (all choices). left: those that could be held now at most, None if no
-    limit bounds output. ceiling: output tokens that the upstream may generate at most. plan: the model it
-    goes to and the limits it touches. unchecked: the store did not answer and the configuration lets such
-    calls pass; they are recorded in no counter. mark: what the answer to an agent carries (`nesting`).
-    """
-
-    __slots__ = (
-        "_desk",
-        "call",
-        "caller",
-        "ceiling",
-        "gauges",
-        "left",
-        "mark",
-        "plan",
-        "settled",
-        "started_us",
-        "unchecked",
-        "units",
-    )
-
-    def __init__(
-        self,
-        desk: "Desk",
-        call: Call,
-        caller: Caller,
-        plan: _Plan,
-        started_us: int,
-        granted: Granted | None,
-        most: int,
-        left: int | None,
-    ) -> None:
-        self._desk = desk
-        self.call = call
-        self.caller = caller
-        self.plan = plan
-        self.started_us = started_us
-        self.units = granted.units if granted else 0
-        self.gauges: tuple[Gauge, ...] = granted.gauges if granted else ()
-        self.left = left
-        self.ceiling = most if left is None else min(most, left)
-        self.unchecked = granted is None
-        self.settled = False
-        self.mark = b""
-
-    @property
-    def model(self) -> str:
-        return self.plan.terms.name
-
-    async def more(self, units: int) -> int:
-        """Hold up to `units` more output tokens; how many were held, 0 if there is no room."""
-        return await self._desk.more(self, units)
-
-    async def settle(
-        self,
-        *,
-        input_tokens: int,
-        output_tokens: int,
-        cached_tokens: int = 0,
-        basis: Basis,
-        outcome: Outcome,
-        upstream: str,
-        served_by: str = "",
-        prefill_us: int | None = None,
-        decode_us: int | None = None,
-    ) -> TokenUse | None:
-        """Book what was used, once; None if it was settled before."""
-        if self.settled:
-            return None
-        self.settled = True
-        rates = self.plan.rates
-        use = TokenUse(
-            request=self.call.request,
-            started_us=self.started_us,
-            ended_us=self._desk.clock(),
-            caller=self.caller,
-            endpoint=self.call.endpoint,
-            model=self.model,
-            asked=self.call.model,
-            upstream=upstream,
-            served_by=served_by,
-            input_tokens=input_tokens,
-            cached_tokens=cached_tokens,
-            output_tokens=output_tokens,
-            basis=basis,
-            outcome=outcome,
-            prefill_us=prefill_us,
-            decode_us=decode_us,
-            cost_nano=rates.cost_nano(input_tokens, cached_tokens, output_tokens),
-            microjoules=rates.microjoules(input_tokens, output_tokens),
-            decision=self.decision,
-        )
-        await self._desk.settle(self, use)
-        return use
-
-    async def settle_unsent(self) -> None:
-        """No upstream has worked on the call: everything is given back."""
-        await self.settle(
-            input_tokens=0, output_tokens=0, basis=Basis.MEASURED, outcome=Outcome.FAILED, upstream=""
-        )
-
-    @property
-    def decision(self) -> str:
-        """What allowed the call, for records."""
-        if self.unchecked:
-            return "unchecked"
-        return ",".join(dict.fromkeys(limit.budget.name for limit in self.plan.limits)) or "unbudgeted"
 
 
 class Desk:
@@ -175,7 +54,7 @@ class Desk:
         self._on_failure = on_failure
         self._on_alert = on_alert
         self._on_use = on_use
-        self._plans: OrderedDict[tuple[Caller, str], _Plan] = OrderedDict()
+        self._plans: OrderedDict[tuple[Caller, str], Plan] = OrderedDict()
         self._open: dict[str, Admitted] = {}
         self._throttled = asyncio.Semaphore(waiting)
         self._settling: set[asyncio.Task[None]] = set()
@@ -199,13 +78,13 @@ class Desk:
     def open_calls(self) -> int:
         return len(self._open)
 
-    def plan(self, caller: Caller, model: str) -> _Plan:
+    def plan(self, caller: Caller, model: str) -> Plan:
         """The limits of a caller on a model, remembered."""
         place = (caller, model)
         plan = self._plans.get(place)
         if plan is None:
             terms = self.terms[model]
-            plan = _Plan(terms, self._rates[model], self._tree.limits(caller, terms))
+            plan = Plan(terms, self._rates[model], self._tree.limits(caller, terms))
             self._plans[place] = plan
             if len(self._plans) > MAX_PLANS:
                 self._plans.popitem(last=False)
@@ -300,7 +179,7 @@ class Desk:
         self._open[call.request] = admitted
         return admitted
 
-    def _lost(self, call: Call, caller: Caller, plan: _Plan, now: int) -> TokenUse:
+    def _lost(self, call: Call, caller: Caller, plan: Plan, now: int) -> TokenUse:
         """What is recorded if this process dies before the call ends; see `holding.as_lost`."""
         rates, prompt = plan.rates, call.prompt_bound
         cost = None

@@ -15,7 +15,7 @@ from aliquot.budgets.holding import Gauge
 from aliquot.budgets.refusals import BudgetRefusal
 from aliquot.budgets.tree import CountedLimit
 from aliquot.budgets.windows import WINDOWS, Window
-from aliquot.gateway.admission import Admitted
+from aliquot.gateway.admitted import Admitted
 from aliquot.gateway.verdicts import Refused, StoreDown, Unbudgeted, Unpriced
 
 Headers = list[tuple[bytes, bytes]]

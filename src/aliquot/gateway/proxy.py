@@ -7,7 +7,7 @@ import secrets
 import msgspec
 
 from aliquot.budgets.spending import Basis, Endpoint, Outcome, TokenUse
-from aliquot.gateway.admission import Admitted
+from aliquot.gateway.admitted import Admitted
 from aliquot.gateway.answers import JSON, CallError, Headers, call_headers, failure
 from aliquot.gateway.callers import Known
 from aliquot.gateway.exchange import ExchangeError

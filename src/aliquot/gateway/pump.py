@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from aliquot.budgets.spending import Basis, Outcome, TokenUse
-from aliquot.gateway.admission import Admitted
+from aliquot.gateway.admitted import Admitted
 from aliquot.gateway.answers import failure
 from aliquot.gateway.exchange import Answer, ExchangeError
 from aliquot.gateway.framing import Request

@@ -7,7 +7,8 @@ from msgspec.structs import replace
 
 from aliquot.agents.guards import Limit
 from aliquot.budgets.spending import Call, Caller, Endpoint, TokenUse
-from aliquot.gateway.admission import Admitted, Desk
+from aliquot.gateway.admission import Desk
+from aliquot.gateway.admitted import Admitted
 from aliquot.gateway.answers import CallError, failure, refused
 from aliquot.gateway.callers import CallerError, Callers, Known
 from aliquot.gateway.configuration import Configuration, UpstreamKind

@@ -73,8 +73,18 @@ ACCELERATORS = re.compile(
 )
 """Extended resources that stand for accelerators; the same as in the policy gate.aliquot.dev."""
 
-FRACTIONS = ("gpu-fraction", "gpu-memory", "aliquot.dev/gpu-fraction", "aliquot.dev/gpu-memory")
+FRACTIONS = (
+    "gpu-fraction",
+    "gpu-memory",
+    "gpu-fraction-num-devices",
+    "aliquot.dev/gpu-fraction",
+    "aliquot.dev/gpu-memory",
+    "aliquot.dev/gpu-fraction-num-devices",
+)
 """Annotations by which a pod asks for a part of a device."""
+
+MIG_ANNOTATION = "nvidia.com/mig-"
+"""How those begin by which pods once asked for MIG instances; a pod with one is told why it waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ def asks(template: Mapping[str, Any]) -> bool:
     if spec.get("resourceClaims"):
         return True
     annotations = (template.get("metadata") or {}).get("annotations") or {}
-    if any(name in annotations for name in FRACTIONS):
+    if any(name in FRACTIONS or str(name).startswith(MIG_ANNOTATION) for name in annotations):
         return True
     containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     return any(

@@ -165,7 +165,7 @@ def device_table(
         sources[key] = (source, state)
         states.append(state)
     if plugins:
-        held = legacy.holders(snapshot.pods, plugins)
+        held = legacy.holders(snapshot.pods, plugins, nodes)
         states += [
             _plugin_state(board, held.get((board.node, board.name), ()), owners, nodes)
             for own in plugins.values()
@@ -176,22 +176,24 @@ def device_table(
 
 
 def _plugin_state(
-    board: Board, pods: Sequence[Pod], owners: Owners, nodes: Mapping[str, Node]
+    board: Board, held: Sequence[tuple[Pod, Fraction]], owners: Owners, nodes: Mapping[str, Node]
 ) -> DeviceState:
     part = board.parts[0]
     units = next(iter(part.capacities.values()), 1)
     holders = tuple(
         Holder(
             claim=None,
-            share=part.share * min(Fraction(sum(1 for one in pods if one is pod), units), WHOLE),
+            share=part.share * share,
             pods=(pod.ref,),
             workload=gang.ref if gang is not None else None,
             queue=gang.queue if gang is not None else "",
         )
-        for pod in {pod.key: pod for pod in pods}.values()
+        for pod, share in held
         for gang in (owners.of_pod.get(pod.key),)
     )
     mode = TIME_SLICING if units > 1 else MIG if part.profile else DEVICE_PLUGIN
+    if mode == DEVICE_PLUGIN and any(share < WHOLE for _, share in held):
+        mode = SHARED
     allocated = min(sum((holder.share for holder in holders), Fraction(0)), WHOLE)
     return DeviceState(board, mode, allocated, (PartState(part, holders),), _node_problem(board, nodes))
 

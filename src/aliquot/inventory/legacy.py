@@ -1,14 +1,20 @@
 """Accelerators that a device plugin advertises as a number in a node's allocatable resources.
 
 A device plugin publishes how many there are, not which one a pod got. So the devices are numbered here, and
-pods are given numbers in the order of their names: how many are held is a fact, which ones is not known. What
-the devices are comes from the labels of GPU Feature Discovery.
+pods are given numbers in the order of their names: how many are held is a fact, which ones is not known. Pods
+that have parts of one device (`aliquot.fractions.groups`) have one number together. What the devices are is
+told by the labels of GPU Feature Discovery.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 from aliquot.cel.quantity import Quantity
+from aliquot.fractions.devices import HAMI, HAMI_REGISTER, NONE, node_devices
+from aliquot.fractions.groups import places, reserves
+from aliquot.fractions.parts import share_of
+from aliquot.fractions.requests import GpuRequest, gpu_request
 from aliquot.inventory.layout import Board, Part
 from aliquot.model.core import Node, Pod
 from aliquot.scheduling.holdings import MIG_PARTS, WHOLE_DEVICES, mig_slices
@@ -31,12 +37,20 @@ def boards(node: Node) -> tuple[Board, ...]:
         if not _is_accelerator(resource):
             continue
         replicas = _replicas(node, resource)
-        units = min(quantity.value(), MOST_DEVICES)
+        units = min(_advertised(node, resource, quantity.value()), MOST_DEVICES)
         found += [
             _board(node, resource, number, min(replicas, units - number * replicas))
             for number in range(-(-units // replicas))
         ]
     return tuple(found)
+
+
+def _advertised(node: Node, resource: str, units: int) -> int:
+    """How many there are. HAMi's plugin advertises slots, several for each device that it registered."""
+    if HAMI_REGISTER not in node.metadata.annotations:
+        return units
+    devices = node_devices(node)
+    return devices.count if devices.enforcer == HAMI and devices.resource == resource else units
 
 
 def _is_accelerator(resource: str) -> bool:
@@ -78,23 +92,66 @@ def _board(node: Node, resource: str, number: int, units: int) -> Board:
     )
 
 
-def holders(pods: Iterable[Pod], layout: Mapping[str, tuple[Board, ...]]) -> dict[tuple[str, str], list[Pod]]:
-    """Which pods hold which boards, by (node, board's name); a pod stands there once for each unit it has."""
-    found: dict[tuple[str, str], list[Pod]] = {}
-    next_unit: dict[tuple[str, str], int] = {}
+def holders(
+    pods: Iterable[Pod], layout: Mapping[str, tuple[Board, ...]], nodes: Mapping[str, Node]
+) -> dict[tuple[str, str], list[tuple[Pod, Fraction]]]:
+    """Which pods hold which boards, by (node, board's name), and how much of each.
+
+    A device that pods share is the board of its id where the node tells ids, else one of those that nobody
+    holds whole.
+    """
+    there: dict[str, list[Pod]] = {}
     for pod in pods:
-        if not pod.spec.node_name or pod.finished or pod.spec.node_name not in layout:
+        if pod.spec.node_name and not pod.finished and pod.spec.node_name in layout:
+            there.setdefault(pod.spec.node_name, []).append(pod)
+    found: dict[tuple[str, str], list[tuple[Pod, Fraction]]] = {}
+    for name, own in there.items():
+        for board, holding in _on_node(own, layout[name], nodes.get(name)):
+            found.setdefault((name, board.name), []).append(holding)
+    return found
+
+
+def _on_node(
+    pods: Sequence[Pod], boards: Sequence[Board], node: Node | None
+) -> Iterator[tuple[Board, tuple[Pod, Fraction]]]:
+    devices = NONE if node is None else node_devices(node)
+    groups: dict[str, list[tuple[Pod, Fraction]]] = {}
+    whole: list[tuple[Pod, Mapping[str, int]]] = []
+    for pod in pods:
+        if reserves(pod) is not None:
+            # It keeps a device for those who share it, and they are counted.
             continue
-        for resource, count in pod_requests(pod.spec).items():
+        request = gpu_request(pod)
+        parts = places(pod, request, devices) if isinstance(request, GpuRequest) else ()
+        for index, (name, part) in enumerate(parts):
+            group = groups.setdefault(name or f"{pod.namespace}/{pod.name}#{index}", [])
+            group.append((pod, share_of(part, devices)))
+        if not parts:
+            whole.append((pod, pod_requests(pod.spec)))
+    own = [board for board in boards if _resource(board) == devices.resource]
+    known = dict(zip(devices.ids, own, strict=False))
+    shared = {name: known[name] for name in groups if name in known}
+    taken = {board.name for board in shared.values()}
+    open_to_all = [board for board in boards if board.name not in taken]
+    next_unit: dict[str, int] = {}
+    for pod, requests in whole:
+        for resource, count in requests.items():
             if not _is_accelerator(resource):
                 continue
-            own = [board for board in layout[pod.spec.node_name] if _resource(board) == resource]
-            units = [board for board in own for _ in range(_units(board))]
-            first = next_unit.get((pod.spec.node_name, resource), 0)
-            next_unit[pod.spec.node_name, resource] = first + count
-            for board in units[first : first + count]:
-                found.setdefault((board.node, board.name), []).append(pod)
-    return found
+            ours = [board for board in open_to_all if _resource(board) == resource]
+            units = [board for board in ours for _ in range(_units(board))]
+            first = next_unit.get(resource, 0)
+            next_unit[resource] = first + count
+            held = Counter(board.name for board in units[first : first + count])
+            for board in ours:
+                if board.name in held:
+                    taken.add(board.name)
+                    yield board, (pod, min(Fraction(held[board.name], _units(board)), Fraction(1)))
+    free = iter([board for board in own if board.name not in taken])
+    for name in sorted(groups):
+        chosen = shared.get(name) or next(free, None)
+        if chosen is not None:
+            yield from ((chosen, holding) for holding in groups[name])
 
 
 def _resource(board: Board) -> str:

@@ -1,10 +1,12 @@
 """From JSON bytes to typed objects, one bad object at a time."""
 
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
 from aliquot.kube.errors import ApiError, error_from
+from aliquot.kube.marks import trusted
+from aliquot.model.core import Pod
 from aliquot.model.kinds import convert, decoder
 from aliquot.model.meta import KubernetesObject
 
@@ -57,7 +59,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 class Decoding(Generic[T]):
-    """Decodes what a server says about one kind."""
+    """Decodes what a server says about one kind. Of pods' marks only Aliquot's own are kept (`marks`)."""
 
     def __init__(self, kind: type[T]) -> None:
         self.kind = kind
@@ -74,7 +76,7 @@ class Decoding(Generic[T]):
                 raise self._undecodable(body, str(first)) from first
         if not decoded.metadata.name:
             raise UndecodableError(self.kind.kind(), decoded.metadata.namespace, "", "has no metadata.name")
-        return decoded
+        return cast("T", trusted(decoded)) if isinstance(decoded, Pod) else decoded
 
     def page(self, body: bytes) -> tuple[str, list[T], list[UndecodableError]]:
         """A List: its resourceVersion, its objects, and those that could not be decoded."""

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from aliquot.fractions.groups import GROUPS_ANNOTATION
 from aliquot.model.core import PLACEMENT_GATE, Pod
 from aliquot.model.index import Key
 from aliquot.model.meta import KubernetesObject, ObjectRef
@@ -94,7 +95,11 @@ def _noted(pod: Pod, since: datetime | None) -> Pod:
 
 def _bound(pod: Pod, spot: Placement) -> Pod:
     pod = _without_gate(pod)
-    return replace(pod, spec=replace(pod.spec, node_name=spot.node))
+    pod = replace(pod, spec=replace(pod.spec, node_name=spot.node))
+    if not spot.groups:
+        return pod
+    annotations = pod.metadata.annotations | {GROUPS_ANNOTATION: ",".join(spot.groups)}
+    return replace(pod, metadata=replace(pod.metadata, annotations=annotations))
 
 
 def _without_gate(pod: Pod) -> Pod:

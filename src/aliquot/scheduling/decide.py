@@ -36,6 +36,7 @@ from aliquot.scheduling.session import Session
 from aliquot.scheduling.staleness import evict_stale
 from aliquot.scheduling.starting import Starter
 from aliquot.scheduling.taking import Taker
+from aliquot.scheduling.taking_explained import explain_taking
 
 _TAKERS: dict[Step, type[Taker]] = {
     Step.RECLAIM: Reclaim,
@@ -113,6 +114,8 @@ class _Deciding:
                 for crew, members in to_show(session)
             ]
             decisions += compiling.decisions(session)
+            if self._observer is not None:
+                explain_taking(session, self._observer)
             staleness = session.findings.staleness
         return Plan(decisions=tuple(compiling.ranked(decisions)), staleness=tuple(staleness))
 

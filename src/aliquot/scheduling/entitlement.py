@@ -198,12 +198,17 @@ class Entitlement:
         return found
 
 
+def for_room(verdict: Verdict) -> bool:
+    """Whether a gang waits for what others hold."""
+    fix = verdict.fix
+    return verdict.reason in _FOR_ROOM or (fix is not None and fix.change in _FREEING)
+
+
 def with_entitlement(verdict: Verdict, crew: Crew, entitlement: Entitlement) -> Verdict:
     """The verdict of a gang that waits for room, with why reclaim does not give it any. If what it could take
     is only left alone for a while, to wait is the nearest fix."""
     fix = verdict.fix
-    for_room = verdict.reason in _FOR_ROOM or (fix is not None and fix.change in _FREEING)
-    if not for_room or not entitlement.asked:
+    if not for_room(verdict) or not entitlement.asked:
         return verdict
     facts = entitlement.facts(crew)
     if not facts:

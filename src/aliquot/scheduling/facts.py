@@ -7,7 +7,7 @@ was found out about one holds for the other.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from aliquot.fractions.requests import GpuRequest, RequestProblem, gpu_request
+from aliquot.fractions.requests import GpuRequest, RequestProblem, beside_shared, gpu_request
 from aliquot.model.core import PLACEMENT_GATE, Pod, PodSpec
 from aliquot.model.index import Remembered
 from aliquot.model.kinds import encode_json
@@ -41,7 +41,11 @@ class PodTraits:
     @staticmethod
     def of(pod: Pod) -> "PodTraits":
         social = bool(affinity_terms(pod) or anti_affinity_terms(pod))
-        return PodTraits(Demand.of(pod), constraints_of(pod.spec), social, gpu_request(pod))
+        gpus = gpu_request(pod)
+        demand = Demand.of(pod)
+        if isinstance(gpus, GpuRequest):
+            demand = demand.beside(beside_shared(demand.requests, gpus))
+        return PodTraits(demand, constraints_of(pod.spec), social, gpus)
 
 
 def constraints_of(spec: PodSpec) -> bytes:

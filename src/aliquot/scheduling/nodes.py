@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from aliquot.fractions.devices import HAMI, HAMI_REGISTER, node_devices
 from aliquot.model.core import Node, Pod
 from aliquot.scheduling.requests import amounts, pod_requests
 
@@ -25,10 +26,27 @@ class Demand:
         requests = pod_requests(pod.spec)
         return Demand(requests, tuple(sorted(requests.items())), host_ports(pod))
 
+    def beside(self, requests: Mapping[str, int]) -> "Demand":
+        """The same demand with only these of its resources."""
+        if requests is self.requests:
+            return self
+        return Demand(requests, tuple(sorted(requests.items())), self.ports)
+
     def without(self, left_out: Callable[[str], object]) -> "Demand":
         """The same demand without some resources."""
         items = tuple(item for item in self.items if not left_out(item[0]))
         return Demand(dict(items), items, self.ports)
+
+
+def _whole(node: Node) -> dict[str, int]:
+    """What a node has to give. HAMi's plugin advertises slots, as many for each device as may share it;
+    counted are the devices."""
+    found = amounts(node.status.allocatable)
+    if HAMI_REGISTER in node.metadata.annotations:
+        devices = node_devices(node)
+        if devices.enforcer == HAMI:
+            found[devices.resource] = devices.count
+    return found
 
 
 def host_ports(pod: Pod) -> tuple[Port, ...]:
@@ -70,7 +88,7 @@ class NodeTable:
         self.nodes: tuple[Node, ...] = tuple(ordered)
         self.names: tuple[str, ...] = tuple(node.metadata.name for node in ordered)
         self.numbers: dict[str, int] = {name: number for number, name in enumerate(self.names)}
-        self.whole: list[dict[str, int]] = [amounts(node.status.allocatable) for node in ordered]
+        self.whole: list[dict[str, int]] = [_whole(node) for node in ordered]
         self.free: list[dict[str, int]] = [dict(whole) for whole in self.whole]
         self.leaving: list[dict[str, int] | None] = [None] * len(ordered)
         self.ports: list[tuple[Port, ...]] = [()] * len(ordered)

@@ -13,5 +13,12 @@ class Observer(Protocol):
     def fell(self, workload: ObjectRef, pod: ObjectRef, node: str, fact: Fact) -> None:
         """A node does not take a pod that waits. Told for every node, once the pod's gang has failed."""
 
+    def asks(self, workload: ObjectRef) -> bool:
+        """Whether `unhelped` is to be told of this workload, if it waits: to find that out takes trials."""
+
+    def unhelped(self, workload: ObjectRef, facts: tuple[Fact, ...]) -> None:
+        """Why neither preemption nor consolidation helps a workload that waits for room, see
+        `aliquot.scheduling.taking_explained`."""
+
     def decided(self, decision: Decision) -> None:
         """A decision is part of the plan."""

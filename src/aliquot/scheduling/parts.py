@@ -157,7 +157,8 @@ class PartsInUse:
 
     def take(self, number: int, choice: Choice, pod: Key, *, promised: bool) -> tuple[str, ...]:
         """Give the pod the chosen devices, or promise them; gives their names."""
-        holding, shift = self._ledger.take(number, choice, pod, promised=promised)
+        idle = self._idle(number)[1]
+        holding, shift = self._ledger.take(number, choice, pod, promised=promised, idle=idle)
         self._book(number, shift)
         return holding.groups
 

@@ -155,7 +155,8 @@ _GROUNDS: dict[str, str] = {
     "timeSliced": "{have} devices that pods take turns on, each with all the memory",
     "partTooLarge": "{do} not keep apart parts above {available} ({wanted} wanted)",
     "onlyByHami": "{do} not run HAMi, in whose words the request is",
-    "onlyInHamisWords": "{do} run HAMi, which reads no annotations",
+    "onlyInHamisWords": "{run} HAMi, which reads no annotations",
+    "onlyReplicas": "{share} devices by MPS, of which the device plugin gives parts by resource only",
 }
 """What nodes have against a request for parts, by aliquot.fractions.refusals.Ground."""
 
@@ -163,7 +164,10 @@ _GROUNDS: dict[str, str] = {
 def _fraction(fact: Fact, have: str, are: str, lack: str) -> str:
     do = "does" if have == "has" else "do"
     text = _GROUNDS.get(fact.subject, "{have} " + fact.subject)
-    return text.format(have=have, do=do, wanted=fact.wanted, available=fact.available)
+    s = "s" if have == "has" else ""
+    return text.format(
+        have=have, do=do, run=f"run{s}", share=f"share{s}", wanted=fact.wanted, available=fact.available
+    )
 
 
 def _part_in_use(fact: Fact, have: str, are: str, lack: str) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from aliquot.dra.checker import check_cluster
 from aliquot.dra.usage import Usage
+from aliquot.fractions.overuse import overuse
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.resource import MAX_CONSUMERS
@@ -17,6 +18,7 @@ from aliquot.scheduling.affinity import matches_node, node_fall
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.claims import claim_keys, reserved_for
+from aliquot.scheduling.facts import PodTraits
 from aliquot.scheduling.interpod import PodNeighbours, anti_affinity_terms
 from aliquot.scheduling.memory import Memory, gang_rules
 from aliquot.scheduling.nodes import Demand, NodeTable
@@ -40,9 +42,10 @@ class Breach(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 def check_plan(snapshot: Snapshot, plan: Plan, policy: Policy) -> tuple[Breach, ...]:
     """Everything that a plan breaks; empty for a sound one.
 
-    Checked from the snapshot alone: devices are given out once (dra.checker), nodes are not filled beyond
-    what they have, pods stand where their labels, taints and claims allow and apart from those they avoid, no
-    gang is placed in part, no queue that was within its limit exceeds it, no claim has too many consumers.
+    Checked from the snapshot alone: devices are given out once (dra.checker), so are those of device plugins
+    and their parts (fractions.overuse), nodes are not filled beyond what they have, pods stand where their
+    labels, taints and claims allow and apart from those they avoid, no gang is placed in part, no queue that
+    was within its limit exceeds it, no claim has too many consumers.
     Once those who leave are gone, promised pods have room on their nodes beside whoever stays.
     """
     after = apply(snapshot, plan, _LATER)
@@ -53,6 +56,7 @@ def check_plan(snapshot: Snapshot, plan: Plan, policy: Policy) -> tuple[Breach, 
     ]
     found += _places(after, spots)
     found += _nodes(snapshot, after, spots, policy)
+    found += _parts(snapshot, after, spots)
     found += _neighbours(after, spots)
     found += _whole_gangs(snapshot, after, spots, policy)
     found += _limits(snapshot, after, spots, policy)
@@ -102,11 +106,26 @@ def _nodes(
             yield Breach(rule="PortTakenTwice", subject=name)
 
 
+def _parts(before: Snapshot, after: Snapshot, spots: Mapping[Key, Placement]) -> Iterator[Breach]:
+    """Parts of devices beyond what they have, on nodes where that was not so."""
+    nodes = {node.name: node for node in after.nodes}
+    changed = {spot.node for spot in spots.values()} & nodes.keys()
+    there: tuple[dict[str, list[Pod]], ...] = ({}, {})
+    for snapshot, found in zip((before, after), there, strict=True):
+        for pod in snapshot.pods:
+            if pod.spec.node_name in changed:
+                found.setdefault(pod.spec.node_name, []).append(pod)
+    for name in sorted(changed):
+        old, new = (list(overuse(nodes[name], found.get(name, ()))) for found in there)
+        if new and not old:
+            yield Breach(rule="PartsOverdrawn", subject=name, detail="; ".join(new))
+
+
 def _table(snapshot: Snapshot) -> NodeTable:
     table = NodeTable(snapshot.nodes)
     for pod in snapshot.pods:
         if pod.spec.node_name and not pod.finished:
-            table.occupy(pod.spec.node_name, Demand.of(pod))
+            table.occupy(pod.spec.node_name, PodTraits.of(pod).demand)
     return table
 
 

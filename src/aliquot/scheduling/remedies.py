@@ -27,7 +27,10 @@ _FIXES: dict[str, Callable[[Fix], str]] = {
             "NotEnforced": ENFORCE,
             "TimeSliced": ENFORCE,
             "OnlyByHami": "run HAMi on nodes, or ask for the part through a claim",
-            "OnlyInHamisWords": "ask in HAMi's words (nvidia.com/gpumem, nvidia.com/gpucores)",
+            "OnlyInHamisWords": (
+                "ask in HAMi's words (limits nvidia.com/gpu, nvidia.com/gpumem, nvidia.com/gpucores)"
+            ),
+            "OnlyReplicas": "ask for nvidia.com/gpu in the container's limits: one is a replica, a part",
             "TooLarge": "ask for less memory of a device, or add nodes with larger ones",
             "TooManyDevices": "ask for fewer devices",
             "PartTooLarge": "ask for a smaller part, or for a whole device",

@@ -349,17 +349,10 @@ class ClusterState:
             member.become(Status.WAITING)
 
     def evict(self, member: Member) -> None:
-        """Have a pod leave: what it holds is free later."""
+        """Have a pod leave: what it holds is free later, and no longer its queue's."""
         hold = member.hold
         assert hold is not None
-        self._note(member)
-        self.table.leave(hold.number, hold.demand)
-        if hold.groups:
-            self.parts.leave(hold.number, member.key)
-        for claim, _ in hold.claims:
-            left = self._count_user(claim.key, -1)
-            if not left and self._later is not None and claim.key in self._later.usage.holdings:
-                self._later.usage.release(claim.key)
+        self.lend(member)
         gang = member.crew.gang
         if gang.queue:
             self.queues.remove(gang.queue, hold.charge, preemptible=gang.preemptible)

@@ -71,18 +71,7 @@ class Taker:
         waiting = [crew for crew in waiting if self.entitled(crew) and not self._too_soon(crew)]
         if not waiting:
             return
-        session.state.look_ahead()
-        maker = RoomMaker(
-            session.state,
-            session.placer,
-            session.crews.prepare,
-            self._victims,
-            self._turns,
-            self.rule,
-            self.may_give,
-            session.policy.victim_search,
-            partial(spare, now=session.now) if session.policy.spare_victims else None,
-        )
+        maker = self.maker()
         order = session.in_turn(waiting)
         while (crew := order.pop()) is not None:
             kind = self._kind(crew)
@@ -105,6 +94,22 @@ class Taker:
             for member in outcome.moved:
                 verdict = Verdict(reason=Reason.CONSOLIDATED, facts=(for_workload(crew),))
                 session.findings.removals.append(Removal(member, verdict, crew))
+
+    def maker(self) -> RoomMaker:
+        """Who looks for room by the rule of this step."""
+        session = self._session
+        session.state.look_ahead()
+        return RoomMaker(
+            session.state,
+            session.placer,
+            session.crews.prepare,
+            self._victims,
+            self._turns,
+            self.rule,
+            self.may_give,
+            session.policy.victim_search,
+            partial(spare, now=session.now) if session.policy.spare_victims else None,
+        )
 
     def _too_soon(self, crew: Crew) -> bool:
         """Whether the gang wants to have waited longer before others leave for it: since it came, or since

@@ -5,7 +5,7 @@ as history, the ranges that were given at the moments before, and nothing else: 
 will come. The ranges for what waits are compared with what the simulation does afterwards.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -48,12 +48,12 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
         return self.range.holds(None if self.start is None else self.start - self.made)
 
     @property
-    def wait(self) -> int | None:
+    def left(self) -> int | None:
         """Seconds from when the range was given to the start."""
         return None if self.start is None else self.start - self.made
 
     @property
-    def whole_wait(self) -> int | None:
+    def wait(self) -> int | None:
         """Seconds from the submission to the start."""
         return None if self.start is None else self.start - self.submitted
 
@@ -96,19 +96,17 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
         return ends[place] if 0 <= place < len(ends) else None
 
     def median_wait(self) -> int:
-        """The median of the waits that were foretold, in seconds from when the range was given."""
-        waits = sorted(item.wait for item in self.known() if item.wait is not None)
-        return percentile(waits, 50) if waits else 0
+        """The median of the waits, in seconds from the submission."""
+        return _median(item.wait for item in self.known())
 
-    def median_ratio(self) -> float | None:
-        """The median of width by wait, workload by workload; None: it has no end."""
-        ratios = []
-        for item in self.known():
-            width, wait = item.range.width, item.wait
-            ratios.append(float("inf") if width is None or wait is None else width / max(1, wait))
-        ratios.sort()
-        found = ratios[-(-len(ratios) // 2) - 1] if ratios else float("inf")
-        return None if found == float("inf") else found
+    def median_left(self) -> int:
+        """The median of what was left of the waits, in seconds from when the range was given."""
+        return _median(item.left for item in self.known())
+
+
+def _median(values: Iterable[int | None]) -> int:
+    found = sorted(value for value in values if value is not None)
+    return percentile(found, 50) if found else 0
 
 
 def calibrated(
@@ -161,13 +159,12 @@ def _before(made: Sequence[tuple[int, int, Range]], starts: Sequence[int | None]
     return [
         Foretold(
             age=now - since,
-            first=found.first,
-            last=found.last,
+            middle=found.middle,
             waited=(now if start is None else start) - since,
             started=start is not None,
         )
         for (_, since, found), start in zip(made, starts, strict=True)
-        if found.first is not None and found.last is not None
+        if found.middle is not None
     ][-MOST_HISTORY:]
 
 

@@ -4,9 +4,9 @@ The cluster is simulated ahead from now, several times, each with other run time
 them, given how long the workload has run already. Known is, in this order, what the workload says
 (`aliquot.dev/expected-seconds`), how long like workloads ran, and how long it may run at most
 (activeDeadlineSeconds). Work that will come is taken to be like the work that has come lately; without a
-history nothing is taken to come. The range spans most of the starts in these futures, and is as much wider or
-narrower as ranges that were foretold before ought to have been (`aliquot.simulation.margins`). It has no end
-where that lies beyond the time that is looked ahead.
+history nothing is taken to come. The range lies about the middle of the starts in these futures, and is as
+wide as they are apart and as what was foretold before was wrong (`aliquot.simulation.margins`). It has no end
+where that lies far beyond the time that is looked ahead.
 
 Ranges hold as far as the future is like the past; `aliquot.simulation.calibration` measures how often.
 """
@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from aliquot.simulation import draws, objects
 from aliquot.simulation.adoption import adopt
 from aliquot.simulation.changes import Scenario
-from aliquot.simulation.margins import Foretold, MarginRules, Margins, margins_of
+from aliquot.simulation.margins import Foretold, MarginRules, Margins, Middle, middle_of
 from aliquot.simulation.past_work import Hint, Past, RunTimes, another, hints
 from aliquot.simulation.settings import Settings
 from aliquot.simulation.simulation import Simulation
@@ -41,21 +41,18 @@ SHORTEST = 600
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """How to look ahead. futures: how many are simulated. ahead: for how many seconds. seed: of all draws.
 
-    first, last: which part of the futures may start the workload before the range begins, and after it ends,
-    before margins; margins: how these are found.
-    lean: how far the futures lean from short to long run times at most, 0 (every workload draws for itself)
-    to 1 (in one future all run times are equally long or short for what they are); the more workloads have
-    ended, the better run times are known and the less they lean. newcomers: no more work than this
-    is taken to come. backlog, decisions: a future is given up when so many workloads more wait than twice as
-    many as now, or after so many decisions; what has not started by then does not start in it.
-    decision_seconds: how often the futures decide at most, unless the scenario does less.
+    margins: how wide ranges are. lean: how far the futures lean from short to long run times at most, 0
+    (every workload draws for itself) to 1 (in one future all run times are equally long or short for what
+    they are); the more workloads have ended, the better run times are known and the less they lean.
+    newcomers: no more work than this is taken to come. backlog, decisions: a future is given up when so many
+    workloads more wait than twice as many as now, or after so many decisions; what has not started by then
+    does not start in it. decision_seconds: how often the futures decide at most, unless the scenario does
+    less.
     """
 
     futures: int = 12
     ahead: int = DAY
     seed: int = 0
-    first: float = 0.05
-    last: float = 0.15
     margins: MarginRules = MarginRules()
     lean: float = 0.5
     newcomers: int = 1_000
@@ -68,8 +65,8 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     """From when to when a workload may start, in seconds from now.
 
     earliest, latest: None means that it is not known to start at all, or that no latest time is known.
-    first, last: the same without margins, None where it starts in no future. starts: in how many of the
-    simulated futures it starts; futures: how many there are; ahead: seconds that each of them goes on for.
+    middle: of the futures, None where nothing is known. starts: in how many of the simulated futures it
+    starts; futures: how many there are; ahead: seconds that each of them goes on for.
     """
 
     earliest: int | None
@@ -77,8 +74,7 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     starts: int
     futures: int
     ahead: int = DAY
-    first: int | None = None
-    last: int | None = None
+    middle: Middle | None = None
 
     def holds(self, start: int | None) -> bool:
         """Whether a start (None: it never starts) is within the range."""
@@ -137,39 +133,25 @@ def expected_starts(
         found = _starts(scenario, come, waiting, terms)
         for key in waiting:
             starts[key].append(found.get(key))
-    untold = sum(hint.said is None for hint in told) / len(told)
-    wider = margins_of(before, terms.margins, untold)
-    return {key: _range(starts[key], terms, wider) for key in sorted(waiting)}
+    margins = Margins(before, terms.margins)
+    blind = not run_times.ended
+    return {key: _range(starts[key], terms, margins, blind) for key in sorted(waiting)}
 
 
-def _range(starts: Sequence[int | None], terms: Terms, wider: Margins) -> Range:
-    """From the futures to a range."""
-    known = [value for value in starts if value is not None]
-    count = Range(earliest=None, latest=None, starts=len(known), futures=len(starts), ahead=terms.ahead)
-    if not known:
+def _range(starts: Sequence[int | None], terms: Terms, margins: Margins, blind: bool) -> Range:
+    """From the futures to a range. blind: nothing is known of how long anything runs that does not say it."""
+    known = sum(value is not None for value in starts)
+    count = Range(earliest=None, latest=None, starts=known, futures=len(starts), ahead=terms.ahead)
+    if not known and blind:
         return count
-    # What does not start counts as starting at the end.
-    ordered = sorted(terms.ahead if value is None else value for value in starts)
-    first, last = round(_quantile(ordered, terms.first)), round(_quantile(ordered, 1 - terms.last))
-    earliest, latest = wider.first(first), wider.last(last)
+    middle = middle_of(starts, terms.ahead)
+    earliest, latest = margins.range(middle)
     return replace(
         count,
         earliest=earliest,
-        latest=None if latest >= terms.ahead else max(earliest, latest),
-        first=first,
-        last=last,
+        latest=None if latest is None or latest > 2 * terms.ahead else latest,
+        middle=middle,
     )
-
-
-def _quantile(ordered: Sequence[int], part: float) -> float:
-    """The value below which so large a part of the ascending ones lies, between two of them if need be.
-
-    >>> # _quantile([10, 20, 30], 0.25) == 15
-    """
-    place = part * (len(ordered) - 1)
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def _future(

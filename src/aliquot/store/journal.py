@@ -37,6 +37,9 @@ from aliquot.store.entries import (
 )
 from aliquot.store.snapshots import DamageError, SnapshotWriter, unpack
 
+JOURNAL = "journal.db"
+"""What the journal is called in a state folder."""
+
 FACTS_EVERY = timedelta(seconds=60)
 """While a workload waits for the same reason, changed facts make a new entry this often at most."""
 

@@ -82,7 +82,10 @@ def create_app(
         found = workload_details(
             report, journal, query.get("kind", ""), query.get("namespace", ""), query.get("name", "")
         )
-        return _json(found) if found is not None else _json({"error": "there is no such workload"}, 404)
+        if found is None:
+            return _json({"error": "there is no such workload"}, 404)
+        state, details = found
+        return _json(details | {"taking": await feed.taking(state)})
 
     asked = []
     if login:

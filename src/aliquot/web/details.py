@@ -6,6 +6,7 @@ from aliquot.inventory import amounts
 from aliquot.inventory.decisions import told
 from aliquot.inventory.devices import DeviceState, Holder
 from aliquot.inventory.report import Report
+from aliquot.inventory.workloads import WorkloadState
 from aliquot.model.meta import ObjectRef
 from aliquot.store.journal import Journal
 from aliquot.web.view import accelerators, verdict_texts
@@ -79,14 +80,14 @@ def _name(ref: ObjectRef | None) -> str:
 
 def workload_details(
     report: Report, journal: Journal | None, kind: str, namespace: str, name: str
-) -> dict[str, Any] | None:
-    """One workload as it is now and what was decided about it; None if it is not there."""
+) -> tuple[WorkloadState, dict[str, Any]] | None:
+    """One workload, and in words how it is now and what was decided about it; None if it is not there."""
     wanted = (kind.lower(), namespace, name)
     for state in report.workloads.workloads:
         ref = state.ref
         if (ref.kind.lower(), ref.namespace, ref.name) == wanted:
             entries = journal.entries(workload=ref, limit=HISTORY) if journal is not None else ()
-            return {
+            return state, {
                 "kind": ref.kind,
                 "namespace": ref.namespace,
                 "name": ref.name,

@@ -15,11 +15,16 @@ import msgspec
 
 from aliquot.inventory.decisions import told
 from aliquot.inventory.report import Report
+from aliquot.inventory.workloads import Status, WorkloadState
 from aliquot.model.snapshot import Snapshot
+from aliquot.model.verdicts import Fact
+from aliquot.scheduling.asking_why import taking_facts
 from aliquot.scheduling.memory import Memory
+from aliquot.scheduling.phrases import reclaim_phrase
 from aliquot.scheduling.plan import Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.standings import standings
+from aliquot.scheduling.taking_wording import taking_sentences
 from aliquot.store.entries import Entry
 from aliquot.store.journal import Journal
 from aliquot.web.changes import Event, changes, everything
@@ -31,6 +36,10 @@ BACKLOG = 64
 """So many events may wait for one page."""
 
 MAX_DECISIONS = 200
+
+MOST_NODES_ASKED = 200
+"""On a cluster with more nodes it takes longer to decide once more than somebody who looks at a page waits;
+`aliquot explain` does it there."""
 
 
 class Live(Protocol):
@@ -87,6 +96,7 @@ class Feed:
         self._decisions: deque[dict[str, object]] = deque(maxlen=MAX_DECISIONS)
         self._wanted = asyncio.Event()
         self._refreshing = asyncio.Lock()
+        self._asking = asyncio.Lock()
         self._closed = False
 
     async def run(self) -> None:
@@ -131,6 +141,21 @@ class Feed:
                 report, numbers, shown = await asyncio.to_thread(self._compute, snapshot, plan, version)
                 self._report, self._numbers, self._view, self._version = report, numbers, shown, version
             return self._report, self._view
+
+    async def taking(self, state: WorkloadState) -> tuple[str, ...]:
+        """Why taking from others does not help a workload that waits, in sentences: what the verdict says of
+        reclaim; and of preemption and consolidation, where a decision to find that out is cheap."""
+        verdict = state.verdict
+        if verdict is None or state.status is not Status.WAITING:
+            return ()
+        snapshot, now = self._live.snapshot, datetime.now(UTC)
+        facts: tuple[Fact, ...] = ()
+        if len(snapshot.nodes) <= MOST_NODES_ASKED:
+            async with self._asking:
+                facts = await asyncio.to_thread(taking_facts, snapshot, self._policy, now, state.ref)
+        reclaim = reclaim_phrase(verdict.facts)
+        told_of_reclaim = (f"{reclaim[:1].upper()}{reclaim[1:]}.",) if reclaim else ()
+        return (*told_of_reclaim, *taking_sentences(facts))
 
     def _compute(self, snapshot: Snapshot, plan: Plan, version: int) -> tuple[Report, dict[str, int], View]:
         before = (self._report, self._view) if self._report is not None and self._view is not None else None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aliquot.budgets.spending import Basis, Endpoint, Outcome, TokenUse
-from aliquot.gateway.admission import Admitted
+from aliquot.gateway.admitted import Admitted
 from aliquot.gateway.answers import JSON, CallError, call_headers, failure
 from aliquot.gateway.callers import Known
 from aliquot.gateway.configuration import UpstreamKind

@@ -68,6 +68,7 @@ export async function showWorkload(kind, namespace, name) {
       ["Position", data.position ? String(data.position) : ""], ["Pods running", `${data.ready} of ${data.total}`],
       ["Devices", data.devices], ["Nodes", data.nodes.join(", ")], ["Priority", String(data.priority)], ["Age", since(data.created)]]),
     ...(data.sentence ? [element("h3", {}, `Why it waits: ${data.reason}`), element("p", {}, data.sentence),
+      ...data.taking.map((text) => element("p", {}, text)),
       data.fix ? element("p", { class: "hint" }, `Nearest fix: ${data.fix}`) : ""] : []),
     element("h3", {}, data.history.length ? "Decisions" : "No decisions recorded."),
     element("ul", { class: "history" }, ...data.history.map((entry) =>
