@@ -21,8 +21,8 @@ from aliquot.scheduling.taking import Taker, for_workload
 from aliquot.scheduling.wants import next_want
 
 BATCHES = (48, 384)
-"""So many gangs at least are asked at first, and then, if they are not enough, before all others: those of the
-queues that have the least right to what they hold, of each queue all."""
+"""So many gangs at least are asked at first, and then, if they are not enough, before all others: those of
+the queues that have the least right to what they hold, of each queue all."""
 
 
 class Reclaim(Taker):

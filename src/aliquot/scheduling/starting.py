@@ -60,7 +60,9 @@ class Starter:
                 pass
         Reservations(session).serve(self._may_try, self._serve, self._take)
         crews = session.crews.waiting.values()
-        order = session.in_turn((crew for crew in crews if crew.waiting and self._may_try(crew)), self._hopeful)
+        order = session.in_turn(
+            (crew for crew in crews if crew.waiting and self._may_try(crew)), self._hopeful
+        )
         self._refuse_passed()
         while (turn := order.pop()) is not None:
             if self._serve(turn) and turn.waiting:
