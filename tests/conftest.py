@@ -4,8 +4,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests.acceptance.cluster import Cluster, kubectl_path, start, stop
 from tests.web.browser import Page, chromium, tab
+
+# How long an example takes says more about what else the machine does than about what is tested.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

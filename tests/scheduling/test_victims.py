@@ -182,9 +182,11 @@ def test_a_pod_that_has_not_started_loses_nothing(since):
 
 
 @pytest.mark.parametrize("zone", ["a", "b"])
-@pytest.mark.parametrize("batch", [1, reclaiming.BATCH])
-def test_queues_are_asked_though_the_work_of_others_goes_first_if_that_is_of_no_use(monkeypatch, batch, zone):
-    monkeypatch.setattr(reclaiming, "BATCH", batch)
+@pytest.mark.parametrize("batches", [(1, 2), reclaiming.BATCHES])
+def test_queues_are_asked_though_the_work_of_others_goes_first_if_that_is_of_no_use(
+    monkeypatch, batches, zone
+):
+    monkeypatch.setattr(reclaiming, "BATCHES", batches)
     pods = []
     for place in ("a", "b"):
         for n in range(6):

@@ -137,11 +137,12 @@ class _Order(Generic[T]):
         raise NotImplementedError
 
     def _next(self) -> int | None:
-        if self._changed:
+        amounts_changed = bool(self._changed)
+        if amounts_changed:
             self._dirty.update(self._changed)
             self._changed.clear()
         if self._dirty:
-            self._settle()
+            self._settle(amounts_changed)
         place = TOP
         while (heap := self._heaps.get(place)) is not None:
             top = self._top(heap)
@@ -160,10 +161,11 @@ class _Order(Generic[T]):
             heappop(heap)
         return None
 
-    def _settle(self) -> None:
-        """Sort anew what changed and what is above it, from below: numbers grow downwards."""
+    def _settle(self, amounts_changed: bool) -> None:
+        """Sort anew what changed and what is above it, from below: numbers grow downwards. amounts_changed:
+        whether anybody holds another amount than before."""
         if len(self._dirty) == 1:
-            self._climb(self._dirty.pop())
+            self._climb(self._dirty.pop(), amounts_changed)
             return
         affected: set[int] = set()
         for place in self._dirty:
@@ -176,13 +178,17 @@ class _Order(Generic[T]):
         for place in sorted(affected, reverse=True):
             self._sort(place, self._best_of(place))
 
-    def _climb(self, place: int) -> None:
-        """Sort anew one place and those above it."""
+    def _climb(self, place: int, amounts_changed: bool) -> None:
+        """Sort anew one place and those above it, as far as it matters."""
         while place != TOP:
             own = place + self._size
             if own in self._items:
                 self._sort(own, self._best_of(own))
-            self._sort(place, self._best_of(place))
+            best = self._best_of(place)
+            if not amounts_changed and best is not None and best == self._best[place]:
+                # Work that wants the same is as urgent, for whoever is above it, too.
+                return
+            self._sort(place, best)
             place = self._parents[place]
 
     def _best_of(self, place: int) -> Work | None:

@@ -47,36 +47,69 @@ class Refusal:
     other: str = ""
 
 
+class Held:
+    """What queues hold at one time, copied, so that victims may be taken and given back in the ledger
+    meanwhile; that costs the number of queues, once for all who want to take in the same state.
+
+    allocated, fixed: columns by queue number in the order of FairShares.resources; fixed is what cannot be
+    preempted. above_share, above_quota: by queue number, whether it holds more of something than its
+    allocatable share, or than its quota.
+    """
+
+    def __init__(self, shares: FairShares, ledger: Ledger) -> None:
+        self._shares = shares
+        self.allocated = [list(ledger.column(resource)) for resource in shares.resources]
+        self.fixed = [list(ledger.fixed_column(resource)) for resource in shares.resources]
+
+    @cached_property
+    def above_share(self) -> list[bool]:
+        return self._above(self._shares.allocatable)
+
+    @cached_property
+    def above_quota(self) -> list[bool]:
+        return self._above(self._shares.quotas)
+
+    def _above(self, bounds: Sequence[Sequence[Bound]]) -> list[bool]:
+        found = [False] * len(self._shares.tree.names)
+        for held, bound in zip(self.allocated, bounds):
+            for number, amount in enumerate(held):
+                if amount > bound[number]:
+                    found[number] = True
+        return found
+
+
 class Reclaimer:
     """Work that wants to take from other queues, and what queues held before it took anything.
 
-    What queues hold is copied when this is made, so that victims may be taken and given back in the ledger
-    meanwhile; that costs the number of queues. number: of its queue. wanted: what it wants, in the order of
-    FairShares.resources.
+    number: of its queue. wanted: what it wants, in the order of FairShares.resources.
     """
 
     def __init__(
-        self, shares: FairShares, ledger: Ledger, queue: str, charge: Charge, preemptible: bool = True
+        self,
+        shares: FairShares,
+        ledger: Ledger,
+        queue: str,
+        charge: Charge,
+        preemptible: bool = True,
+        held: Held | None = None,
     ) -> None:
-        """queue: must be one that can be used. charge: what the work wants, in billionths."""
+        """queue: must be one that can be used. charge: what the work wants, in billionths. held: what queues
+        hold now, where it is known already."""
         self._shares = shares
         self._tree = shares.tree
         self.number = shares.tree.numbers[queue]
         self._preemptible = preemptible
         self._resources = shares.resources
-        self._rights: dict[tuple[int, int], bool] = {}
         self._guaranteed: dict[int, bool] = {}
         self._alone: dict[tuple[int, int, tuple[Amount, ...]], bool] = {}
         self.wanted = [charge.get(resource, 0) for resource in shares.resources]
-        self._allocated = [list(ledger.column(resource)) for resource in shares.resources]
-        self._fixed = (
-            [] if preemptible else [list(ledger.fixed_column(resource)) for resource in shares.resources]
-        )
+        self._held = Held(shares, ledger) if held is None else held
+        self._allocated = self._held.allocated
 
     def wanting(self, charge: Charge) -> "Reclaimer":
         """The same for work that wants something else, with what queues held then."""
         found = copy(self)
-        found._rights, found._guaranteed, found._alone = {}, {}, {}
+        found._guaranteed, found._alone = {}, {}
         found.__dict__.pop("_within_quotas", None)
         found.wanted = [charge.get(resource, 0) for resource in self._resources]
         return found
@@ -108,18 +141,10 @@ class Reclaimer:
 
     def may_take_from(self, own: int, other: int) -> bool:
         """Whether something may be taken from the side `other`, as things are; own: the side of this work."""
-        found = self._rights.get((own, other))
-        if found is None:
-            found = self._rights[own, other] = self._holds_too_much(other, self._shares.allocatable) or (
-                self._holds_too_much(other, self._shares.quotas) and self._within_quota(own)
-            )
-        return found
+        held = self._held
+        return held.above_share[other] or (held.above_quota[other] and self.within_quota(own))
 
-    def _holds_too_much(self, number: int, bounds: Sequence[Sequence[Bound]]) -> bool:
-        """Whether a queue holds more of something than its bound."""
-        return any(held[number] > bound[number] for held, bound in zip(self._allocated, bounds))
-
-    def _within_quota(self, number: int) -> bool:
+    def within_quota(self, number: int) -> bool:
         """Whether a queue would hold no more of anything than its quota, with the work."""
         found = self._guaranteed.get(number)
         if found is None:
@@ -215,7 +240,7 @@ class Reclaimer:
         """Why a queue would hold too much of what cannot be preempted, with the work; None for other work."""
         if self._preemptible:
             return None
-        held = [column[number] + wanted for column, wanted in zip(self._fixed, self.wanted)]
+        held = [column[number] + wanted for column, wanted in zip(self._held.fixed, self.wanted)]
         place = over(held, _row(self._shares.quotas, number))
         if place is None:
             return None

@@ -21,6 +21,7 @@ class Candidates:
         self._given = session.policy.stepwise
         self._by_queue: dict[str, list[Crew]] = {}
         self._least: dict[int, Stake] = {}
+        self._with_stakes: dict[tuple[str, tuple[int, ...]], list[Crew]] = {}
         self._queues = frozenset(session.crews.queues()) if not self._given else frozenset([""])
 
     def queues(self) -> Collection[str]:
@@ -41,12 +42,18 @@ class Candidates:
     def with_stakes(self, queue: str, stakes: Iterable[Stake]) -> list[Crew]:
         """Those of a queue with one of its stakes, the youngest first. What this decision did to a gang does
         not change its stake."""
-        session = self._session
-        groups = session.crews.stakes().groups().get(queue, {})
-        keys = [key for stake in stakes for key in groups[stake]]
-        found = [crew for crew in map(session.crews.at, keys) if self._may_leave(crew)]
-        found.sort(key=_age, reverse=True)
-        return found
+        chosen = tuple(stakes)
+        # Equal stakes of a cluster are one object.
+        name = queue, tuple(map(id, chosen))
+        known = self._with_stakes.get(name)
+        if known is None:
+            session = self._session
+            groups = session.crews.stakes().groups().get(queue, {})
+            known = [session.crews.at(key) for stake in chosen for key in groups[stake]]
+            known = [crew for crew in known if crew.touched or crew.allocated]
+            known.sort(key=_age, reverse=True)
+            self._with_stakes[name] = known
+        return [crew for crew in known if not crew.touched or self._may_leave(crew)]
 
     def least(self, side: int, queues: Iterable[str]) -> Stake:
         """The least of what anybody has to lose in the queues on one side, by the number of that."""

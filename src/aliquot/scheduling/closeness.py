@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from aliquot.fractions.requests import GpuRequest, Kind
-from aliquot.queues.amounts import GPU, UNIT
+from aliquot.queues.amounts import GPU, UNIT, exact
 from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.requests import CPU, MEMORY
 from aliquot.scheduling.state import MOST_TASKS, ClusterState
@@ -113,8 +113,7 @@ class Closeness:
     def _free(self, resource: str, number: int) -> int | Fraction:
         state = self._state
         if resource == GPU:
-            free = state.free_accelerators(number) + state.parts.free(number)
-            return Fraction(free).limit_denominator(1000)
+            return _in_thousandths(state.free_accelerators(number) + state.parts.free(number))
         return max(0, state.table.later(number, resource))
 
     def _need(self, members: Sequence[Member]) -> Need:
@@ -131,7 +130,7 @@ class Closeness:
                     totals[resource] = totals.get(resource, 0) + wanted
             devices = self._state.wanted(facts).get(GPU, 0)
             if devices:
-                totals[GPU] = totals.get(GPU, 0) + Fraction(devices, UNIT)
+                totals[GPU] = totals.get(GPU, 0) + exact(Fraction(devices, UNIT))
         return Need(tuple(counts.items()), totals)
 
     def _rough_need(self, members: Sequence[Member]) -> Need | None:
@@ -156,7 +155,7 @@ class Closeness:
             if gpus is not None and gpus.kind in (Kind.WHOLE, Kind.PART) and gpus.devices:
                 asking.append(gpus)
                 devices = self._state.wanted(facts).get(GPU, 0)
-                totals[GPU] = totals.get(GPU, 0) + Fraction(devices, UNIT)
+                totals[GPU] = totals.get(GPU, 0) + exact(Fraction(devices, UNIT))
         if len({gpus.part for gpus in asking}) > 1:
             return None
         if asking and len(asking) < len(members):
@@ -181,11 +180,17 @@ class Closeness:
 
     def _whole_free(self, resource: str, number: int) -> int | Fraction:
         if resource == GPU:
-            return Fraction(self._state.free_accelerators(number)).limit_denominator(1000)
+            return _in_thousandths(self._state.free_accelerators(number))
         return max(0, self._state.table.later(number, resource))
 
 
 PODS = "pods"
+
+
+def _in_thousandths(free: float) -> int | Fraction:
+    """Free accelerators as a number with thousandths at most."""
+    whole = int(free)
+    return whole if whole == free else Fraction(free).limit_denominator(1000)
 
 
 def _confined(bands: Bands, nodes: int) -> Bands:

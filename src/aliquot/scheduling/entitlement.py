@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.amounts import GPU, Amount, Charge, exact, shown
-from aliquot.queues.reclaim import Ground, Reclaimer, Refusal
+from aliquot.queues.reclaim import Ground, Held, Reclaimer, Refusal
 from aliquot.queues.runtimes import protected
 from aliquot.scheduling.gang_state import Crew
 from aliquot.scheduling.policy import Step
@@ -46,6 +46,7 @@ class Entitlement:
     def __init__(self, session: Session) -> None:
         self.session = session
         self._known: dict[tuple[object, ...], tuple[Fact, ...]] = {}
+        self._grounds: dict[tuple[object, ...], Mapping[str, _Part]] = {}
         self._sums: dict[int, Tally] = {}
 
     @property
@@ -68,11 +69,16 @@ class Entitlement:
 
     def _found(self, crew: Crew, charge: Charge) -> tuple[Fact, ...]:
         session, gang = self.session, crew.gang
-        reclaimer = Reclaimer(session.shares, session.state.queues, gang.queue, charge, gang.preemptible)
+        ledger = session.state.queues
+        reclaimer = Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, self._held)
         refusal = reclaimer.may_try()
         if refusal is not None:
             return (self._refused(refusal, charge),)
-        parts = self._parts(crew, reclaimer)
+        # Of the gang it matters only which queues above it would stay within their quota with it.
+        within = tuple(reclaimer.within_quota(step) for step in session.tree.ways[reclaimer.number])
+        parts = self._grounds.get((gang.queue, within))
+        if parts is None:
+            parts = self._grounds[gang.queue, within] = self._parts(crew, reclaimer)
         wanted = shown(charge[GPU], GPU)
         facts = []
         for ground, part in parts.items():
@@ -171,6 +177,10 @@ class Entitlement:
         if not minimum or started is None or not protected(started, minimum, session.now):
             return None
         return started + timedelta(seconds=float(Fraction(minimum)))
+
+    @cached_property
+    def _held(self) -> Held:
+        return Held(self.session.shares, self.session.state.queues)
 
     @cached_property
     def _tallies(self) -> Mapping[str, Tally]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import IntEnum
 
 from aliquot.model.core import Pod
@@ -163,7 +164,8 @@ class Crew:
 
     Kept for whoever asks, and true while the gang is untouched: holds, want, wanted: what it holds, what it
     wants next, and what it wants in all; checked: what keeps it from being tried; steps: what it gives up
-    step by step; line: who waits.
+    step by step; line: who waits. promised: since when it has been promised room, the latest of its members,
+    None if it is not; a tuple once that was found out.
     """
 
     __slots__ = (
@@ -174,6 +176,7 @@ class Crew:
         "leaves",
         "line",
         "members",
+        "promised",
         "steps",
         "succeeded",
         "touched",
@@ -200,6 +203,7 @@ class Crew:
         self.steps: tuple[Step, ...] | None = None
         self.line: Line | None = None
         self.checked: tuple[Verdict | None] | None = None
+        self.promised: tuple[datetime | None] | None = None
         self.leaves: dict[str, Leaf] = {}
         for part in leaf_groups(gang.root):
             self.leaves[part.name] = Leaf(part, part.minimum)

@@ -1,13 +1,13 @@
 """Reclaim: a queue below its fair share takes from queues above theirs, or one below its quota from those
 above theirs."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
 from aliquot.queues.order import VictimOrder
-from aliquot.queues.reclaim import Reclaimer
+from aliquot.queues.reclaim import Held, Reclaimer
 from aliquot.queues.runtimes import protected
 from aliquot.queues.tree import NO_BOUND
 from aliquot.scheduling.asking import Batch
@@ -20,9 +20,9 @@ from aliquot.scheduling.stakes import NOTHING, Stake
 from aliquot.scheduling.taking import Taker, for_workload
 from aliquot.scheduling.wants import next_want
 
-BATCH = 256
-"""Where more gangs than this could be asked, those of the queues that have the least right to what they hold
-are asked first, so many queues as have this many; the others only if that is not enough."""
+BATCHES = (48, 384)
+"""So many gangs at least are asked at first, and then, if they are not enough, before all others: those of
+the queues that have the least right to what they hold, of each queue all."""
 
 
 class Reclaim(Taker):
@@ -32,6 +32,7 @@ class Reclaim(Taker):
         super().__init__(session)
         self._mine: Reclaimer | None = None
         self._idle_known = (-1, 0.0)
+        self._held: tuple[int, Held] | None = None
         self._protecting = session.policy.min_runtimes and session.runtimes.reclaiming
 
     def entitled(self, crew: Crew) -> bool:
@@ -52,10 +53,12 @@ class Reclaim(Taker):
         found = {} if self._too_little(crew) else self._stakes(crew)
         groups = self._session.crews.stakes().groups()
         size = {name: sum(len(groups[name][stake]) for stake in stakes) for name, stakes in found.items()}
-        rest = set(found)
-        if sum(size.values()) > BATCH:
-            first = self._foremost(size)
-            rest -= first
+        rest = sorted(found)
+        for most in BATCHES:
+            if sum(size[name] for name in rest) <= most:
+                break
+            first = self._foremost(rest, size, most)
+            rest = [name for name in rest if name not in first]
             if batch := self._batch(crew, first, found):
                 yield batch
         if batch := self._batch(crew, rest, found):
@@ -92,16 +95,16 @@ class Reclaim(Taker):
                 batch[name] = chosen
         return batch
 
-    def _foremost(self, size: Mapping[str, int]) -> set[str]:
-        """So many of the queues as have BATCH gangs, those first whose work is asked first."""
+    def _foremost(self, queues: Iterable[str], size: Mapping[str, int], most: int) -> set[str]:
+        """So many of the queues as have that many gangs, those first whose work is asked first."""
         session = self._session
         standing, stakes = session.standing(reverse=True), session.crews.stakes()
         order: VictimOrder[str] = VictimOrder(session.shares, session.state.queues, standing=standing)
-        for name in sorted(size):
+        for name in queues:
             order.push(name, name, dict(stakes.least(name).charge), 0)
         names: set[str] = set()
         gangs = 0
-        while gangs < BATCH and (foremost := order.pop()) is not None:
+        while gangs < most and (foremost := order.pop()) is not None:
             names.add(foremost)
             gangs += size[foremost]
         order.close()
@@ -178,9 +181,11 @@ class Reclaim(Taker):
 
     def _reclaimer(self, crew: Crew) -> Reclaimer:
         session, gang = self._session, crew.gang
-        return Reclaimer(
-            session.shares, session.state.queues, gang.queue, session.next_charge(crew), gang.preemptible
-        )
+        changes, ledger = session.state.changes, session.state.queues
+        if self._held is None or self._held[0] != changes:
+            self._held = changes, Held(session.shares, ledger)
+        charge, held = session.next_charge(crew), self._held[1]
+        return Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, held)
 
     def _protected(self, crew: Crew, victim: Crew) -> bool:
         if not self._protecting:

@@ -98,14 +98,10 @@ class Reservations:
         if not bound:
             return []
         for crew in session.crews.waiting.values():
-            times = [
-                since
-                for member in crew.members
-                if member.status is Status.WAITING and (since := promised_since(member.pod)) is not None
-            ]
-            if times and crew.gang.queue and session.now < max(times) + bound:
-                found.append((max(times), crew))
-                self._until[id(crew)] = max(times) + bound
+            since = _latest_promise(crew)
+            if since is not None and crew.gang.queue and session.now < since + bound:
+                found.append((since, crew))
+                self._until[id(crew)] = since + bound
         found.sort(key=lambda item: (item[0], session.sort_key(item[1])))
         return [crew for _, crew in found]
 
@@ -190,3 +186,14 @@ class Reservations:
             if gone is not None and number is not None and room >> number & 1 and not pod.finished:
                 latest = gone if latest is None else max(latest, gone)
         return latest
+
+
+def _latest_promise(crew: Crew) -> datetime | None:
+    """Since when the member of a gang has been promised room that was promised it last; None if none is."""
+    if crew.promised is not None and not crew.touched:
+        return crew.promised[0]
+    waiting = [member.pod for member in crew.members if member.status is Status.WAITING]
+    latest = max((since for pod in waiting if (since := promised_since(pod)) is not None), default=None)
+    if not crew.touched:
+        crew.promised = (latest,)
+    return latest

@@ -1,8 +1,9 @@
 """What the steps of one decision share: the state, who places, the gangs, and what has been found so far."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 
 from aliquot.model.core import Pod
 from aliquot.model.resource import ResourceClaim
@@ -82,13 +83,33 @@ class Session:
             gang.key,
         )
 
-    def in_turn(self, crews: Iterable[Crew]) -> WorkOrder[Crew]:
-        """Gangs in the order in which they have their turn."""
+    def in_turn(
+        self, crews: Iterable[Crew], hopeful: Callable[[Crew], bool] | None = None
+    ) -> WorkOrder[Crew]:
+        """Gangs in the order in which they have their turn. hopeful: whether a gang needs one, asked as the
+        one before it in its queue has its own; all do if None."""
         standing = self.standing(reverse=False)
         order: WorkOrder[Crew] = WorkOrder(self.shares, self.state.queues, standing=standing)
+        if hopeful is None:
+            for crew in crews:
+                self.push(order, crew)
+            return order
+        lines: dict[str, list[tuple[tuple[object, ...], Crew]]] = {}
         for crew in crews:
-            self.push(order, crew)
+            lines.setdefault(crew.gang.queue, []).append((self.sort_key(crew), crew))
+        for queue, line in lines.items():
+            line.sort(key=itemgetter(0))
+            if not order.feed(queue, self._entries(line, hopeful)):
+                for _, crew in line:
+                    self._no_leaf(crew)
         return order
+
+    def _entries(
+        self, line: Iterable[tuple[tuple[object, ...], Crew]], hopeful: Callable[[Crew], bool]
+    ) -> Iterator[tuple[tuple[object, ...], Crew, Charge]]:
+        for key, crew in line:
+            if hopeful(crew):
+                yield key, crew, self.next_charge(crew)
 
     def standing(self, *, reverse: bool) -> Standing:
         """The sort keys of queues, one for all orders of this decision; reverse: those of victims."""
@@ -99,11 +120,14 @@ class Session:
 
     def push(self, order: WorkOrder[Crew], crew: Crew) -> None:
         """Give a gang a turn for what it wants next, unless work cannot be in its queue."""
+        if not order.push(crew.gang.queue, crew, self.next_charge(crew), self.sort_key(crew)):
+            self._no_leaf(crew)
+
+    def _no_leaf(self, crew: Crew) -> None:
         queue = crew.gang.queue
-        if not order.push(queue, crew, self.next_charge(crew), self.sort_key(crew)):
-            fact = Fact(test="queueNotLeaf", subject=queue)
-            fix = Fix(change="nameLeafQueue", subject=queue)
-            self.findings.waits(crew, Verdict(reason=Reason.UNKNOWN_QUEUE, facts=(fact,), fix=fix))
+        fact = Fact(test="queueNotLeaf", subject=queue)
+        fix = Fix(change="nameLeafQueue", subject=queue)
+        self.findings.waits(crew, Verdict(reason=Reason.UNKNOWN_QUEUE, facts=(fact,), fix=fix))
 
     def next_charge(self, crew: Crew, *, evicted: bool = False) -> Charge:
         """What the gang wants next counts for."""

@@ -44,6 +44,7 @@ class Starter:
         self._blocking: dict[str, ObjectRef] = {}
         self._holding = Holding(session)
         self._behind_held: dict[object, Verdict | None] = {}
+        self._passed: list[tuple[Crew, Want, Verdict]] = []
 
     def run(self) -> None:
         """Start whatever can be started."""
@@ -58,13 +59,34 @@ class Starter:
             while self._serve(single) and single.waiting:
                 pass
         Reservations(session).serve(self._may_try, self._serve, self._take)
+        crews = session.crews.waiting.values()
         order = session.in_turn(
-            crew for crew in session.crews.waiting.values() if crew.waiting and self._may_try(crew)
+            (crew for crew in crews if crew.waiting and self._may_try(crew)), self._hopeful
         )
+        self._refuse_passed()
         while (turn := order.pop()) is not None:
             if self._serve(turn) and turn.waiting:
                 session.push(order, turn)
+            self._refuse_passed()
         order.close()
+
+    def _hopeful(self, crew: Crew) -> bool:
+        """Whether a gang needs a turn to find out if it can be started. One like those that failed before is
+        refused right after the turn of the gang before it in its queue."""
+        if self._session.policy.strict_fifo:
+            return True
+        want = next_want(crew, self._session.placer)
+        if not want.members:
+            return True
+        known = self._known(crew, want, self._keys(crew, want))
+        if known is not None:
+            self._passed.append((crew, want, known))
+        return known is None
+
+    def _refuse_passed(self) -> None:
+        for crew, want, verdict in self._passed:
+            self._refuse(crew, want, verdict)
+        self._passed.clear()
 
     def _may_try(self, crew: Crew) -> bool:
         if not crew.gang.queue:
@@ -92,10 +114,7 @@ class Starter:
             return False
         found = self._place(crew, want)
         if isinstance(found, Verdict):
-            session.findings.waits(crew, found)
-            if room_reason(found.reason) and gang.queue:
-                self._blocking.setdefault(gang.queue, gang.ref)
-                self._holding.consider(crew, want, found.reason)
+            self._refuse(crew, want, found)
             return False
         if promise_all(list(crew.leaves.values())):
             for placement in found:
@@ -106,16 +125,36 @@ class Starter:
         session.findings.served(crew)
         return True
 
+    def _refuse(self, crew: Crew, want: Want, verdict: Verdict) -> None:
+        """Note why a gang waits, and that others wait behind it."""
+        gang = crew.gang
+        self._session.findings.waits(crew, verdict)
+        if room_reason(verdict.reason) and gang.queue:
+            self._blocking.setdefault(gang.queue, gang.ref)
+            self._holding.consider(crew, want, verdict.reason)
+
+    def _keys(self, crew: Crew, want: Want) -> tuple[tuple[object, ...], ...]:
+        """What the failure of a gang is remembered by: by the first for want of room, for whatever gang; by
+        the second by the terms of its queue. Empty for a gang that is like no other."""
+        shapes, gang = shapes_of(crew, want, self._session.state), crew.gang
+        return () if shapes is None else ((None, shapes), (gang.queue, gang.preemptible, shapes))
+
+    def _known(self, crew: Crew, want: Want, keys: Sequence[tuple[object, ...]]) -> Verdict | None:
+        """Why gangs like this one could not be started before, and so neither can this."""
+        for key in keys:
+            known = self._failed.get(key)
+            if known is not None:
+                return None if self._has_others(crew, want.members) else known
+        return None
+
     def _place(self, crew: Crew, want: Want) -> list[PodPlacement] | Verdict:
         """Place the members or say why they cannot be; equal ones that failed before fail at once."""
         session = self._session
         state, gang, members = session.state, crew.gang, want.members
-        shapes = shapes_of(crew, want, state)
-        keys = [(None, shapes), (gang.queue, gang.preemptible, shapes)] if shapes is not None else []
-        for key in keys:
-            known = self._failed.get(key)
-            if known is not None and not self._has_others(crew, members):
-                return known
+        keys = self._keys(crew, want)
+        known = self._known(crew, want, keys)
+        if known is not None:
+            return known
         if gang.queue and want.exact:
             # Else what claims count for is known only with their devices: parts of one, or shared by several.
             excess = state.queues.excess(gang.queue, want.charge, preemptible=gang.preemptible)
@@ -135,7 +174,7 @@ class Starter:
         others = self._others_instead(crew, members, found, bands)
         if others is not None:
             return others
-        behind = None if bands is None else self._behind(crew, want, bands, shapes)
+        behind = None if bands is None else self._behind(crew, want, bands, keys)
         if behind is not None:
             return behind
         if any(member.facts is not None and member.facts.alternative for member in members):
@@ -170,10 +209,10 @@ class Starter:
         )
 
     def _behind(
-        self, crew: Crew, want: Want, bands: list[int], shapes: tuple[object, ...] | None
+        self, crew: Crew, want: Want, bands: list[int], keys: Sequence[tuple[object, ...]]
     ) -> Verdict | None:
         """The verdict on a gang that could only be started where room is held for another."""
-        key = None if shapes is None else (tuple(bands), shapes)
+        key = (tuple(bands), keys[0]) if keys else None
         if key not in self._behind_held:
             self._behind_held[key] = self._holding.verdict(crew, want)
         found = self._behind_held[key]

@@ -25,7 +25,7 @@ class Taker:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._failed: dict[tuple[object, ...], int] = {}
-        self._too_large: dict[tuple[object, ...], tuple[int, int]] = {}
+        self._too_large: dict[tuple[object, ...], int] = {}
         self._line: dict[str, list[tuple[tuple[object, ...], Crew, Charge]]] = {}
         self._lined_up = -1
         self.candidates = Candidates(session)
@@ -39,24 +39,30 @@ class Taker:
         shapes = shapes_of(crew, next_want(crew, session.placer), session.state)
         return None if shapes is None else (gang.queue, gang.preemptible, gang.priority, shapes)
 
+    def _as_of(self) -> int:
+        """What a failure stands for: stepwise, the state as it is; else the whole decision. Whoever takes
+        leaves less to be taken, and nobody more entitled; the room that is left over by it is given away by
+        the next decision."""
+        session = self._session
+        return session.state.changes if session.policy.stepwise else 0
+
     def _note(self, kind: tuple[object, ...]) -> None:
         """Nothing can be taken for gangs of this kind, as things stand."""
-        changes = self._session.state.changes
-        self._failed[kind] = changes
+        as_of = self._as_of()
+        self._failed[kind] = as_of
         size = _size(kind)
         if size is not None and not self._session.policy.stepwise:
             known = self._too_large.get(size[0])
-            if known is None or known[0] != changes or known[1] > size[1]:
-                self._too_large[size[0]] = (changes, size[1])
+            if known is None or known > size[1]:
+                self._too_large[size[0]] = size[1]
 
     def _fails(self, kind: tuple[object, ...]) -> bool:
         """Whether nothing could be taken for such a gang, or for one like it with no more pods."""
-        changes = self._session.state.changes
-        if self._failed.get(kind) == changes:
+        if self._failed.get(kind) == self._as_of():
             return True
         size = _size(kind)
         known = None if size is None else self._too_large.get(size[0])
-        return known is not None and size is not None and known[0] == changes and known[1] <= size[1]
+        return known is not None and size is not None and known <= size[1]
 
     def run(self, only: Crew | None = None) -> None:
         """Take for whoever is entitled to, or for one gang only."""

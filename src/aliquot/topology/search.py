@@ -127,10 +127,12 @@ class NodeScores:
 
     def groups(self) -> tuple[tuple[int, Nodes], ...]:
         """The nodes of each score, the highest first."""
-        found: dict[int, Nodes] = {}
+        domains, count = self.tree.domains, len(self.ranks)
+        by_score: dict[int, list[Nodes]] = {}
         for number, rank in self.ranks.items():
-            score = SCORES * rank // len(self.ranks)
-            found[score] = found.get(score, 0) | self.tree.domains[number].nodes
+            by_score.setdefault(SCORES * rank // count, []).append(domains[number].nodes)
+        # Domains of one level have no node in common, so their sum is their union, and sooner had.
+        found = {score: sum(nodes) for score, nodes in by_score.items()}
         return tuple(sorted(found.items(), reverse=True))
 
 
