@@ -36,6 +36,7 @@ from aliquot.scheduling.nodes import Demand, NodeTable
 from aliquot.scheduling.outlook import Numbers, Outlook
 from aliquot.scheduling.parts import PartsInUse
 from aliquot.scheduling.pending import Portion, may_be_short, sort_out
+from aliquot.scheduling.pending_amounts import PendingAmounts
 from aliquot.scheduling.placing import Placer
 from aliquot.scheduling.policy import Goal, Policy
 from aliquot.scheduling.repairs import may_be_unused
@@ -87,7 +88,7 @@ class Cluster:
     and with pods of which something is wrong. running: the gangs with pods on nodes, by queue; restless:
     those that may have too few members. under_way: those with pods that were let go and are not bound yet.
     crews: members with their state, of gangs that somebody asked about. leaving: pods that are being deleted
-    on nodes. state: what decisions change, and take back.
+    on nodes. pending: what gangs wait for. state: what decisions change, and take back.
     """
 
     def __init__(self, index: SnapshotIndex, tree: QueueTree, policy: Policy, memory: Memory) -> None:
@@ -122,6 +123,7 @@ class Cluster:
         ledger = Ledger(tree)
         if not policy.fair_shares:
             ledger.waive()
+        self.pending = PendingAmounts(ledger)
         self._charges = Charges(index, memory.traits, devices, policy)
         self.state = ClusterState(
             index, self._table, self._neighbours, devices, ledger, self._parts, self.links.users
@@ -239,6 +241,7 @@ class Cluster:
         self.state.settle()
 
     def _retract(self, key: GroupKey, nodes: set[int]) -> None:
+        self.pending.drop(key)
         share = self.shares.pop(key, None)
         if share is None:
             return
