@@ -86,7 +86,7 @@ class Cluster:
 
     shares: by gang. todo, let_go, in_flight, troubled: the gangs with pods to be decided, with such pods,
     and with pods of which something is wrong. running: the gangs with pods on nodes, by queue; restless:
-    those that may have too few members. under_way: those with pods that were let go and are not bound yet.
+    those that may have too few members; calm: of these, those that turned out to have enough. under_way: those with pods that were let go and are not bound yet.
     crews: members with their state, of gangs that somebody asked about. leaving: pods that are being deleted
     on nodes. pending: what gangs wait for. state: what decisions change, and take back.
     """
@@ -108,6 +108,7 @@ class Cluster:
         self.troubled: set[GroupKey] = set()
         self.running: dict[str, set[GroupKey]] = {}
         self.restless: set[GroupKey] = set()
+        self.calm: set[GroupKey] = set()
         self.under_way: set[GroupKey] = set()
         self.stakes = Stakes()
         self.leaving: dict[Key, Pod] = {}
@@ -262,6 +263,7 @@ class Cluster:
             self.in_flight,
             self.troubled,
             self.restless,
+            self.calm,
             self.under_way,
         ):
             keys.discard(key)
