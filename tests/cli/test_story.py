@@ -8,7 +8,7 @@ from aliquot.cli import cluster_input, story
 from aliquot.inventory.report import Report
 from aliquot.model.meta import ObjectRef
 from aliquot.scheduling.decide import decide
-from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.policy import Policy, Step
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -60,3 +60,23 @@ def test_one_that_nobody_asks_to_leave_is_left_out_of_it() -> None:
     assert found.ref == ObjectRef(kind="Pod", namespace="research", name="sweep-1", uid=found.ref.uid)
     assert next(iter(story.lines(found, NOW))) == "pod/sweep-1 in namespace research runs on gpu-0."
     assert story.document(found)["leaving"] == []
+
+
+def test_why_taking_from_others_does_not_help_is_told_in_words_and_as_facts() -> None:
+    state = cluster_input.load([str(ROOT / "examples/saved/two-teams.yaml")], NOW).snapshot
+    # Nothing is reclaimed.
+    policy = Policy(every_pod=True, steps=(Step.ALLOCATE, Step.PREEMPT))
+    plan = decide(state, policy, NOW)
+    report = Report.of(state, plan, policy)
+    ref = next(item.ref for item in report.workloads.workloads if item.ref.name == "model")
+    listener = story.Listener(ref)
+    assert decide(state, policy, NOW, observer=listener) == plan
+    found = story.story(report, ref, listener.facts, (), taking=listener.taking)
+
+    text = " ".join(" ".join(story.lines(found, NOW)).split())
+    assert "Preemption does not help: nothing that runs in its queue has a lower priority." in text
+    assert "Consolidation is off by policy." in text
+    assert [(fact["test"], fact["subject"]) for fact in story.document(found)["taking"]] == [
+        ("preemption", "noneLower"),
+        ("consolidation", "off"),
+    ]

@@ -1,7 +1,10 @@
 """Lifting gates under guard: others who write to a pod meanwhile hold nothing up."""
 
+import asyncio
+
 import msgspec
 from tests.controller.objects import (
+    NODES,
     add_claim,
     add_node,
     add_pod,
@@ -17,11 +20,14 @@ from tests.kube.faults import Fault, FaultyProxy
 from aliquot.controller.enact import Enactor
 from aliquot.controller.writing import Writer
 from aliquot.dra.nodeselection import names_node
+from aliquot.fractions.groups import GROUPS_ANNOTATION, HAMI_USE
 from aliquot.kube.client import Client, PatchType
+from aliquot.kube.marks import MARKED
 from aliquot.kube.mirror import Mirror
 from aliquot.kube.resources import PODS
+from aliquot.model.core import Node
 from aliquot.scheduling.affinity import as_new, named_node, required_nodes
-from aliquot.scheduling.plan import Plan, Show
+from aliquot.scheduling.plan import Admit, Placement, Plan, Show
 from aliquot.workloads.labels import ADMITTED_AT, SHOWN_AT
 
 
@@ -147,3 +153,30 @@ async def test_an_affinity_that_the_owner_wrote_stays_as_it_is(
     stored = await read_pod(client, "p")
     assert not stored.gated
     assert stored.spec.affinity == pod.spec.affinity
+
+
+async def test_one_write_lets_a_pod_go_with_its_node_and_devices_and_tells_hami(
+    client: Client, mirror: Mirror, writer: Writer
+) -> None:
+    register = "".join(f"GPU-{name},10,24000,100,NVIDIA-A10,0,true:" for name in "ab")
+    meta = {"name": "node-h", "annotations": {"hami.io/node-nvidia-register": register}}
+    await client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": meta})
+    status = {"status": {"allocatable": {"nvidia.com/gpu": "20"}}}
+    await client.patch(NODES, "node-h", status, subresource="status")
+    pod = await add_pod(client, "p")
+    async with asyncio.timeout(10):
+        while (known := mirror.get(Node, "", "node-h")) is None or not known.status.allocatable:
+            await mirror.wait_for_change(mirror.version)
+    await seen(mirror, pod)
+    spot = Placement(pod=pod.ref, node="node-h", pin=True, groups=("GPU-b",))
+    plan = Plan(decisions=(decide(pod, Admit(decision="d", placements=(spot,))),))
+
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+
+    assert outcome.problem is None
+    stored = await read_pod(client, "p")
+    assert not stored.gated
+    assert stored.metadata.annotations[GROUPS_ANNOTATION] == "GPU-b"
+    assert stored.metadata.annotations[HAMI_USE] == "GPU-b"
+    assert MARKED in stored.metadata.labels
+    assert stored.spec.node_selector == {"kubernetes.io/hostname": "node-h"}

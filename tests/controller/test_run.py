@@ -77,16 +77,16 @@ async def test_a_fault_in_what_stands_beside_the_decisions_holds_nobody_up(tmp_p
 async def test_who_stops_hands_over_at_once_and_who_waits_sees_the_cluster(tmp_path: Path) -> None:
     async with cluster(tmp_path, random.Random(1)) as running:
         async with controller(running, tmp_path, "a", lease_seconds=60) as first:
-            assert await until(lambda: first.leading, 10)
+            assert await until(lambda: first.leading, 30)
             async with controller(running, tmp_path, "b", lease_seconds=2) as second:
-                assert await until(lambda: len(second.snapshot.nodes) == 3, 10)
+                assert await until(lambda: len(second.snapshot.nodes) == 3, 30)
                 assert not second.leading
         connection = load_kubeconfig([running.server.kubeconfig])
         async with Client(connection) as client:
             lease = msgspec.json.decode(await client.get(LEASES, "aliquot-controller", "aliquot-system"))
         assert lease["spec"]["holderIdentity"] == ""
         async with controller(running, tmp_path, "c", lease_seconds=60) as third:
-            assert await until(lambda: third.leading, 5)
+            assert await until(lambda: third.leading, 30)
 
 
 async def test_an_unreachable_server_is_waited_for_and_stopping_works(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ from starlette.routing import Route
 from tests.gateway.conftest import Running, Start
 from tests.gateway.raw import exchange, request, statuses
 
+from aliquot.embedded.http.prompt import PromptServer
+
 ISSUER = "https://issuer.example"
 OIDC = {
     "issuer": ISSUER,
@@ -159,7 +161,7 @@ class Api:
 
     def __init__(self, folder: Path) -> None:
         self.reviews = ReviewServer()
-        self._server = uvicorn.Server(
+        self._server = PromptServer(
             uvicorn.Config(self.reviews.app(), host="127.0.0.1", port=0, log_level="critical", lifespan="off")
         )
         self._folder = folder
@@ -180,7 +182,7 @@ class Api:
         return self.reviews
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.should_exit = True
+        self._server.end()
         await self._task
 
 

@@ -23,6 +23,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from aliquot.embedded.http.prompt import PromptServer
+
 TEXT = (
     "the aliquot is an exact part of the whole. a queue shares devices, a gang starts together, and a budget "
     "holds what a call may cost before it is made. what was held and not used is given back. "
@@ -323,7 +325,7 @@ def _whole(
 @contextmanager
 def serving(server: Server) -> Iterator[str]:
     """Serve in a thread of its own; the address with the API's prefix."""
-    running = uvicorn.Server(
+    running = PromptServer(
         uvicorn.Config(server.app(), host="127.0.0.1", port=0, log_level="critical", lifespan="off")
     )
     thread = threading.Thread(target=running.run, daemon=True)
@@ -336,6 +338,6 @@ def serving(server: Server) -> Iterator[str]:
         port = running.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        running.should_exit = True
         running.force_exit = True
+        running.end()
         thread.join(10)

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from aliquot.embedded.http.prompt import PromptServer
 from aliquot.web.governance.login import Login, digest_of
 from aliquot.web.governance.pages import Source, routes
 from aliquot.web.security import Guard
@@ -81,7 +82,7 @@ def application(source: Source, *, login: bool, clock: Clock | None = None, secu
 @contextlib.asynccontextmanager
 async def served(app: ASGIApp) -> AsyncIterator[str]:
     """The address, with a slash at its end."""
-    server = uvicorn.Server(
+    server = PromptServer(
         uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off", ws="none")
     )
     running = asyncio.create_task(server.serve())
@@ -93,5 +94,5 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{port}/"
     finally:
-        server.should_exit = True
+        server.end()
         await running

@@ -232,14 +232,14 @@ def days(
 PACE = Settings(decision_seconds=10, pod_start_seconds=20, sample_seconds=0, seed=1)
 
 
-def check(found: Calibration, least: int, widest: float = 1.0) -> None:
-    """Ranges hold four times in five, and in the middle are no wider than so many times the wait."""
+def check(found: Calibration, least: int) -> None:
+    """Ranges hold four times in five, and in the middle are no wider than the wait."""
     width = found.median_width()
     told = (len(found.known()), found.held, width, found.median_wait(), found.median_left())
     assert len(found.known()) >= least, told
     assert found.held >= 0.8, told
     assert width is not None, told
-    assert width <= widest * found.median_wait(), told
+    assert width <= found.median_wait(), told
 
 
 def test_ranges_hold_on_a_backlog_that_grows() -> None:
@@ -261,13 +261,13 @@ def test_ranges_hold_on_a_backlog_that_grows() -> None:
 def test_ranges_hold_on_synthetic_days() -> None:
     """With the day before as history."""
     base = days(6, 1, jobs=300, load=0.9)
-    check(calibrated(base, range(DAY + HOUR, DAY + 30 * HOUR, 6 * HOUR), Terms(futures=8)), 60, 1.5)
+    check(calibrated(base, range(DAY + HOUR, DAY + 30 * HOUR, 6 * HOUR), Terms(futures=8)), 60)
 
 
 @pytest.mark.prove
 def test_ranges_hold_on_openb(shared: Path) -> None:
     """Nothing says how long it runs."""
-    check(calibrated(openb(shared), range(50_400, 90_000, 14_400), Terms(futures=8)), 20, 4.0)
+    check(calibrated(openb(shared), range(50_400, 90_000, 14_400), Terms(futures=8)), 20)
 
 
 def openb(shared: Path) -> Scenario:

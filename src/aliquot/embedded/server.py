@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import json
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -19,6 +18,7 @@ import yaml
 from aliquot.embedded.hooks import AdmissionChain
 from aliquot.embedded.http import reviews, tls, tokens
 from aliquot.embedded.http.app import Application
+from aliquot.embedded.http.prompt import PromptServer
 from aliquot.embedded.registry import Registry
 from aliquot.embedded.storage import Store
 
@@ -53,47 +53,6 @@ def _lock(directory: Path) -> IO[bytes]:
     return file
 
 
-class _Uvicorn(uvicorn.Server):
-    """Uvicorn without signal handlers (whoever starts the server decides what Ctrl-C means) that ends when it
-    is told to: uvicorn itself looks every 0.1 s whether it should end, and pauses as long when it does.
-    """
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._ending = asyncio.Event()
-
-    def end(self) -> None:
-        """End connections and then the server."""
-        self.should_exit = True
-        self._ending.set()
-
-    async def main_loop(self) -> None:
-        # A tick of 0 renews the header with the date.
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await self._ending.wait()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
-        for listener in sockets or ():
-            listener.close()
-        for connection in list(self.server_state.connections):
-            connection.shutdown()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                # Uvicorn tells nobody when the last one has ended.
-                while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110
-                    await asyncio.sleep(0.005)
-        for task in self.server_state.tasks:
-            task.cancel()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 class EmbeddedServer:
     """One API server with its state in ``directory`` (made if missing).
 
@@ -124,7 +83,7 @@ class EmbeddedServer:
         self.controller_kubeconfig = directory / "controller.kubeconfig"
         self.url = ""
         self.port = 0
-        self._uvicorn: _Uvicorn | None = None
+        self._uvicorn: PromptServer | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
@@ -145,11 +104,12 @@ class EmbeddedServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
             ssl_certfile=str(certificates.certificate),
             ssl_keyfile=str(certificates.key),
             timeout_keep_alive=75,
         )
-        self._uvicorn = _Uvicorn(config)
+        self._uvicorn = PromptServer(config)
         self._task = asyncio.create_task(self._uvicorn.serve(sockets=[listener]), name="embedded-api-server")
         async with asyncio.timeout(_START_SECONDS):
             while not self._uvicorn.started:
