@@ -86,9 +86,10 @@ class Cluster:
 
     shares: by gang. todo, let_go, in_flight, troubled: the gangs with pods to be decided, with such pods,
     and with pods of which something is wrong. running: the gangs with pods on nodes, by queue; restless:
-    those that may have too few members; calm: of these, those that turned out to have enough. under_way: those with pods that were let go and are not bound yet.
-    crews: members with their state, of gangs that somebody asked about. leaving: pods that are being deleted
-    on nodes. pending: what gangs wait for. state: what decisions change, and take back.
+    those that may have too few members; calm: of these, those that turned out to have enough. under_way:
+    those with pods that were let go and are not bound yet. crews: members with their state, of gangs that
+    somebody asked about. leaving: pods that are being deleted on nodes. pending: what gangs wait for. state:
+    what decisions change, and take back.
     """
 
     def __init__(self, index: SnapshotIndex, tree: QueueTree, policy: Policy, memory: Memory) -> None:
