@@ -60,6 +60,7 @@ class Held:
         self._shares = shares
         self.allocated = [list(ledger.column(resource)) for resource in shares.resources]
         self.fixed = [list(ledger.fixed_column(resource)) for resource in shares.resources]
+        self._above_below: dict[int, list[int]] = {}
 
     @cached_property
     def above_share(self) -> list[bool]:
@@ -68,6 +69,15 @@ class Held:
     @cached_property
     def above_quota(self) -> list[bool]:
         return self._above(self._shares.quotas)
+
+    def above_below(self, parent: int) -> list[int]:
+        """The queues right below one that hold more of something than their allocatable share or quota."""
+        found = self._above_below.get(parent)
+        if found is None:
+            share, quota = self.above_share, self.above_quota
+            below = self._shares.tree.below[parent]
+            found = self._above_below[parent] = [queue for queue in below if share[queue] or quota[queue]]
+        return found
 
     def _above(self, bounds: Sequence[Sequence[Bound]]) -> list[bool]:
         found = [False] * len(self._shares.tree.names)
@@ -206,7 +216,7 @@ class Reclaimer:
         for step in tree.ways[self.number]:
             after = held[step] + self.wanted[place] - taken
             own = share[step]
-            for sibling in tree.below[tree.parents[step]]:
+            for sibling in self._held.above_below(tree.parents[step]):
                 if sibling == step or held[sibling] <= 0 or not self.may_take_from(step, sibling):
                     continue
                 other = share[sibling]

@@ -36,6 +36,7 @@ from aliquot.scheduling.nodes import Demand, NodeTable
 from aliquot.scheduling.outlook import Numbers, Outlook
 from aliquot.scheduling.parts import PartsInUse
 from aliquot.scheduling.pending import Portion, may_be_short, sort_out
+from aliquot.scheduling.pending_amounts import PendingAmounts
 from aliquot.scheduling.placing import Placer
 from aliquot.scheduling.policy import Goal, Policy
 from aliquot.scheduling.repairs import may_be_unused
@@ -85,9 +86,10 @@ class Cluster:
 
     shares: by gang. todo, let_go, in_flight, troubled: the gangs with pods to be decided, with such pods,
     and with pods of which something is wrong. running: the gangs with pods on nodes, by queue; restless:
-    those that may have too few members. under_way: those with pods that were let go and are not bound yet.
-    crews: members with their state, of gangs that somebody asked about. leaving: pods that are being deleted
-    on nodes. state: what decisions change, and take back.
+    those that may have too few members; calm: of these, those that turned out to have enough. under_way:
+    those with pods that were let go and are not bound yet. crews: members with their state, of gangs that
+    somebody asked about. leaving: pods that are being deleted on nodes. pending: what gangs wait for. state:
+    what decisions change, and take back.
     """
 
     def __init__(self, index: SnapshotIndex, tree: QueueTree, policy: Policy, memory: Memory) -> None:
@@ -107,6 +109,7 @@ class Cluster:
         self.troubled: set[GroupKey] = set()
         self.running: dict[str, set[GroupKey]] = {}
         self.restless: set[GroupKey] = set()
+        self.calm: set[GroupKey] = set()
         self.under_way: set[GroupKey] = set()
         self.stakes = Stakes()
         self.leaving: dict[Key, Pod] = {}
@@ -122,6 +125,7 @@ class Cluster:
         ledger = Ledger(tree)
         if not policy.fair_shares:
             ledger.waive()
+        self.pending = PendingAmounts(ledger)
         self._charges = Charges(index, memory.traits, devices, policy)
         self.state = ClusterState(
             index, self._table, self._neighbours, devices, ledger, self._parts, self.links.users
@@ -239,6 +243,7 @@ class Cluster:
         self.state.settle()
 
     def _retract(self, key: GroupKey, nodes: set[int]) -> None:
+        self.pending.drop(key)
         share = self.shares.pop(key, None)
         if share is None:
             return
@@ -259,6 +264,7 @@ class Cluster:
             self.in_flight,
             self.troubled,
             self.restless,
+            self.calm,
             self.under_way,
         ):
             keys.discard(key)

@@ -60,8 +60,13 @@ class Crews:
         return [self.at(key) for key in sorted(self._cluster.gangs_on(number))]
 
     def restless(self) -> Iterable[Crew]:
-        """The gangs of which something runs and that may have too few members."""
-        return [self.at(key) for key in self._cluster.restless]
+        """The gangs of which something runs and that may have too few members, those left out that have
+        enough as long as this decision does nothing to them."""
+        return [self.at(key) for key in self._cluster.restless - self._cluster.calm]
+
+    def note_calm(self, crew: Crew) -> None:
+        """A gang that is as it was before this decision has as many members as it needs."""
+        self._cluster.calm.add(crew.group)
 
     def tallies(self) -> Mapping[str, Tally]:
         """What running gangs hold, by queue, as things stand."""

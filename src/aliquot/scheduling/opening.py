@@ -31,15 +31,16 @@ def open_session(
     """A session in the state of a cluster. gone: waiting pods that are being replaced."""
     policy, state, tree, placer = cluster.policy, cluster.state, cluster.tree, cluster.placer
     queues = state.queues
+    crews = Crews(cluster, memory, gone)
+    for key, crew in crews.waiting.items():
+        if crew.wanted is None:
+            waiting = [member for member in crew.members if member.status is Status.WAITING]
+            crew.wanted = placer.wanted(waiting)
+        cluster.pending.count(key, crew.gang.queue, crew.wanted)
+    # Who waits for what stays counted from decision to decision; whatever comes now is taken back.
+    state.settle()
     for _, pod in sorted(cluster.leaving.items()):
         state.let_leave(pod)
-    crews = Crews(cluster, memory, gone)
-    for crew in crews.waiting.values():
-        if crew.gang.queue:
-            if crew.wanted is None:
-                waiting = [member for member in crew.members if member.status is Status.WAITING]
-                crew.wanted = placer.wanted(waiting)
-            queues.wait(crew.gang.queue, crew.wanted)
     rules = fairness(policy)
     past = past_use(cluster.index.snapshot.queues)
     shares = fair_shares(tree, cluster.capacity, queues, rules, past)

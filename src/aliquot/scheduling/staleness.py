@@ -18,6 +18,10 @@ def evict_stale(session: Session) -> None:
     # What this decision did to a gang may have left it short.
     found.update((crew.gang.key, crew) for crew in session.state.touched() if crew.using)
     for _, crew in sorted(found.items()):
+        if not crew.stale and crew.gang.stale_since is None:
+            if not crew.touched:
+                session.crews.note_calm(crew)
+            continue
         own = crew.gang.staleness_grace_seconds
         if own is None:
             own = grace
