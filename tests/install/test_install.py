@@ -256,6 +256,8 @@ def test_uninstalling_leaves_nobody_behind_a_gate_and_nothing_of_aliquot(bare: B
     left = bare.get("pods", "d", "team")
     assert left is not None
     assert left["spec"]["schedulingGates"] == other
+    labels = [one["metadata"].get("labels") or {} for one in bare.list("pods")]
+    assert all("aliquot.dev/gated" not in found for found in labels)
     for plural in (
         "validatingadmissionpolicies.admissionregistration.k8s.io",
         "validatingadmissionpolicybindings.admissionregistration.k8s.io",

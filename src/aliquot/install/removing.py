@@ -19,6 +19,7 @@ from aliquot.install.objects import Gates, Options, wanted
 from aliquot.install.podtemplates import TEMPLATES, templates
 from aliquot.kube.client import PatchType
 from aliquot.kube.errors import ApiError
+from aliquot.kube.marks import GATED
 from aliquot.kube.resources import LEASES, PODS
 from aliquot.model.core import PLACEMENT_GATE
 
@@ -258,7 +259,7 @@ _VERSIONS = {
 
 async def _lift(cluster: Cluster, pod: Json) -> bool:
     patch = {
-        "metadata": {"uid": pod["metadata"]["uid"]},
+        "metadata": {"uid": pod["metadata"]["uid"], "labels": {GATED: None}},
         "spec": {"schedulingGates": [{"$patch": "delete", "name": PLACEMENT_GATE}]},
     }
     namespace, name = _key(pod)
