@@ -127,6 +127,8 @@ async def trial(directory: Path, seed: int, kills: int) -> None:
     randomness = random.Random(seed)
     async with cluster(directory, randomness) as running:
         load, witness = running.load, running.witness
+        assert isinstance(load, PartsLoad)
+        assert isinstance(witness, PartsWitness)
         for _ in range(kills):
             for _ in range(randomness.randint(3, 7)):
                 load.step()
@@ -134,8 +136,8 @@ async def trial(directory: Path, seed: int, kills: int) -> None:
             delay = randomness.choice((0.0, 0.0, 0.005, 0.05))
             await kill_after(running, process, randomness.randint(1, 8), delay, 6.0)
             assert witness.broken == []
-        while not load.unfinished(witness.ran):
-            load.step()
+        # Something that only the last one can let go: else it could be told to stop before it has begun.
+        load.part()
         process = await start_controller(running, directory)
         done = await until(lambda: not load.unfinished(witness.ran), 60.0)
         assert process.returncode is None, "the controller ended by itself"
@@ -143,7 +145,6 @@ async def trial(directory: Path, seed: int, kills: int) -> None:
         assert await asyncio.wait_for(process.wait(), 10) == 0
         assert witness.broken == []
         assert done, load.unfinished(witness.ran)
-        assert isinstance(witness, PartsWitness)
         assert witness.given > kills
 
 
