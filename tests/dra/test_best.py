@@ -14,7 +14,7 @@ from tests.dra.build import (
     partitioned,
     slice_of,
 )
-from tests.dra.instances import Problem, problems, solvable, symmetric_problems
+from tests.dra.instances import Ask, Dev, Problem, problems, solvable, symmetric_problems
 
 from aliquot.dra.allocator import allocate
 from aliquot.dra.checker import check
@@ -73,6 +73,33 @@ def test_what_is_solvable_is_solved_and_every_result_is_valid(problem, objective
 @given(symmetric_problems(), st.sampled_from([DEFAULT, NO_PREFERENCE, CONTRARY]))
 def test_devices_that_look_the_same_hide_no_solution(problem, objective):
     agree_with_the_oracle(problem, objective)
+
+
+def test_which_claim_has_which_device_counts_where_one_asks_for_admin_access():
+    """Three devices for two claims; the second asks for admin access to two more, not those it has."""
+
+    def device(name: str, kind: str, group: int, *, used: bool = False) -> Dev:
+        draws = {name[:5]: int(name[-1])}
+        return Dev(name, kind, group, draws, None, 1, tainted=False, used=used, consumed=0)
+
+    def ask(kind: str | None, count: int, *, admin: bool = False) -> list[Ask]:
+        return [Ask(kind, count, admin, tolerates=False, amount=None)]
+
+    problem = Problem(
+        devices=[
+            device("set-0-2", "b", 0),
+            device("set-1-1", "a", 0),
+            device("set-2-2", "b", 2, used=True),
+            device("set-2-1", "a", 2),
+        ],
+        counters={"set-0": 3, "set-1": 3, "set-2": 3},
+        claims=[[ask(None, 1)], [ask(None, 2), ask("b", 2, admin=True)]],
+    )
+
+    # Whichever claim has set-0-2, the same three devices are taken; only the first may have it.
+    assert solvable(problem)
+    for objective in (DEFAULT, NO_PREFERENCE, CONTRARY):
+        agree_with_the_oracle(problem, objective)
 
 
 @pytest.mark.prove

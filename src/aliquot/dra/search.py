@@ -296,7 +296,7 @@ class Search:
                 (
                     len(state.picks),
                     tuple(agreement.value for agreement in state.agreements),
-                    state.with_admin_access(),
+                    state.bars(),
                 )
                 for state in self.claims
             ),
