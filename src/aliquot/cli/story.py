@@ -209,7 +209,7 @@ def _headline(state: WorkloadState) -> str:
 
 
 def _facts(told_story: Story, state: WorkloadState, now: datetime) -> Iterable[str]:
-    pairs = [("queue", state.queue or "none (its namespace is not managed)")]
+    pairs = [("queue", state.queue or "none (its namespace is not managed, or names none)")]
     if told_story.starts is not None:
         pairs.append(("starts", expected.sentence(told_story.starts)))
     if state.position:
