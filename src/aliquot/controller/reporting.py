@@ -11,6 +11,7 @@ from aliquot.controller.departures import ByNode, departures, promise, told
 from aliquot.controller.events import Event, Events
 from aliquot.controller.outcomes import Outcome
 from aliquot.controller.writing import Writer
+from aliquot.fractions.groups import GROUPS_ANNOTATION
 from aliquot.kube.clock import Clock
 from aliquot.kube.reflector import Failure
 from aliquot.model.core import Pod
@@ -200,7 +201,9 @@ class Reporter:
             if condition is None or condition.reason == Reason.HAND_PLACED.value:
                 continue
             if condition.status == "False":
-                self._want(Told(pod.ref, "True", "Placed", f"placed on node {pod.spec.node_name}"))
+                noted = pod.metadata.annotations.get(GROUPS_ANNOTATION, "")
+                given = _with([f"a part of {name}" for name in noted.split(",") if name])
+                self._want(Told(pod.ref, "True", "Placed", f"placed on node {pod.spec.node_name}{given}"))
         self._looked_at = looked_at
 
     def _forget(self, snapshot: Snapshot) -> None:
@@ -249,7 +252,10 @@ def _devices(decision: Decision, placement: Placement) -> str:
         and any(consumer.uid == placement.pod.uid for consumer in action.consumers)
         for result in action.allocation.devices.results
     ]
-    names += [f"a part of {name}" for name in placement.groups]
+    return _with([*names, *(f"a part of {name}" for name in placement.groups)])
+
+
+def _with(names: Sequence[str]) -> str:
     if not names:
         return ""
     more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
