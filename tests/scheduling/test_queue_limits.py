@@ -204,6 +204,29 @@ def test_the_queue_of_higher_priority_goes_first():
     assert list(nodes_of(plan)) == ["late"]
 
 
+def test_work_like_work_that_failed_waits_for_the_same_reason_in_its_place():
+    snapshot = cluster(
+        gpu_node("n1", 2),
+        queue("red"),
+        queue("default"),
+        [with_claim(f"big{n}", request(4), labels=RED, created=n) for n in range(3)],
+        with_claim("small", labels=RED, created=3),
+        [with_claim(f"late{n}", request(4), labels=RED, created=4 + n) for n in range(2)],
+        with_claim("other", request(4), created=9),
+    )
+    plan = decided(snapshot)
+
+    waiting = ["big0", "big1", "big2", "late0", "late1"]
+    assert list(nodes_of(plan)) == ["small"]
+    assert [decision_on(plan, name).position for name in waiting] == [1, 2, 3, 4, 5]
+    assert decision_on(plan, "other").position == 1
+    assert {verdict_on(plan, name).reason for name in waiting} == {verdict_on(plan, "other").reason}
+    overtaken = [
+        [fact.count for fact in verdict_on(plan, name).facts if fact.test == "overtaken"] for name in waiting
+    ]
+    assert overtaken == [[1], [1], [1], [], []]
+
+
 def test_in_strict_order_nothing_overtakes_in_its_own_queue():
     snapshot = cluster(
         gpu_node("n1", 2),
