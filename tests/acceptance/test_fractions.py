@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from tests.acceptance.cluster import Cluster
+from tests.acceptance.cluster import Cluster, until
 
 NODE = {
     "apiVersion": "v1",
@@ -74,10 +74,13 @@ def test_parts_by_annotation_are_refused_until_something_keeps_them_apart(parts:
 
     fix = "say so with the label aliquot.dev/fractions"
     assert fix in placed(parts, "half")["message"]
-    told = parts.objects("events", "-n", "parts", "--field-selector", "involvedObject.name=half")
-    assert [
-        (item["type"], fix in item["message"]) for item in told if item["reason"] == "FractionRefused"
-    ] == [("Warning", True)]
+
+    def told() -> list[tuple[str, bool]]:
+        found = parts.objects("events", "-n", "parts", "--field-selector", "involvedObject.name=half")
+        return [(one["type"], fix in one["message"]) for one in found if one["reason"] == "FractionRefused"]
+
+    until(lambda: bool(told()))
+    assert told() == [("Warning", True)]
     explained = parts.aliquot("explain", "pod/half", "-n", "parts", check=False)
     assert explained.returncode == 1
     assert "FractionRefused" in explained.stdout
@@ -91,7 +94,7 @@ def test_parts_by_annotation_are_refused_until_something_keeps_them_apart(parts:
     assert {len(groups.split(",")) for groups in given.values()} == {1, 2}
     assert {name for groups in given.values() for name in groups.split(",")} == {"shared-1", "shared-2"}
     assert {item["spec"]["nodeName"] for item in pods.values()} == {"slices"}
-    assert "a part of shared-" in placed(parts, "half")["message"]
+    until(lambda: "a part of shared-" in placed(parts, "half")["message"])
 
     refusal = parts.run(
         *("kubectl", "annotate", "--overwrite", "pod", "half", "-n", "parts", "gpu-fraction=0.1"), check=False

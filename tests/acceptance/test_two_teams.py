@@ -114,6 +114,7 @@ def test_each_team_gets_what_it_is_entitled_to_and_everybody_is_told_why(racks: 
     assert len(bound(after)) == len(kept) == 4
     assert uids(pods(racks, "vision", "training")) == uids(training)
     assert len(uids(pods(racks, "language", "notebook"))) == 1
+    until(lambda: bool(owner_events(racks, "vision", "Reclaimed")))
     (told,) = owner_events(racks, "vision", "Reclaimed")
     assert told["involvedObject"]["kind"] == "Job"
     assert told["involvedObject"]["name"] == "sweep"
@@ -140,6 +141,7 @@ def test_each_team_gets_what_it_is_entitled_to_and_everybody_is_told_why(racks: 
     evaluation = pods(racks, "language", "evaluation")
     told_all = racks.kubectl("get", "events", "-A", "--field-selector", "type=Warning")
     assert list(bound(evaluation).values()) == [notebook["spec"]["nodeName"]], told_all
+    until(lambda: bool(owner_events(racks, "language", "Preempted")))
     (told,) = owner_events(racks, "language", "Preempted")
     assert (told["involvedObject"]["kind"], told["involvedObject"]["name"]) == ("Deployment", "notebook")
     until(lambda: len(pods(racks, "language", "notebook")) == 1)
