@@ -36,6 +36,8 @@ LOOK_EVERY_S = 10.0
 
 LEAST_PAUSE_S = 1.0
 MOST_PAUSE_S = 15.0
+SHARE = 20
+"""After a look it rests this many times as long as that took: of a processor it takes a twentieth at most."""
 RETRY_S = 5.0
 
 ALERT_AGAIN_MS = 60_000
@@ -218,7 +220,7 @@ async def keep(
 ) -> None:
     """Run an accountant beside the controller, until cancelled; a part of what the leader does.
 
-    It looks after every change, but not more often than once a second and a tenth of the time, and every ten
+    It looks after every change, but not more often than once a second and a twentieth of the time, and every ten
     seconds if nothing changes. tell: takes alerts of budgets; where it answers False the alert is told again
     after a minute, else never again. A ledger that cannot be written holds nobody up: it is told and tried
     again.
@@ -262,4 +264,4 @@ async def keep(
             _log.exception("devices could not be accounted")
             await asyncio.sleep(RETRY_S)
         taken = time.monotonic() - started
-        await asyncio.sleep(min(max(LEAST_PAUSE_S, 10 * taken), MOST_PAUSE_S))
+        await asyncio.sleep(min(max(LEAST_PAUSE_S, SHARE * taken), MOST_PAUSE_S))
