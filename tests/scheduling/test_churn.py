@@ -13,7 +13,7 @@ from aliquot.scheduling.policy import Policy
 
 
 def lose_some(cluster: Cluster, draw: random.Random) -> None:
-    """Single pods go, some of gangs that run and one of a gang that waits, so that gangs have too few left."""
+    """Single pods go, some of gangs that run and one of whatever gang, so that gangs have too few left."""
     pods = cluster.snapshot.pods
     bound = [pod.name for pod in pods if pod.spec.node_name]
     lost = {*draw.sample(bound, min(4, len(bound))), draw.choice(pods).name}

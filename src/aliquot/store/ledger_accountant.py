@@ -220,10 +220,10 @@ async def keep(
 ) -> None:
     """Run an accountant beside the controller, until cancelled; a part of what the leader does.
 
-    It looks after every change, but not more often than once a second and a twentieth of the time, and every ten
-    seconds if nothing changes. tell: takes alerts of budgets; where it answers False the alert is told again
-    after a minute, else never again. A ledger that cannot be written holds nobody up: it is told and tried
-    again.
+    It looks after every change, but not more often than once a second and a twentieth of the time, and every
+    ten seconds if nothing changes. tell: takes alerts of budgets; where it answers False the alert is told
+    again after a minute, else never again. A ledger that cannot be written holds nobody up: it is told and
+    tried again.
     """
     await asyncio.to_thread(accountant.resume)
     seen, revised_ms, alert_ms = 0, 0, 0
