@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from aliquot.simulation import draws
 from aliquot.simulation.margins import (
     LEAST_SPREAD,
+    PRIOR,
     SLACK,
     Foretold,
     MarginRules,
     Margins,
     Middle,
     middle_of,
+    quantile,
 )
 
 HOUR = 3600
@@ -61,10 +63,12 @@ def test_a_range_is_as_wide_as_the_futures_are_apart() -> None:
 
 
 def test_a_range_is_the_shortest_that_is_likely_enough() -> None:
-    """Not that between equal parts: of what is spread by a factor of e, e to the -1.44 and e to the 1.44."""
+    """And not that which leaves out as much on either side."""
     early, late = Margins().range(middle(10 * HOUR, 1.0))
+    left_out = (1 - MarginRules().part) / 2
+    ends = [math.exp(quantile(PRIOR, part)) for part in (left_out, 1 - left_out)]
     assert late is not None
-    assert late - early < 0.75 * 10 * HOUR * (math.exp(1.44) - math.exp(-1.44))
+    assert late - early < 0.75 * 10 * HOUR * (ends[1] - ends[0])
     assert early < 0.15 * 10 * HOUR
 
 
