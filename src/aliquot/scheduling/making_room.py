@@ -348,7 +348,7 @@ class _Steps:
         self._victims.close()
 
 
-_FEW = 16
+_FEW = 4
 
 
 def _in_part(crew: Crew) -> bool:
