@@ -191,6 +191,17 @@ async def test_a_pod_whose_claims_are_still_being_made_is_not_told_at_once(
     await until_condition(mirror, "p", "WaitingForClaims")
 
 
+async def test_events_have_their_turn_though_conditions_are_waiting(
+    client: Client, mirror: Mirror, reporter: Reporter
+) -> None:
+    pods = [await add_pod(client, f"p{number}") for number in range(40)]
+    await seen(mirror, *pods)
+    decisions = [waits(pod, Reason.NO_MATCHING_DEVICES).decisions[0] for pod in pods]
+    reporter.report(mirror.snapshot(), Plan(decisions=tuple(decisions)), ())
+    await events(client, 1)
+    assert reporter.waiting[0] > 0
+
+
 async def test_between_two_decisions_telling_goes_on_giving_way(writer: Writer, clock: VirtualClock) -> None:
     writer.client.clock = clock
     assert not writer.acting

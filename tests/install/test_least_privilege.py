@@ -178,6 +178,11 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     return found
 
 
+def kinds_of(recorded: Recorded) -> set[tuple[str, str, str]]:
+    """Verb, group and resource of all requests up to now."""
+    return {one.kind_of for one in recorded.asked}
+
+
 async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, recorded: Recorded) -> None:
     """Gangs, shared claims, deletions, queues, who takes from whom, lost members, all kinds that are read."""
     async with cluster(tmp_path, random.Random(3)) as running:
@@ -207,13 +212,15 @@ async def test_the_roles_suffice_and_nothing_in_them_is_spare(tmp_path: Path, re
             people.cordon()
             people.delete_pod("urgent")
             assert await until(lambda: people.running("urgent") == 0, 60), live.plan
+            # What tells of it gives way to what does it.
+            assert await until(lambda: ("create", "events.k8s.io", "events") in kinds_of(recorded), 30)
             async with Client(load_kubeconfig([running.server.controller_kubeconfig])) as client:
                 await RegistryKeeper(client, lambda: datetime.now(UTC)).look()
                 await governance(Cluster(client), tmp_path)
         assert running.witness.broken == []
 
     assert recorded.refused == set()
-    used = {one.kind_of for one in recorded.asked}
+    used = kinds_of(recorded)
     granted = {
         (verb, group, resource)
         for role in ROLES

@@ -30,6 +30,10 @@ WRITES_PER_SECOND = 50.0
 WRITES_PER_SECOND_BESIDE = 5.0
 """... while decisions are carried out: what lets pods start goes before what tells of it."""
 
+EVENT_EVERY = 4
+"""Conditions go before events, but every so many writes an event has its turn: where conditions never end,
+nobody would hear of anything else."""
+
 BRIEF_SECONDS = 3.0
 """While a pod is so young it is not told that its claims do not exist: mostly they are on their way."""
 
@@ -217,11 +221,13 @@ class Reporter:
     async def run(self) -> None:
         """Write what is to be told, until cancelled."""
         slots = asyncio.Semaphore(WRITES_AT_ONCE)
+        writes = 0
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._more.wait()
                 await slots.acquire()
-                if self._conditions:
+                writes += 1
+                if self._conditions and (writes % EVENT_EVERY or not len(self._events)):
                     uid = next(iter(self._conditions))
                     work: Coroutine[Any, Any, object] = self._write_condition(self._conditions.pop(uid))
                 elif len(self._events):
