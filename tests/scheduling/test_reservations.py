@@ -271,3 +271,26 @@ def test_who_came_back_meanwhile_does_not_cost_others_their_place():
     assert check_plan(snapshot, plan, POLICY) == ()
     assert len(evicted(plan)) == 3
     assert nodes_of(plan) == {}
+
+
+def test_nobody_else_leaves_while_the_claim_of_one_that_left_is_on_its_way_back():
+    """Kubernetes takes a claim back a moment after its pod is gone."""
+    _, left_behind = running("old", "n1", [0])
+    other = running("other", "n2", [0])
+    urgent = with_claim("urgent", request(1), priority=10, **in_queue("a"))
+    snapshot = cluster(queue("a"), gpu_node("n1", 1), gpu_node("n2", 1), left_behind, *other, *urgent)
+    plan = decide(snapshot, POLICY, NOW)
+
+    assert check_plan(snapshot, plan, POLICY) == ()
+    assert evicted(plan) == []
+    promised = [spot for decision in plan.decisions for spot in decision.promised]
+    assert [(spot.pod.name, spot.node) for spot in promised] == [("urgent", "n1")]
+
+
+def test_a_claim_of_a_pod_that_is_there_is_not_on_its_way_back():
+    old, kept = running("old", "n1", [0])
+    other = running("other", "n2", [0], priority=5)
+    urgent = with_claim("urgent", request(1), priority=10, **in_queue("a"))
+    snapshot = cluster(queue("a"), gpu_node("n1", 1), gpu_node("n2", 1), old, kept, *other, *urgent)
+
+    assert evicted(decide(snapshot, POLICY, NOW)) == ["old"]

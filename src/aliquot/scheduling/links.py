@@ -15,8 +15,9 @@ class ClaimLinks:
 
     users: how many live pods name each claim. unreserved: claims that are allocated and reserved for nobody.
     conditioned: allocated claims with binding conditions. leaving: allocated claims that are being deleted.
-    special: allocated claims that the scheduler made,
-    by the uid of the pod that each is for.
+    left_behind: allocated claims that Kubernetes is about to take back: nobody names them, and whoever they
+    are reserved for is gone. special: allocated claims that the scheduler made, by the uid of the pod that
+    each is for.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,7 @@ class ClaimLinks:
         self.conditioned: dict[Key, ResourceClaim] = {}
         self.leaving: dict[Key, ResourceClaim] = {}
         self.special: dict[str, ResourceClaim] = {}
+        self.left_behind: dict[Key, ResourceClaim] = {}
         self._unbound: dict[Key, int] = {}
         self._names: dict[Key, tuple[Key, ...]] = {}
         self._named_by: dict[Key, dict[Key, None]] = {}
@@ -42,7 +44,7 @@ class ClaimLinks:
             for claim in names:
                 self._named_by.setdefault(claim, {})[key] = None
             self._count(pod, names, 1)
-        return self._of_pod(key)
+        return self._judged(self._of_pod(key))
 
     def drop_pod(self, pod: Pod) -> Iterable[Key]:
         """Forget a pod. Gives the claims that it had to do with."""
@@ -55,7 +57,7 @@ class ClaimLinks:
             if not naming:
                 del self._named_by[claim]
         self._count(pod, names, -1)
-        return (*names, *self._meant.get(key, ()))
+        return self._judged((*names, *self._meant.get(key, ())))
 
     def add_claim(self, claim: ResourceClaim) -> None:
         """Take in a claim."""
@@ -64,6 +66,7 @@ class ClaimLinks:
         meant = self._meant_for[key] = dict.fromkeys(_meant_for(claim))
         for pod in meant:
             self._meant.setdefault(pod, {})[key] = None
+        self._judged((key,))
         allocation = claim.status.allocation
         if allocation is None:
             return
@@ -91,6 +94,7 @@ class ClaimLinks:
         self.unreserved.pop(key, None)
         self.conditioned.pop(key, None)
         self.leaving.pop(key, None)
+        self.left_behind.pop(key, None)
         for owner in claim.metadata.owner_references:
             if self.special.get(owner.uid) is claim:
                 del self.special[owner.uid]
@@ -142,6 +146,34 @@ class ClaimLinks:
                 if pod is not None and live(pod):
                     return True
         return False
+
+    def _judged(self, claims: Iterable[Key]) -> Iterable[Key]:
+        """The same claims, after finding out which of them are left behind."""
+        for key in claims:
+            claim = self.claims.get(key)
+            if claim is not None and self._is_left_behind(claim):
+                self.left_behind[key] = claim
+            else:
+                self.left_behind.pop(key, None)
+        return claims
+
+    def _is_left_behind(self, claim: ResourceClaim) -> bool:
+        reserved = claim.status.reserved_for
+        if claim.status.allocation is None or not reserved or self.users.get(claim.key):
+            return False
+        namespace = claim.metadata.namespace
+        for reference in reserved:
+            if reference.resource != "pods":
+                return False
+            pod = self.pods.get((namespace, reference.name))
+            if pod is not None and pod.metadata.uid == reference.uid:
+                return False
+        return not any(
+            owner.kind == "Pod"
+            and (pod := self.pods.get((namespace, owner.name))) is not None
+            and pod.metadata.uid == owner.uid
+            for owner in claim.metadata.owner_references
+        )
 
     def _of_pod(self, key: Key) -> Iterable[Key]:
         return (*self._names.get(key, ()), *self._meant.get(key, ()))

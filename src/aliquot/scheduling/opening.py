@@ -41,6 +41,8 @@ def open_session(
     state.settle()
     for _, pod in sorted(cluster.leaving.items()):
         state.let_leave(pod)
+    for _, claim in sorted(cluster.links.left_behind.items()):
+        state.let_go_back(claim)
     rules = fairness(policy)
     past = past_use(cluster.index.snapshot.queues)
     shares = fair_shares(tree, cluster.capacity, queues, rules, past)

@@ -13,6 +13,7 @@ from aliquot.model.index import SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, exact, total
 from aliquot.queues.ledger import Ledger
+from aliquot.scheduling.affinity import named_node
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.claims import ClaimBook, claim_keys
 from aliquot.scheduling.facts import PodFacts, Shape
@@ -104,11 +105,25 @@ class ClusterState:
         past this point."""
         for key in claim_keys(pod):
             if not self._users.get(key):
-                self.look_ahead()
-                if self._later is not None and key in self._later.usage.holdings:
-                    self._later.usage.release(key)
-        number = self.table.numbers.get(pod.spec.node_name)
-        if number is not None and pod.spec.resource_claims:
+                self._free_later(key)
+        if pod.spec.resource_claims:
+            self._changes_later(pod.spec.node_name)
+
+    def let_go_back(self, claim: ResourceClaim) -> None:
+        """Count what a claim holds that Kubernetes is about to take back as free later. Nothing may be undone
+        past this point."""
+        self._free_later(claim.key)
+        allocation = claim.status.allocation
+        self._changes_later(named_node(None if allocation is None else allocation.node_selector))
+
+    def _free_later(self, claim: ClaimKey) -> None:
+        self.look_ahead()
+        if self._later is not None and claim in self._later.usage.holdings:
+            self._later.usage.release(claim)
+
+    def _changes_later(self, node: str | None) -> None:
+        number = self.table.numbers.get(node or "")
+        if number is not None:
             self._left.append(number)
             self.table.changes.append(number)
 
