@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from benchmarks.foretold import openb
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -23,7 +24,6 @@ from aliquot.simulation.synthesis import Day, synthesize
 from aliquot.simulation.workload import Workload
 from aliquot.store.entries import Retention
 from aliquot.store.journal import Journal
-from aliquot.traces.openb import read_openb
 from aliquot.traces.recorded import read_journal
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -267,35 +267,9 @@ def test_ranges_hold_on_synthetic_days() -> None:
 @pytest.mark.prove
 def test_ranges_hold_on_openb(shared: Path) -> None:
     """Nothing says how long it runs, and from three moments little is learnt of how wrong ranges are."""
-    check(calibrated(openb(shared), range(50_400, 90_000, 14_400), Terms(futures=8)), 20, 2.0)
-
-
-def openb(shared: Path) -> Scenario:
-    """A tenth of the last ten days of the trace, ten times as fast, on one node of eight devices."""
-    folder = shared / "traces" / "openb"
-    files = (folder / "openb_node_list_gpu_node.csv", folder / "openb_pod_list_default.csv")
-    snapshot, pods = read_openb(*files)
-    eight = {item.spec.node_name for item in snapshot.resource_slices if len(item.spec.devices) == 8}
-    node = next(item for item in snapshot.nodes if item.name in eight)
-    slices = tuple(item for item in snapshot.resource_slices if item.spec.node_name == node.name)
-    late = [item for item in pods if item.devices and item.submitted >= 12_000_000][::10]
-    first = late[0].submitted
-    chosen = [
-        replace(
-            item,
-            submitted=(item.submitted - first) // 10,
-            models=(),
-            cpu=min(item.cpu, 8000 * item.devices),
-            memory=min(item.memory, 64 << 10),
-        )
-        for item in late
-    ]
-    return Scenario(
-        snapshot=replace(snapshot, nodes=(node,), resource_slices=slices),
-        workloads=tuple(chosen),
-        policy=Policy(every_pod=True),
-        settings=replace(PACE, until=3 * DAY, seed=0),
-    )
+    assert shared.is_dir()
+    base, _ = openb(0)
+    check(calibrated(base, range(50_400, 90_000, 14_400), Terms(futures=8)), 20, 2.0)
 
 
 @pytest.mark.prove
