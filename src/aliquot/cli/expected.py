@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from aliquot.cli import journals
 from aliquot.cli.failures import Failure
 from aliquot.cli.looking_back import MOST_NODES as MOST_NODES
 from aliquot.cli.looking_back import look_back
@@ -50,14 +51,11 @@ def expect_options(command: Command) -> Command:
 
 def journal_option(command: Command) -> Command:
     """The option --journal of commands that need one for nothing else."""
-    return click.option(
-        "--journal",
-        "journal_file",
-        type=click.Path(path_type=Path, dir_okay=False),
-        default=None,
-        help="With --expect: the controller's journal, which tells how long work has run; beside the "
+    return journals.journal_option(
+        command,
+        "With --expect: the controller's journal, which tells how long work has run; beside the "
         "kubeconfig or in .aliquot if left out.",
-    )(command)
+    )
 
 
 def look_ahead(

@@ -13,14 +13,17 @@ from aliquot.store.journal import JOURNAL
 Command = TypeVar("Command", bound=Callable[..., object])
 
 
-def journal_option(command: Command) -> Command:
-    """The option --journal."""
+JOURNAL_HELP = "The controller's journal; beside the kubeconfig or in .aliquot if left out."
+
+
+def journal_option(command: Command, told: str = JOURNAL_HELP) -> Command:
+    """The option --journal. told: its help."""
     return click.option(
         "--journal",
         "journal_file",
         type=click.Path(path_type=Path, dir_okay=False),
         default=None,
-        help="The controller's journal; beside the kubeconfig or in .aliquot if left out.",
+        help=told,
     )(command)
 
 
