@@ -265,9 +265,9 @@ def test_ranges_hold_on_synthetic_days() -> None:
 
 
 @pytest.mark.prove
-def test_ranges_hold_on_openb(shared: Path) -> None:
+@pytest.mark.usefixtures("shared")
+def test_ranges_hold_on_openb() -> None:
     """Nothing says how long it runs, and from three moments little is learnt of how wrong ranges are."""
-    assert shared.is_dir()
     base, _ = openb(0)
     check(calibrated(base, range(50_400, 90_000, 14_400), Terms(futures=8)), 20, 2.0)
 
