@@ -12,6 +12,7 @@ from tests.kube.conftest import server as server
 
 from aliquot.controller.writing import Writer
 from aliquot.kube.client import Client, cancel_and_wait
+from aliquot.kube.clock import SystemClock
 from aliquot.kube.mirror import Mirror
 
 
@@ -30,3 +31,14 @@ async def mirror(faulty: Client) -> AsyncIterator[Mirror]:
 def writer(faulty: Client, mirror: Mirror) -> Writer:
     """Writes through the proxy, as the leader."""
     return Writer(faulty, mirror, lambda: True)
+
+
+class _Hasty(SystemClock):
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 100)
+
+
+@pytest.fixture
+def hasty(faulty: Client) -> None:
+    """Between two attempts nobody waits long."""
+    faulty.clock = _Hasty()

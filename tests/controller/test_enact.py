@@ -153,6 +153,41 @@ async def test_a_write_whose_answer_is_lost_is_settled_before_anything_else(
         assert not (await read_pod(client, "p")).gated
 
 
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("then", [403, 410, 422, 500])
+@pytest.mark.parametrize("looked", [None, 403, 410, 500])
+async def test_what_became_of_a_write_is_known_whatever_the_server_answers_afterwards(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy, then: int, looked: int | None
+) -> None:
+    """The allocation is stored and its answer lost; then the server refuses the repeated write, and at first
+    to show the claim."""
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    sent: list[str] = []
+
+    def trouble(method: str, path: str, query: dict[str, str]) -> Fault | None:
+        if "/resourceclaims/c" not in path:
+            return None
+        if method == "PATCH" and path.endswith("/status"):
+            sent.append(method)
+            return Fault(lose_answer=True) if sent.count(method) == 1 else Fault(status=then)
+        if method == "GET" and looked is not None and sent.count(method) < 4:
+            sent.append(method)
+            return Fault(status=looked)
+        return None
+
+    proxy.plan = trouble
+    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+    known = mirror.get(ResourceClaim, "default", "c")
+    assert outcome.problem is None
+    assert known is not None
+    assert known.status.allocation is not None
+    assert not (await read_pod(client, "p")).gated
+
+
 async def test_a_delayed_write_cannot_arrive_after_the_device_went_to_another_claim(
     client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 
 import msgspec
+import pytest
 from tests.controller.objects import (
     NODES,
     add_claim,
@@ -75,17 +76,22 @@ async def test_a_pod_whose_demands_changed_meanwhile_stays_behind_its_gate(
     assert (await read_pod(client, "p")).gated
 
 
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("then", [None, 403, 410, 500])
 async def test_a_lift_of_which_the_answer_was_lost_counts_as_done(
-    client: Client, mirror: Mirror, proxy: FaultyProxy, writer: Writer
+    client: Client, mirror: Mirror, proxy: FaultyProxy, writer: Writer, then: int | None
 ) -> None:
+    """then: what the repeated write is answered with, if not by the server itself."""
     plan = await a_plan(client, mirror)
     lost = 0
 
     def lose_once(method: str, path: str, query: dict[str, str]) -> Fault | None:
         nonlocal lost
-        if method == "PATCH" and path.endswith("/pods/p") and not lost:
-            lost += 1
-            return Fault(lose_answer=True)
+        if method == "PATCH" and path.endswith("/pods/p"):
+            if not lost:
+                lost += 1
+                return Fault(lose_answer=True)
+            return None if then is None else Fault(status=then)
         return None
 
     proxy.plan = lose_once

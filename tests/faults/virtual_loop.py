@@ -1,6 +1,7 @@
 """An event loop in which waiting takes no time: when nothing is ready, its clock jumps to the next timer."""
 
 import asyncio
+import itertools
 import selectors
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
@@ -28,21 +29,56 @@ class _Selector(selectors.SelectSelector):
         return found
 
 
+class _NumberedFuture(asyncio.Future[Any]):
+    """Its hash is its number, so that the order of a set is no accident of where things lie in memory."""
+
+    def __init__(self, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        assert isinstance(loop, VirtualLoop)
+        self._number = loop.number()
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class _NumberedTask(asyncio.Task[Any]):
+    """See `_NumberedFuture`."""
+
+    _number = 0
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> None:
+        assert isinstance(loop, VirtualLoop)
+        self._number = loop.number()
+        super().__init__(coro, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Deterministic as long as nothing in it reads a socket, a thread or the machine's clock: work that is
     handed to a thread is done at once."""
 
     def __init__(self) -> None:
         self._virtual = _Selector()
+        self._numbers = itertools.count(1)
         super().__init__(self._virtual)
+        self.set_task_factory(_NumberedTask)
 
     def time(self) -> float:
         return self._virtual.now
 
+    def number(self) -> int:
+        """A number that nothing in this loop has had."""
+        return next(self._numbers)
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return _NumberedFuture(loop=self)
+
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., T], *args: Any
     ) -> "asyncio.Future[T]":
-        future: asyncio.Future[T] = self.create_future()
+        future = self.create_future()
         try:
             future.set_result(func(*args))
         except Exception as error:

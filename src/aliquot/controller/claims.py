@@ -148,10 +148,10 @@ class Claims:
                 )
             )
         except ApiError as error:
-            if error.status in (404, 409) or error.status >= 500:
-                stored = await self._writer.look(ResourceClaim, RESOURCE_CLAIMS, claim.ref)
-                if stored is not None and done is not None and done(stored):
-                    return stored
+            # Whatever the last attempt met, one before it may have been carried out.
+            stored = await self._writer.look(ResourceClaim, RESOURCE_CLAIMS, claim.ref)
+            if stored is not None and done is not None and done(stored):
+                return stored
             if error.status in (404, 409):
                 raise ConflictError(claim.ref, error.message) from error
             raise RefusedError(claim.ref, error.message or error.reason) from error

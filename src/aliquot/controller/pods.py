@@ -153,14 +153,13 @@ class Pods:
         try:
             lifted = self._writer.keep(Pod, await self._writer.settled(send))
         except ApiError as error:
+            stored = await self._writer.look(Pod, PODS, pod.ref)
+            if stored is not None and _let_go(stored, mark):
+                # An attempt of which the answer was lost had been carried out.
+                return None
             # A uid that is not the pod's any more is a conflict to some servers and invalid to others.
-            if error.status in (404, 409, 422):
-                stored = await self._writer.look(Pod, PODS, pod.ref)
-                if stored is not None and _let_go(stored, mark):
-                    # An attempt of which the answer was lost had been carried out.
-                    return None
-                if stored is None or error.conflict:
-                    return ConflictError(pod.ref, error.message)
+            if stored is None or error.conflict:
+                return ConflictError(pod.ref, error.message)
             return RefusedError(pod.ref, error.message or error.reason)
         except EnactError as error:
             return error

@@ -22,6 +22,10 @@ T = TypeVar("T", bound=KubernetesObject)
 
 WRITES_IN_FLIGHT = 32
 
+VERDICTS = frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422})
+"""Answers about the request itself: an earlier attempt of the same request, wherever it is, meets the same
+(RFC 9110, 15.5). Others are about the moment, such as 410, 429 and 503."""
+
 REFUSALS = 3
 
 ACTED_SECONDS = 0.5
@@ -84,7 +88,7 @@ class Writer:
 
         An answer that was lost leaves open whether the write is done, or will be when a delayed request
         arrives. Deciding on would risk that a device is given out twice; so there is no way on but to know.
-        A server that goes on answering that it cannot is believed after REFUSALS rounds.
+        A server that goes on answering that it cannot is believed after REFUSALS rounds in a row.
         """
         backoff = Backoff(self.client.randomness, first=0.2, cap=5.0)
         refusals = 0
@@ -93,10 +97,11 @@ class Writer:
                 return await self.once(send)
             except ApiError as error:
                 refusals += 1
-                if (error.status < 500 and error.status != 429) or refusals >= REFUSALS:
+                if error.status in VERDICTS or refusals >= REFUSALS:
                     raise
                 problem: Exception = error
             except (TransportError, CredentialError) as error:
+                refusals = 0
                 problem = error
             _log.warning("not settled yet: %s", problem)
             await self.client.clock.sleep(backoff.next())
@@ -104,15 +109,20 @@ class Writer:
     async def look(self, kind: type[T], resource: Resource, ref: ObjectRef) -> T | None:
         """The object as the server has it now, also put into the mirror; None if it is gone.
 
-        Repeated until the server answers. Raises NotLeadingError, and ApiError where reading is forbidden.
+        Repeated until the server gives the object or says that there is none, whatever else it answers: who
+        asks has to know what became of a write. Raises NotLeadingError.
         """
-        try:
-            body = await self.settled(lambda: self.client.get(resource, ref.name, ref.namespace))
-        except ApiError as error:
-            if not error.not_found:
-                raise
-            self.mirror.vanished(kind, ref)
-            return None
+        backoff = Backoff(self.client.randomness, first=0.2, cap=5.0)
+        while True:
+            try:
+                body = await self.settled(lambda: self.client.get(resource, ref.name, ref.namespace))
+                break
+            except ApiError as error:
+                if error.not_found:
+                    self.mirror.vanished(kind, ref)
+                    return None
+                _log.warning("%s cannot be looked at: %s", ref, error)
+            await self.client.clock.sleep(backoff.next())
         found = self.keep(kind, body)
         if ref.uid and found.metadata.uid != ref.uid:
             return None

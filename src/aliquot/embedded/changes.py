@@ -50,7 +50,7 @@ class ChangeLog:
         self._window = window
         self._changes: list[Change] = []
         self._dropped = 0
-        self._waiting: set[asyncio.Event] = set()
+        self._waiting: dict[asyncio.Event, None] = {}
         #: Set as soon as somebody watches.
         self.watched = asyncio.Event()
 
@@ -100,12 +100,12 @@ class ChangeLog:
     def subscribe(self) -> asyncio.Event:
         """An event that is set at every change; the caller clears it before it reads."""
         event = asyncio.Event()
-        self._waiting.add(event)
+        self._waiting[event] = None
         self.watched.set()
         return event
 
     def unsubscribe(self, event: asyncio.Event) -> None:
-        self._waiting.discard(event)
+        self._waiting.pop(event, None)
 
     def wake(self) -> None:
         for event in self._waiting:
