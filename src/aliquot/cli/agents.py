@@ -25,7 +25,7 @@ from aliquot.cli.governed import (
     recorded,
     run,
 )
-from aliquot.cli.output import FORMS, Column, Row, Table, note, write
+from aliquot.cli.output import FORMS, Column, Row, Table, note, say, write
 from aliquot.install.cluster import Cluster
 from aliquot.kube.errors import ApiError
 from aliquot.model.kinds import ObjectError
@@ -154,7 +154,7 @@ def stop(
     recorded(audit_log, Kind.AGENT, "stop", agent, reason, by)
     note(f"{agent} is stopped; {len(pods) - len(left)} of {len(pods)} pods leave")
     for problem in left:
-        click.echo(problem)
+        say(problem)
     return 1 if left else 0
 
 

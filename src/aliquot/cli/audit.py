@@ -20,7 +20,7 @@ from aliquot.audit.record import BodyError, Kind, Outcome, Record, disclosed, re
 from aliquot.audit.search import Search
 from aliquot.audit.verification import Problem, Start, Summary, verify
 from aliquot.cli.failures import Failure
-from aliquot.cli.output import FORMS, Column, Row, Table, note, write, write_document
+from aliquot.cli.output import FORMS, Column, Row, Table, note, say, write, write_document
 from aliquot.store.audit import AuditLog
 from aliquot.store.audit_file import AuditError
 
@@ -110,7 +110,7 @@ def _tell(problems: list[Problem], summary: Summary, output: str, *, anchored: b
         return
     for one in problems:
         place = f"record {one.seq}: " if one.seq else ""
-        click.echo(f"{one.finding.upper():<10} {place}{one.text}")
+        say(f"{one.finding.upper():<10} {place}{one.text}")
     told = f"{summary.records} records ({summary.first} to {summary.last}), {summary.anchors} anchors met"
     note(f"{told}; {len(problems)} problems" if problems else f"{told}; the log is sound")
     if not anchored and not problems:

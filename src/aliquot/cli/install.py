@@ -10,7 +10,7 @@ import click
 
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
-from aliquot.cli.output import Column, Row, Table, document, lines, note, write_document, yaml_text
+from aliquot.cli.output import Column, Row, Table, document, lines, note, say, write_document, yaml_text
 from aliquot.install.cluster import Cluster, NotServedError, Version
 from aliquot.install.objects import IMAGE, SUPPORTED, Gates, Options, gates_of, wanted
 from aliquot.install.plan import Action, Step, carry_out, documents, plan
@@ -232,7 +232,7 @@ def _tell(step: Step) -> None:
 def _show(steps: Sequence[Step], form: str) -> None:
     if form == "table":
         for line in _lines(steps):
-            click.echo(line)
+            say(line)
     elif form == "wide":
         for line in lines(_table(steps), wide=True, headers=True, colour=False):
             click.echo(line)

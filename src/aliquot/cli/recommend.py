@@ -12,7 +12,7 @@ from aliquot.cli.cluster import Target, files_option, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.fleet_prices import told
 from aliquot.cli.manifests import InputError
-from aliquot.cli.output import document, note, write, write_document
+from aliquot.cli.output import document, note, say, write, write_document
 from aliquot.cli.recommend_input import ISOLATIONS, model_of, models_of, policy_of, prices_given
 from aliquot.cli.recommend_plans import backtest_table, repartition_table
 from aliquot.cli.recommend_prices import Prices
@@ -193,7 +193,7 @@ def recommend(
     elif names and output in ("table", "wide"):
         for item, force_now in zip(found, in_force, strict=True):
             for line in detail_lines(item, force_now):
-                click.echo(line)
+                say(line)
     else:
         table = recommendation_table(found, in_force, {**total_saving(found), **prices.document()})
         write(table, output)
@@ -270,7 +270,7 @@ def _simulated(snapshot: Snapshot, found: Sequence[Recommendation]) -> None:
             f"before, {seen.idle} after"
         )
     for item in seen.stuck:
-        click.echo(f"simulated: {item.namespace}/{item.name} would wait ({item.reason}); see --repartition")
+        say(f"simulated: {item.namespace}/{item.name} would wait ({item.reason}); see --repartition")
     reasons: dict[str, list[str]] = {}
     for name, why in seen.left_out:
         reasons.setdefault(why, []).append(name)
@@ -307,7 +307,7 @@ def _layouts(plan: Repartition, output: str) -> int:
         proven = "no plan is better" if plan.proven else "the effort was spent; a better plan may exist"
         click.echo(f"\n{plan.used} GPUs in use afterwards, {plan.pods} pods have to leave; {proven}")
         for name, count in sorted(plan.unserved.items()):
-            click.echo(f"not served: {count} x {name}")
+            say(f"not served: {count} x {name}")
     return 1 if any(not item.quiet for item in plan.changes) else 0
 
 
