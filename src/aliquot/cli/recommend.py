@@ -13,6 +13,7 @@ from aliquot.cli.failures import Failure
 from aliquot.cli.fleet_prices import told
 from aliquot.cli.manifests import InputError
 from aliquot.cli.output import document, note, say, write, write_document
+from aliquot.cli.ranges import Numbers
 from aliquot.cli.recommend_input import ISOLATIONS, model_of, models_of, policy_of, prices_given
 from aliquot.cli.recommend_plans import backtest_table, repartition_table
 from aliquot.cli.recommend_prices import Prices
@@ -82,7 +83,7 @@ FORMS = ("table", "wide", "json", "yaml", "csv", "name", "html", "patch")
 )
 @click.option("--isolation", type=click.Choice(ISOLATIONS), default=None, help="Where workloads say nothing.")
 @click.option("--backtest", "back", is_flag=True, help="Size by the first half, and judge by the second.")
-@click.option("--split", type=click.FloatRange(0.05, 0.95), default=0.5, help="Where to split.  [0.5]")
+@click.option("--split", type=Numbers(0.05, 0.95), default=0.5, help="Where to split.  [0.5]")
 @click.option(
     "--together", is_flag=True, help="With --backtest and html: also several containers on a device."
 )
