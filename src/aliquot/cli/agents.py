@@ -122,6 +122,7 @@ def stop(
     The plan is shown first. Calls stay refused until `aliquot agents resume`. Pods leave through the Eviction
     API, so disruption budgets hold; those that may not leave are named.
     """
+    _named(agent)
     if no_cluster and file is None:
         raise Failure("--no-cluster needs --switches, the file that the gateway reads")
     target = Target(kubeconfig, context)
@@ -156,6 +157,14 @@ def stop(
     for problem in left:
         say(problem)
     return 1 if left else 0
+
+
+def _named(agent: str) -> None:
+    """Nobody is stopped by an empty name, such as that of a variable which is not set. Raises Failure."""
+    if not agent.strip("/ "):
+        raise Failure(
+            f"{agent!r} is the name of no agent; write NAMESPACE/SERVICEACCOUNT, or what its key or token says"
+        )
 
 
 @agents.command(epilog="Exit status: 0 it may call again, 1 it was not stopped, 2 error.")
