@@ -121,7 +121,6 @@ def test_nobody_is_stopped_by_an_empty_name(name: str, capsys: Capsys, tmp_path:
     )
     assert (result.code, result.out) == (2, "")
     assert result.err == (
-        f"error: {name!r} is the name of no agent; write NAMESPACE/SERVICEACCOUNT, "
-        "or what its key or token says\n"
+        f"error: {name!r} names no agent; write NAMESPACE/SERVICEACCOUNT, or what its key or token says\n"
     )
     assert not switches.exists()

@@ -163,7 +163,7 @@ def _named(agent: str) -> None:
     """Nobody is stopped by an empty name, such as that of a variable which is not set. Raises Failure."""
     if not agent.strip("/ "):
         raise Failure(
-            f"{agent!r} is the name of no agent; write NAMESPACE/SERVICEACCOUNT, or what its key or token says"
+            f"{agent!r} names no agent; write NAMESPACE/SERVICEACCOUNT, or what its key or token says"
         )
 
 
