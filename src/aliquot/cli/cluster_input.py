@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from aliquot.catalog.fleet import FleetError, expand, parse_fleet
-from aliquot.cli import expansion, manifests, strictness
+from aliquot.cli import annotations, expansion, manifests, strictness
 from aliquot.cli.manifests import Document, InputError
 from aliquot.model.kinds import KINDS, ObjectError, decode
 from aliquot.model.meta import KubernetesObject
@@ -16,6 +16,11 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
 
 Json = dict[str, Any]
+
+MOST_DOUBTS = 5
+"""So many annotations that are not understood are told of; a saved cluster may have one on each pod."""
+
+_WITHOUT_PODS = ("Node", "Namespace", "ResourceSlice", "DeviceClass", "Queue", "Topology")
 
 
 class ClusterInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +39,7 @@ def load(names: Sequence[str], now: datetime, *, kubernetes: tuple[int, int] = (
     documents: list[Json] = []
     places: dict[tuple[str, str, str], Document] = {}
     ignored: Counter[str] = Counter()
+    doubtful: list[str] = []
     for document in read:
         if document.value.get("kind") == strictness.FLEET:
             documents.extend(fleet_objects(document, kubernetes))
@@ -43,9 +49,13 @@ def load(names: Sequence[str], now: datetime, *, kubernetes: tuple[int, int] = (
             ignored[str(document.value.get("kind"))] += 1
             continue
         documents.append(checked)
+        if checked["kind"] not in _WITHOUT_PODS:
+            doubtful.extend(map(str, annotations.doubts(document)))
         metadata = checked["metadata"]
         places[checked["kind"], metadata.get("namespace", ""), metadata["name"]] = document
-    notes = []
+    notes = doubtful[:MOST_DOUBTS]
+    if len(doubtful) > MOST_DOUBTS:
+        notes.append(f"{len(doubtful) - MOST_DOUBTS} more annotations and labels are not understood")
     implied = expansion.implied_namespaces(documents)
     if implied:
         several = len(implied) > 1
