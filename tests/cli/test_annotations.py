@@ -93,3 +93,24 @@ def test_a_plan_tells_of_the_first_few(tmp_path: Path) -> None:
     notes = cluster_input.load([str(path)], NOW).notes
     assert [note for note in notes if "nothing reads" in note] == list(notes[:5])
     assert notes[5] == "2 more annotations and labels are not understood"
+
+
+def test_what_is_there_twice_is_told_and_the_last_counts(tmp_path: Path) -> None:
+    first = JOB % ("annotations", "a", "1")
+    (tmp_path / "jobs.yaml").write_text(f"{first}---{first.replace('busybox', 'other')}")
+    found = cluster_input.load([str(tmp_path / "jobs.yaml")], NOW)
+    assert f"{tmp_path}/jobs.yaml:16: Job train is there twice; this one counts" in found.notes
+    assert len(found.snapshot.pods) == 1
+
+
+def test_a_job_that_the_server_would_name_has_a_name_of_its_own(tmp_path: Path) -> None:
+    job = (JOB % ("annotations", "a", "1")).replace("name: train", "generateName: sweep-")
+    (tmp_path / "jobs.yaml").write_text("---".join([job] * 3))
+    found = cluster_input.load([str(tmp_path / "jobs.yaml")], NOW)
+    assert len(found.snapshot.pods) == 3
+    assert {pod.metadata.owner_references[0].name for pod in found.snapshot.pods} == {
+        "sweep-0",
+        "sweep-1",
+        "sweep-2",
+    }
+    assert not [note for note in found.notes if "twice" in note]

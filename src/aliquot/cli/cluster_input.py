@@ -17,7 +17,7 @@ from aliquot.queues.tree import QueueTree
 
 Json = dict[str, Any]
 
-MOST_DOUBTS = 5
+MOST_TOLD = 5
 """So many annotations that are not understood are told of; a saved cluster may have one on each pod."""
 
 _WITHOUT_PODS = ("Node", "Namespace", "ResourceSlice", "DeviceClass", "Queue", "Topology")
@@ -40,7 +40,9 @@ def load(names: Sequence[str], now: datetime, *, kubernetes: tuple[int, int] = (
     places: dict[tuple[str, str, str], Document] = {}
     ignored: Counter[str] = Counter()
     doubtful: list[str] = []
-    for document in read:
+    again: list[str] = []
+    for number, written in enumerate(read):
+        document = written.named(number)
         if document.value.get("kind") == strictness.FLEET:
             documents.extend(fleet_objects(document, kubernetes))
             continue
@@ -52,10 +54,11 @@ def load(names: Sequence[str], now: datetime, *, kubernetes: tuple[int, int] = (
         if checked["kind"] not in _WITHOUT_PODS:
             doubtful.extend(map(str, annotations.doubts(document)))
         metadata = checked["metadata"]
-        places[checked["kind"], metadata.get("namespace", ""), metadata["name"]] = document
-    notes = doubtful[:MOST_DOUBTS]
-    if len(doubtful) > MOST_DOUBTS:
-        notes.append(f"{len(doubtful) - MOST_DOUBTS} more annotations and labels are not understood")
+        key = (checked["kind"], metadata.get("namespace", ""), metadata["name"])
+        if key in places:
+            again.append(f"{document.place()}: {key[0]} {key[2]} is there twice; this one counts")
+        places[key] = document
+    notes = _first(doubtful, "annotations and labels are not understood") + _first(again, "are there twice")
     implied = expansion.implied_namespaces(documents)
     if implied:
         several = len(implied) > 1
@@ -67,6 +70,11 @@ def load(names: Sequence[str], now: datetime, *, kubernetes: tuple[int, int] = (
     snapshot = Snapshot.of(objects)
     _check_queues(snapshot, places)
     return ClusterInput(snapshot=snapshot, ignored=ignored, notes=tuple(notes))
+
+
+def _first(told: list[str], what: str) -> list[str]:
+    more = len(told) - MOST_TOLD
+    return told[:MOST_TOLD] + ([f"{more} more {what}"] if more > 0 else [])
 
 
 def fleet_objects(document: Document, kubernetes: tuple[int, int]) -> Iterable[Json]:
