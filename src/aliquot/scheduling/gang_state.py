@@ -1,9 +1,11 @@
 """Gangs as one decision changes them: what each member is up to, and how full each subgroup is."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
@@ -44,8 +46,7 @@ READY = ALLOCATED | {Status.WAITING, Status.EVICTED}
 """Counts towards what a gang needs before it is tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """What a member holds where. number, node: of its node. claims: those that it uses with what they hold.
     groups: shared devices of which it has a part. charge: what it counts for in its queue. given: what its
     holder is by it: RUNNING, or what this decision made of it."""
@@ -55,7 +56,7 @@ class Hold:
     demand: Demand
     claims: tuple[tuple[ResourceClaim, AllocationResult], ...] = ()
     groups: tuple[str, ...] = ()
-    charge: Charge = field(default_factory=dict)
+    charge: Charge = MappingProxyType({})
     given: Status = Status.RUNNING
 
 
@@ -219,7 +220,10 @@ class Crew:
     @property
     def allocated(self) -> int:
         """Members that have a place and keep it."""
-        return sum(leaf.allocated for leaf in self.leaves.values())
+        found = 0
+        for leaf in self.leaves.values():
+            found += leaf.allocated
+        return found
 
     @property
     def using(self) -> bool:
@@ -229,7 +233,10 @@ class Crew:
     @property
     def waiting(self) -> bool:
         """Some member is to be placed."""
-        return any(leaf.waiting for leaf in self.leaves.values())
+        for leaf in self.leaves.values():  # noqa: SIM110 - asked of every gang, several times a decision
+            if leaf.waiting:
+                return True
+        return False
 
     @property
     def complete(self) -> bool:

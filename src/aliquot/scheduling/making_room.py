@@ -50,16 +50,13 @@ Turns = Callable[[Crew, Sequence[Member], Sequence[Crew]], Iterable[Crew]]
 
 
 class Victims(Protocol):
-    """Gangs that may be asked to leave, in the order in which they are asked."""
+    """Gangs that may be asked to leave, in the order in which they are asked, as things stood at first."""
 
     def pop(self) -> Crew | None:
         """The next; None if there is no more."""
 
     def push(self, crew: Crew, asked: set[int]) -> None:
         """Put back a gang that can give more; asked: ids of members that have been asked already."""
-
-    def close(self) -> None:
-        """There will be no more questions."""
 
 
 class RoomMaker:
@@ -112,7 +109,6 @@ class RoomMaker:
             outcome = self._serve(crew, todo[:count], known, legal, space, steps)
             if outcome is None:
                 break
-        steps.close()
         if outcome is None or not crew.complete:
             state.undo(start)
             return None
@@ -342,10 +338,6 @@ class _Steps:
         return any(
             all(holds.get(resource, 0) >= amount for resource, amount in bound.items()) for bound in bounds
         )
-
-    def close(self) -> None:
-        """Ask nobody any more."""
-        self._victims.close()
 
 
 _FEW = 4
