@@ -148,13 +148,14 @@ class Want:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Members of a gang that wait, by name. pods: theirs; refs: how these are named. gated: those behind
-    Aliquot's gate, if any of them has claims. stranded: those that are made anew once the gang cannot have
-    the place that claims of theirs were allocated for."""
+    """Members of a gang that wait, by name. pods: theirs; refs: how these are named; named: see
+    `recording.naming`. gated: those behind Aliquot's gate, if any of them has claims. stranded: those that are
+    made anew once the gang cannot have the place that claims of theirs were allocated for."""
 
     members: tuple[Member, ...]
     pods: tuple[Pod, ...]
     refs: tuple[ObjectRef, ...]
+    named: bytes
     gated: tuple[Pod, ...]
     stranded: tuple[Pod, ...]
 

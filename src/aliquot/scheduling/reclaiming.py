@@ -40,7 +40,10 @@ class Reclaim(Taker):
         if not policy.fair_shares or policy.stepwise:
             return policy.fair_shares
         # Taking gives a queue no more than it is entitled to, so who has too much now has too much later.
-        return self._reclaimer(crew).may_try() is None
+        session, gang = self._session, crew.gang
+        charge = session.next_charge(crew)
+        wants = [charge.get(resource, 0) for resource in session.shares.resources]
+        return self._holding().refusal(session.tree.numbers[gang.queue], wants, gang.preemptible) is None
 
     def may_try(self, crew: Crew) -> bool:
         self._mine = self._reclaimer(crew)
@@ -181,11 +184,16 @@ class Reclaim(Taker):
 
     def _reclaimer(self, crew: Crew) -> Reclaimer:
         session, gang = self._session, crew.gang
-        changes, ledger = session.state.changes, session.state.queues
+        charge, ledger = session.next_charge(crew), session.state.queues
+        return Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, self._holding())
+
+    def _holding(self) -> Held:
+        """What queues hold as things stand."""
+        session = self._session
+        changes = session.state.changes
         if self._held is None or self._held[0] != changes:
-            self._held = changes, Held(session.shares, ledger)
-        charge, held = session.next_charge(crew), self._held[1]
-        return Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, held)
+            self._held = changes, Held(session.shares, session.state.queues)
+        return self._held[1]
 
     def _protected(self, crew: Crew, victim: Crew) -> bool:
         if not self._protecting:
