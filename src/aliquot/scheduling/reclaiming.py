@@ -14,7 +14,6 @@ from aliquot.scheduling.asking import Batch
 from aliquot.scheduling.gang_state import Crew, Member, Status, requires_closeness
 from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
 from aliquot.scheduling.making_room import Legal, Outcome
-from aliquot.scheduling.room_bound import in_parts
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.stakes import NOTHING, Stake
 from aliquot.scheduling.taking import Taker, for_workload
@@ -72,7 +71,7 @@ class Reclaim(Taker):
         together."""
         want, mine = next_want(crew, self._session.placer), self._mine
         assert mine is not None
-        if not want.exact or not want.charge.get(GPU) or any(in_parts(member) for member in want.members):
+        if not want.exact or not want.charge.get(GPU) or want.in_parts:
             return False
         lacking = want.charge[GPU] - self._idle()
         return lacking > 0 and not self._below(crew) and mine.most(GPU) < lacking

@@ -9,8 +9,12 @@ tightest block, in it the tightest rack), so that large domains stay whole for l
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from aliquot.dra.pools import members
 from aliquot.topology.room import Need, Order, Room
 from aliquot.topology.tree import Domain, Nodes, TopologyTree
+
+_MANY = 4
+"""A node looked at alone costs as much as so many domains among others."""
 
 SCORES = 10
 """Nodes of the roomiest preferred domain score this much, those of tighter ones less."""
@@ -129,9 +133,11 @@ class NodeScores:
         count = len(self._ordered)
         return SCORES * self.rank(node) // count if count else 0
 
-    def groups(self) -> tuple[tuple[int, Nodes], ...]:
-        """The nodes of each score, the highest first."""
+    def groups(self, within: Nodes | None = None) -> tuple[tuple[int, Nodes], ...]:
+        """The nodes of each score, the highest first. within: none but these matter."""
         domains, ordered = self._tree.domains, self._ordered
+        if within is not None and within.bit_count() * _MANY < len(ordered):
+            return self._groups_of(within)
         found: list[tuple[int, Nodes]] = []
         end = len(ordered)
         for score in range(SCORES, -1, -1):
@@ -143,6 +149,15 @@ class NodeScores:
                 found.append((score, sum([domains[number].nodes for number in ordered[start:end]])))
                 end = start
         return tuple(found)
+
+    def _groups_of(self, nodes: Nodes) -> tuple[tuple[int, Nodes], ...]:
+        """The same for a few nodes, one by one."""
+        found: dict[int, Nodes] = {}
+        for node in members(nodes):
+            if self.rank(node):
+                score = self.of(node)
+                found[score] = found.get(score, 0) | 1 << node
+        return tuple(sorted(found.items(), reverse=True))
 
 
 def node_scores(
