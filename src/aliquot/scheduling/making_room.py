@@ -103,9 +103,19 @@ class RoomMaker:
         space = RoomBound(state, todo)
         steps = _Steps(victims, placer, self._prepare)
         outcome: Outcome | None = None
+        leaving: set[int] = set()
         for count in range(1, len(todo) + 1):
             known = self._known(outcome, steps)
             state.undo(start)
+            more = {id(member) for member in known}
+            if not placer.policy.stepwise and not more <= leaving:
+                # Those who leave for the first members often leave room for all.
+                leaving = more
+                done = self._at_once(crew, todo, known, legal, space)
+                if done is not None:
+                    outcome = done
+                    break
+                state.undo(start)
             outcome = self._serve(crew, todo[:count], known, legal, space, steps)
             if outcome is None:
                 break
@@ -183,6 +193,18 @@ class RoomMaker:
             if any(id(member) in disturbed for member in step)
             for member in step
         ]
+
+    def _at_once(
+        self, crew: Crew, members: Sequence[Member], leave: Sequence[Member], legal: Legal, space: RoomBound
+    ) -> Outcome | None:
+        """The outcome for all members if these leave."""
+        for member in leave:
+            self._state.evict(member)
+        space.begin(members, leave)
+        if not space.suffices:
+            return None
+        found, _ = self._try(crew, members, leave, leave, legal, space)
+        return found
 
     def _serve(
         self,
