@@ -60,6 +60,8 @@ def explain(
     Of a queue its fair share is told term by term.
     """
     kind, _, name = what.partition("/")
+    if not what or what.endswith("/"):
+        raise Failure(f"{what!r} names nothing to explain; write job/training, or queue/research")
     target = Target(kubeconfig, context)
     if name and kind.lower() in _QUEUES:
         return _queue(target, name, output)

@@ -345,6 +345,8 @@ def _whatif(
 
 def _write_trace(path: Path, beginning: Beginning, run: Run) -> int:
     found = beginning.all_workloads(run.settings.seed)
+    if str(path) == "-":
+        raise Failure("--write-trace: a table is written to a file; name one, such as jobs.csv")
     try:
         write_workloads(path, found)
     except ValueError as error:
