@@ -78,7 +78,7 @@ class ClusterState:
             len(table.nodes),
         )
         self._left: list[int] = []
-        self._members: list[tuple[Member, Status, Hold | None, Hold | None]] = []
+        self._members: list[tuple[Member, Status, Hold | None, Hold | None, Hold | None]] = []
         self._wanted: dict[Shape, Charge] = {}
         self._by_shape: dict[Hashable, PodFacts] = {}
         self._exact: dict[bytes, bool] = {}
@@ -253,9 +253,9 @@ class ClusterState:
         """Take back everything done since the mark."""
         members = self._members
         while len(members) > point.members:
-            member, status, hold, moved = members.pop()
+            member, status, hold, moved, origin = members.pop()
             member.become(status)
-            member.hold, member.moved = hold, moved
+            member.hold, member.moved, member.origin = hold, moved, origin
             member.crew.touched -= 1
         while len(self._users_log) > point.users:
             key, step = self._users_log.pop()
@@ -353,14 +353,18 @@ class ClusterState:
 
     def withdraw(self, member: Member) -> None:
         """Take back for good what this decision gave a member that it evicted again: the member waits, or
-        has the place that it was promised instead."""
+        has the place that it was promised instead. One that ran before is evicted from where it ran."""
         hold = member.hold
         assert hold is not None
         self._note(member)
         if hold.given is Status.PLACED:
             self.table.shift(hold.number, hold.demand, 1, -1)
+            if hold.groups:
+                self.parts.finish(hold.number, member.key)
         member.hold, member.moved = member.moved, None
-        if member.hold is None:
+        if member.hold is None and member.origin is not None:
+            member.hold, member.origin = member.origin, None
+        elif member.hold is None:
             member.become(Status.WAITING)
 
     def evict(self, member: Member) -> None:
@@ -379,7 +383,9 @@ class ClusterState:
         assert hold is not None
         self._note(member)
         self.table.leave(hold.number, hold.demand)
-        if hold.groups:
+        if hold.groups and hold.given is Status.PROMISED:
+            self.parts.forgo(hold.number, member.key)
+        elif hold.groups:
             self.parts.leave(hold.number, member.key)
         for claim, _ in hold.claims:
             left = self._count_user(claim.key, -1)
@@ -425,7 +431,7 @@ class ClusterState:
         return left
 
     def _note(self, member: Member) -> None:
-        self._members.append((member, member.status, member.hold, member.moved))
+        self._members.append((member, member.status, member.hold, member.moved, member.origin))
         member.crew.touched += 1
 
 

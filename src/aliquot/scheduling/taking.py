@@ -10,11 +10,13 @@ from operator import itemgetter
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import Charge
+from aliquot.queues.order import WorkOrder
 from aliquot.scheduling.asking import Asked, Batch, Candidates
-from aliquot.scheduling.gang_state import Crew, Member
+from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.making_room import Legal, RoomMaker
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
+from aliquot.scheduling.under_way import arrive, set_out
 from aliquot.scheduling.victims import VictimCosts, spare
 from aliquot.scheduling.wants import next_want
 
@@ -73,6 +75,22 @@ class Taker:
             return
         maker = self.maker()
         order = session.in_turn(waiting)
+        if session.policy.stepwise:
+            set_out(session.state.touched())
+        self._take(maker, order)
+        if session.policy.stepwise:
+            arrive(session.state.touched())
+            self._forget_turned_back()
+
+    def _forget_turned_back(self) -> None:
+        """Nobody leaves who keeps its place after all."""
+        findings = self._session.findings
+        findings.removals = [
+            removal for removal in findings.removals if removal.member.status is not Status.RUNNING
+        ]
+
+    def _take(self, maker: RoomMaker, order: WorkOrder[Crew]) -> None:
+        session = self._session
         while (crew := order.pop()) is not None:
             kind = self._kind(crew)
             if kind is not None and self._fails(kind):
@@ -86,6 +104,10 @@ class Taker:
                     self._note(kind)
                 continue
             session.findings.served(crew)
+            if session.policy.stepwise:
+                again = {id(member) for member in outcome.gone}
+                removals = session.findings.removals
+                removals[:] = [removal for removal in removals if id(removal.member) not in again]
             for member in outcome.gone:
                 verdict = self.verdict(crew, member)
                 session.findings.removals.append(Removal(member, verdict, crew))
@@ -94,6 +116,8 @@ class Taker:
             for member in outcome.moved:
                 verdict = Verdict(reason=Reason.CONSOLIDATED, facts=(for_workload(crew),))
                 session.findings.removals.append(Removal(member, verdict, crew))
+            if session.policy.stepwise:
+                set_out(member.crew for member in outcome.moved)
 
     def maker(self) -> RoomMaker:
         """Who looks for room by the rule of this step."""
