@@ -368,10 +368,13 @@ class ClusterState:
             member.become(Status.WAITING)
 
     def evict(self, member: Member) -> None:
-        """Have a pod leave: what it holds is free later, and no longer its queue's."""
+        """Have a pod leave: what it holds is free later, and no longer its queue's. One that was promised room
+        counts as there and leaving, so what it gives up is not idle: whoever comes looks elsewhere first."""
         hold = member.hold
         assert hold is not None
         self.lend(member)
+        if hold.given is Status.PROMISED:
+            self.table.shift(hold.number, hold.demand, -1, 1)
         gang = member.crew.gang
         if gang.queue:
             self.queues.remove(gang.queue, hold.charge, preemptible=gang.preemptible)
@@ -411,7 +414,10 @@ class ClusterState:
         hold = member.hold
         assert hold is not None
         self._note(member)
-        self.table.promise(hold.number, hold.demand)
+        if hold.given is Status.PROMISED:
+            self.table.shift(hold.number, hold.demand, 1, -2)
+        else:
+            self.table.promise(hold.number, hold.demand)
         if hold.groups:
             self.parts.stay(hold.number, member.key)
         for claim, allocation in hold.claims:
