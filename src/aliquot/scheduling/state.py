@@ -127,9 +127,10 @@ class ClusterState:
             self._left.append(number)
             self.table.changes.append(number)
 
-    def capacity(self, number: int) -> Amount:
-        """The accelerators of a node, in billionths."""
-        whole = legacy_devices(self.table.whole[number], self.table.nodes[number])
+    def capacity(self, number: int, *, slices_as_devices: bool = False) -> Amount:
+        """The accelerators of a node, in billionths; slices_as_devices: see `legacy_devices`."""
+        node = self.table.nodes[number]
+        whole = legacy_devices(self.table.whole[number], node, slices_as_devices=slices_as_devices)
         return exact((whole + self.room.most(number)) * UNIT)
 
     def accelerators(self, number: int) -> float:
