@@ -104,6 +104,9 @@ class Taker:
                     self._note(kind)
                 continue
             session.findings.served(crew)
+            for member in outcome.disturbed:
+                # Placed again, a gang may get what it lacked before, too.
+                session.findings.served(member.crew)
             if session.policy.stepwise:
                 again = {id(member) for member in outcome.gone}
                 removals = session.findings.removals
