@@ -169,7 +169,7 @@ class RoomMaker:
         gone = tuple(member for member in outcome.gone if member.status is not Status.WAITING)
         moved = tuple(member for member in outcome.moved if member.moved is not None)
         withdrawn = tuple(member for member in fresh if member.status is Status.WAITING)
-        return Outcome(gone, moved, outcome.asked, withdrawn)
+        return Outcome(gone, moved, outcome.asked, withdrawn, outcome.tried)
 
     def _known(self, outcome: Outcome | None, steps: "_Steps") -> Sequence[Member]:
         """Who is to leave from the start when one more member is served: those who have to, with all that

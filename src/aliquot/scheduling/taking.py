@@ -104,7 +104,7 @@ class Taker:
                     self._note(kind)
                 continue
             session.findings.served(crew)
-            for member in outcome.disturbed:
+            for member in outcome.tried:
                 # Placed again, a gang may get what it lacked before, too.
                 session.findings.served(member.crew)
             if session.policy.stepwise:
