@@ -4,7 +4,7 @@ There are two views of what is free. *Now* is free today. *Later* is free once e
 less what was promised of that. What is placed takes from both; what is promised takes from the second only.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
 
 from aliquot.dra.usage import ClaimKey, Mark
@@ -449,11 +449,3 @@ def moved_key(claim: ResourceClaim) -> ClaimKey:
     """The key under which devices are counted that a claim will hold when its pod is made anew elsewhere: the
     claim that is made for the new pod has no name yet. No object's name ends so."""
     return (claim.metadata.namespace, f"{claim.metadata.name}\x00moved")
-
-
-def placed_on(placements: Sequence[PodPlacement]) -> Mapping[str, int]:
-    """How many of the placements are on each node."""
-    found: dict[str, int] = {}
-    for item in placements:
-        found[item.node] = found.get(item.node, 0) + 1
-    return found
