@@ -369,8 +369,8 @@ class ClusterState:
             member.become(Status.WAITING)
 
     def evict(self, member: Member) -> None:
-        """Have a pod leave: what it holds is free later, and no longer its queue's. One that was promised room
-        counts as there and leaving, so what it gives up is not idle: whoever comes looks elsewhere first."""
+        """Have a pod leave: what it holds is free later, and no longer its queue's. One that was promised
+        room counts as there and leaving: what it gives up is not idle, others look elsewhere first."""
         hold = member.hold
         assert hold is not None
         self.lend(member)
@@ -415,10 +415,8 @@ class ClusterState:
         hold = member.hold
         assert hold is not None
         self._note(member)
-        if hold.given is Status.PROMISED:
-            self.table.shift(hold.number, hold.demand, 1, -2)
-        else:
-            self.table.promise(hold.number, hold.demand)
+        here = int(hold.given is Status.PROMISED)
+        self.table.shift(hold.number, hold.demand, here, -1 - here)
         if hold.groups:
             self.parts.stay(hold.number, member.key)
         for claim, allocation in hold.claims:

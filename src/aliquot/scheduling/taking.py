@@ -3,6 +3,7 @@
 Work that is not preemptible is never asked to leave, and in its minimum run time a gang keeps its minimum.
 """
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -29,6 +30,7 @@ class Taker:
         self._failed: dict[tuple[object, ...], int] = {}
         self._too_large: dict[tuple[object, ...], int] = {}
         self._line: dict[str, list[tuple[tuple[object, ...], Crew, Charge]]] = {}
+        self._holders: dict[str, list[tuple[object, ...]]] = {}
         self._lined_up = -1
         self.candidates = Candidates(session)
         policy, rank = session.policy, session.placer.rank
@@ -39,7 +41,17 @@ class Taker:
         """Equal for gangs of which one fails if the other did; None for one that is like no other."""
         session, gang = self._session, crew.gang
         shapes = shapes_of(crew, next_want(crew, session.placer), session.state)
-        return None if shapes is None else (gang.queue, gang.preemptible, gang.priority, shapes)
+        if shapes is None:
+            return None
+        return (gang.queue, gang.preemptible, gang.priority, self._after(crew), shapes)
+
+    def _after(self, crew: Crew) -> int:
+        """Stepwise, how many gangs of its queue that hold something have their turn before it; else 0. If
+        those leave, they are placed again before it: that may be what makes room."""
+        session = self._session
+        if not session.policy.stepwise:
+            return 0
+        return bisect(self._holders.get(crew.gang.queue, ()), session.sort_key(crew, -1))
 
     def _as_of(self) -> int:
         """What a failure stands for: stepwise, the state as it is; else the whole decision. Whoever takes
@@ -92,12 +104,12 @@ class Taker:
     def _take(self, maker: RoomMaker, order: WorkOrder[Crew]) -> None:
         session = self._session
         while (crew := order.pop()) is not None:
-            kind = self._kind(crew)
-            if kind is not None and self._fails(kind):
-                continue
             if session.policy.stepwise and self._lined_up != session.state.changes:
                 self._line_up()
                 self._lined_up = session.state.changes
+            kind = self._kind(crew)
+            if kind is not None and self._fails(kind):
+                continue
             outcome = maker.make_room(crew) if self.may_try(crew) else None
             if outcome is None:
                 if kind is not None:
@@ -228,9 +240,14 @@ class Taker:
             order.close()
 
     def _line_up(self) -> None:
-        """Note who waits for what in each queue, in order."""
+        """Note who waits for what in each queue, and who holds something, both in order."""
         session = self._session
         self._line.clear()
+        self._holders.clear()
+        for crew in session.crews.running():
+            self._holders.setdefault(crew.gang.queue, []).append(session.sort_key(crew, -1))
+        for keys in self._holders.values():
+            keys.sort()
         for crew in session.crews.waiting.values():
             if crew.waiting and crew.gang.queue:
                 entry = (session.sort_key(crew), crew, session.next_charge(crew))

@@ -1,8 +1,8 @@
 """Pods that this decision moves: asked again, they give up what they were promised.
 
 While somebody takes, such a pod stands where it is promised room: that is its `hold`, and what it has in the
-cluster is its `origin`. Asked again it may be promised another place, stay where it is, or have none after all.
-Only KAI-Scheduler asks again.
+cluster is its `origin`. Asked again it may be promised another place, stay where it is, or have none after
+all. Only KAI-Scheduler asks again.
 """
 
 from collections.abc import Iterable
