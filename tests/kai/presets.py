@@ -43,7 +43,7 @@ GOALS: Mapping[str, tuple[Goal, ...]] = {
 
 PLACEMENT_PLUGIN = "nodeplacement"
 DEVICE_ORDER = {"gpupack": "pack", "gpuspread": "spread"}
-SPREAD = Objective(goal=Goal.SPREAD, weight=1)
+SPREAD = Objective(goal=Goal.SPREAD, weight=1, whole_only=True)
 
 
 def policy(run: RunSpec) -> Policy:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from aliquot.queues.amounts import Charge, total
 from aliquot.queues.order import VictimOrder
 from aliquot.scheduling.chunks import may_leave
-from aliquot.scheduling.gang_state import ALLOCATED, Crew
+from aliquot.scheduling.gang_state import ALLOCATED, Crew, Status
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.stakes import Stake, least
 
@@ -113,7 +113,7 @@ class Asked:
             self._youth.update((id(crew), rank) for rank, crew in enumerate(crews))
             work = [(self._key(crew, frozenset()), crew) for crew in crews]
             work.sort(key=_first)
-            self._order.feed(queue, ((key, crew, held(crew)) for key, crew in work))
+            self._order.feed(queue, ((key, crew, self._holds(crew)) for key, crew in work))
         return True
 
     def pop(self) -> Crew | None:
@@ -125,7 +125,11 @@ class Asked:
 
     def push(self, crew: Crew, asked: set[int]) -> None:
         """Put back a gang that can give more; asked: ids of members that have been asked already."""
-        self._order.push(crew.gang.queue, crew, held(crew, asked), self._key(crew, asked))
+        self._order.push(crew.gang.queue, crew, self._holds(crew, asked), self._key(crew, asked))
+
+    def _holds(self, crew: Crew, asked: set[int] | frozenset[int] = frozenset()) -> Charge:
+        """What a gang would give up; stepwise, what was only promised is nothing."""
+        return held(crew, asked, _THERE if self._policy.stepwise else ALLOCATED)
 
     def _key(self, crew: Crew, asked: set[int] | frozenset[int]) -> tuple[object, ...]:
         policy = self._policy
@@ -141,21 +145,29 @@ def _age(crew: Crew) -> tuple[object, ...]:
     return (crew.gang.created, crew.gang.key)
 
 
-def held(crew: Crew, asked: set[int] | frozenset[int] = frozenset()) -> Charge:
-    """What the members hold that have their place and have not been asked."""
+def held(
+    crew: Crew,
+    asked: set[int] | frozenset[int] = frozenset(),
+    statuses: Collection[Status] = ALLOCATED,
+) -> Charge:
+    """What the members hold that have their place and have not been asked. statuses: those that count."""
     if not asked and not crew.touched:
         if crew.holds is None:
-            crew.holds = _held(crew, asked)
+            crew.holds = _held(crew, asked, statuses)
         return crew.holds
-    return _held(crew, asked)
+    return _held(crew, asked, statuses)
 
 
-def _held(crew: Crew, asked: set[int] | frozenset[int]) -> Charge:
+def _held(crew: Crew, asked: set[int] | frozenset[int], statuses: Collection[Status]) -> Charge:
     return total(
         member.hold.charge
         for member in crew.members
-        if member.hold is not None and member.status in ALLOCATED and id(member) not in asked
+        if member.hold is not None and member.status in statuses and id(member) not in asked
     )
+
+
+_THERE = ALLOCATED - {Status.PROMISED}
+"""States of members that have what they need already."""
 
 
 def _first(item: tuple[tuple[object, ...], Crew]) -> tuple[object, ...]:

@@ -51,13 +51,13 @@ def next_members(
 
 def may_leave(member: Member, given: bool) -> bool:
     """Whether a member could be asked to leave. given: so could one that this decision gave a place, unless
-    devices were chosen for it."""
+    claims got devices for it."""
     if member.status is Status.RUNNING:
         return True
     hold = member.hold
     if not given or hold is None or member.moved is not None or member.status not in ALLOCATED:
         return False
-    return not hold.claims and not hold.groups
+    return not hold.claims
 
 
 def next_victims(

@@ -403,7 +403,7 @@ class Cluster:
             if not is_ready(node):
                 continue
             whole = self._table.whole[number]
-            found[GPU] += self.state.capacity(number)
+            found[GPU] += self.state.capacity(number, slices_as_devices=self.policy.slices_as_devices)
             found[CPU] += whole.get(CPU, 0) * (UNIT // 1000)
             found[MEMORY] += whole.get(MEMORY, 0) * UNIT
         return found

@@ -64,10 +64,11 @@ class Member:
     """A pod of a gang. facts: what deciding needs to know of it; None until somebody asks (see `Crew`).
 
     hold: what it holds in the cluster, or was given now. moved: the place that it was promised after having
-    been evicted from `hold`.
+    been evicted from `hold`. origin: what it holds in the cluster while `hold` stands for what it was
+    promised instead (see `under_way`).
     """
 
-    __slots__ = ("crew", "facts", "hold", "leaf", "moved", "pod", "rank", "status")
+    __slots__ = ("crew", "facts", "hold", "leaf", "moved", "origin", "pod", "rank", "status")
 
     def __init__(self, pod: Pod, crew: "Crew", leaf: "Leaf", rank: int, status: Status) -> None:
         self.pod = pod
@@ -78,6 +79,7 @@ class Member:
         self.facts: PodFacts | None = None
         self.hold: Hold | None = None
         self.moved: Hold | None = None
+        self.origin: Hold | None = None
 
     @property
     def key(self) -> Key:

@@ -28,8 +28,14 @@ def mig_slices(node: Node | None) -> int:
     return _FOUR_SLICES if "A30" in product else _SEVEN_SLICES
 
 
-def legacy_devices(requests: Mapping[str, int], node: Node | None) -> Amount:
-    """Accelerators in extended resources of device plugins, parts of one as exact fractions."""
+def legacy_devices(
+    requests: Mapping[str, int], node: Node | None, *, slices_as_devices: bool = False
+) -> Amount:
+    """Accelerators in extended resources of device plugins, parts of one as exact fractions.
+
+    slices_as_devices: each compute slice of a MIG instance counts as one, as it does in
+    `aliquot.fractions.charges`.
+    """
     found: Amount = 0
     for resource, number in requests.items():
         if "/" not in resource:
@@ -37,7 +43,8 @@ def legacy_devices(requests: Mapping[str, int], node: Node | None) -> Amount:
         if WHOLE_DEVICES.match(resource):
             found += number
         elif part := MIG_PARTS.match(resource):
-            found += Fraction(int(part.group(1)) * number, mig_slices(node))
+            slices = int(part.group(1)) * number
+            found += slices if slices_as_devices else Fraction(slices, mig_slices(node))
     return found
 
 

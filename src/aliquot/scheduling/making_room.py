@@ -106,6 +106,7 @@ class RoomMaker:
         leaving: set[int] = set()
         for count in range(1, len(todo) + 1):
             known = self._known(outcome, steps)
+            near = known if outcome is None or not placer.policy.stepwise else outcome.disturbed
             state.undo(start)
             more = {id(member) for member in known}
             if not placer.policy.stepwise and not more <= leaving:
@@ -116,7 +117,7 @@ class RoomMaker:
                     outcome = done
                     break
                 state.undo(start)
-            outcome = self._serve(crew, todo[:count], known, legal, space, steps)
+            outcome = self._serve(crew, todo[:count], known, near, legal, space, steps)
             if outcome is None:
                 break
         if outcome is None or not crew.complete:
@@ -153,7 +154,7 @@ class RoomMaker:
             space.begin(members, leave)
             tried, found = leave, None
             if space.suffices:
-                found, _ = self._try(crew, members, leave, leave, legal, space)
+                found, _ = self._try(crew, members, leave, leave, leave, legal, space)
             if found is not None and not crew.complete:
                 found = None
             return found is not None
@@ -175,7 +176,7 @@ class RoomMaker:
         gone = tuple(member for member in outcome.gone if member.status is not Status.WAITING)
         moved = tuple(member for member in outcome.moved if member.moved is not None)
         withdrawn = tuple(member for member in fresh if member.status is Status.WAITING)
-        return Outcome(gone, moved, outcome.asked, withdrawn)
+        return Outcome(gone, moved, outcome.asked, withdrawn, outcome.tried)
 
     def _known(self, outcome: Outcome | None, steps: "_Steps") -> Sequence[Member]:
         """Who is to leave from the start when one more member is served: those who have to, with all that
@@ -203,7 +204,7 @@ class RoomMaker:
         space.begin(members, leave)
         if not space.suffices:
             return None
-        found, _ = self._try(crew, members, leave, leave, legal, space)
+        found, _ = self._try(crew, members, leave, leave, leave, legal, space)
         return found
 
     def _serve(
@@ -211,11 +212,13 @@ class RoomMaker:
         crew: Crew,
         members: Sequence[Member],
         known: Sequence[Member],
+        near: Sequence[Member],
         legal: Legal,
         space: RoomBound,
         steps: "_Steps",
     ) -> Outcome | None:
-        """Make room for some members. known: those disturbed for all of these but the last."""
+        """Make room for some members. known: those disturbed for all of these but the last. near: those of
+        them whose nodes are looked at."""
         state = self._state
         start = state.mark()
         for member in known:
@@ -223,7 +226,7 @@ class RoomMaker:
         space.begin(members, known)
         evicted = state.mark()
         if known and space.suffices:
-            outcome, _ = self._try(crew, members, known, known, legal, space)
+            outcome, _ = self._try(crew, members, known, known, near, legal, space)
             if outcome is not None:
                 return outcome
             state.undo(evicted)
@@ -266,7 +269,10 @@ class RoomMaker:
                     continue
                 for member in leave:
                     state.evict(member)
-                outcome, placed = self._try(crew, members, (*known, *leave), accumulated, legal, space)
+                around = (*near, *leave)
+                outcome, placed = self._try(
+                    crew, members, (*known, *leave), accumulated, around, legal, space
+                )
                 if outcome is not None:
                     steps.tried = number
                     return outcome
@@ -283,14 +289,16 @@ class RoomMaker:
         members: Sequence[Member],
         evicted: Sequence[Member],
         asked: Sequence[Member],
+        near: Sequence[Member],
         legal: Legal,
         space: RoomBound,
     ) -> tuple[Outcome | None, bool]:
         """Place the members and, where there is room, those evicted. Gives the outcome if it is legal, and
-        whether the members could be placed at all. asked: all that were asked to leave so far."""
+        whether the members could be placed at all. asked: all that were asked to leave so far. near: those
+        whose nodes are looked at beside all with accelerators free."""
         placer = self._placer
         involved = list({id(member.crew): member.crew for member in evicted}.values())
-        bands = space.bands(evicted)
+        bands = space.bands(near)
         joins = not placer.policy.stepwise
         for turn in self._turns(crew, members, involved):
             if turn is crew:

@@ -47,6 +47,11 @@ class Scoring:
         nodes = state.table.nodes
         self._most = [state.accelerators(number) for number in range(len(nodes))]
         self._largest = max(self._most, default=0) or 1
+        self._whole = (
+            [_has_whole(state, number) for number in range(len(nodes))]
+            if any(item.whole_only for item in objectives)
+            else []
+        )
         self._cpu = [whole.get(CPU, 0) for whole in state.table.whole]
         self._most_cpu = max(self._cpu, default=0) or 1
 
@@ -92,11 +97,13 @@ class Scoring:
             case Goal.BIN_PACK:
                 if objective.resource not in ("", "gpu" if accelerated else "cpu"):
                     return None
-                return self._packed if accelerated else self._packed_cpu
+                packed = self._packed_whole if objective.whole_only else self._packed
+                return packed if accelerated else self._packed_cpu
             case Goal.SPREAD:
                 if objective.resource not in ("", "gpu" if accelerated else "cpu"):
                     return None
-                return self._spread if accelerated else self._spread_cpu
+                spread = self._spread_whole if objective.whole_only else self._spread
+                return spread if accelerated else self._spread_cpu
             case Goal.EXPECTED_CAPACITY:
                 return self._kept(facts) or self._full(facts)
             case Goal.LEAST_FRAGMENTATION:
@@ -128,6 +135,12 @@ class Scoring:
     def _packed_cpu(self, number: int) -> float:
         return 1 - self._state.table.later(number, CPU) / self._most_cpu if self._cpu[number] else 0.0
 
+    def _packed_whole(self, number: int) -> float:
+        return self._packed(number) if self._whole[number] else 0.0
+
+    def _spread_whole(self, number: int) -> float:
+        return self._spread(number) if self._whole[number] else 0.0
+
     def _spread(self, number: int) -> float:
         most = self._most[number]
         return self._state.free_accelerators(number) / most if most else 0.0
@@ -146,6 +159,12 @@ class Scoring:
         least, most = min(known), max(known)
         values = [0.0 if number is None else (most - number) / (most - least) for number in numbers]
         return values.__getitem__
+
+
+def _has_whole(state: ClusterState, number: int) -> bool:
+    """Whether a node has accelerators that are no MIG instances."""
+    whole = state.table.whole[number].items()
+    return state.room.most(number) > 0 or any(count and WHOLE_DEVICES.match(name) for name, count in whole)
 
 
 def _number(node: Node, label: str) -> float | None:

@@ -176,6 +176,16 @@ class PartsInUse:
         """The pod's parts are free later."""
         self._book(number, self._ledger.leave(number, pod))
 
+    def finish(self, number: int, pod: Key) -> None:
+        """The pod has nothing on the node any more."""
+        self._book(number, self._ledger.finish(number, pod))
+
+    def forgo(self, number: int, pod: Key) -> None:
+        """What the pod was promised is free later. Devices that nobody else was promised a part of do not
+        count as idle: see `ClusterState.evict`."""
+        opened = self._ledger.forgo(number, pod).later
+        self._book(number, Shift(-opened, opened))
+
     def may_stay(self, number: int, pod: Key) -> bool:
         """Whether what the pod had is still there for it."""
         return self._ledger.may_stay(number, pod, self._idle(number)[1])

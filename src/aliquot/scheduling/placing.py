@@ -240,6 +240,9 @@ class Placer:
                 continue
             if not self._allowed(facts, number, node, held):
                 continue
+            if own is not None and _turns_back(member, number) and self._stays(member, own):
+                yield PodPlacement(member, own.number, own.node, (), (), own.charge, stays=True)
+                continue
             choice: Choice | None = None
             if part is not None:
                 choice = state.parts.choose(number, part, now=now, later=when is not When.NOW)
@@ -299,6 +302,8 @@ class Placer:
     def _stays(self, member: Member, own: Hold) -> bool:
         """Whether an evicted pod finds the room that it had; of shared devices, in the very same ones."""
         state = self.state
+        if own.groups and own.given is Status.PROMISED:
+            return False
         if own.groups:
             assert member.facts is not None
             part = member.facts.device_part
@@ -424,6 +429,13 @@ class Placer:
         return (
             shape is not None and shape == other.facts.shape and not self.state.neighbours.concerns(one.pod)
         )
+
+
+def _turns_back(member: Member, number: int) -> bool:
+    """Whether a pod that is moved would be where it came from. It keeps what it was promised instead, if that
+    is still there."""
+    origin = member.origin
+    return origin is not None and number == origin.number and not origin.groups and not origin.claims
 
 
 def _as_it_is(placement: PodPlacement) -> PodPlacement:

@@ -64,12 +64,14 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A goal and how much it counts: the node with the highest sum of weight times value is tried first.
 
     resource: of binPack and spread, "gpu" (pods that want accelerators) or "cpu" (those that want none); ""
-    means both.
+    means both. whole_only: of the same, MIG instances that are resources of their own do not count, so nodes
+    that have nothing else are alike.
     """
 
     goal: Goal
     weight: float = 1.0
     resource: str = ""
+    whole_only: bool = False
 
 
 PLACEMENT = (
@@ -226,7 +228,7 @@ KAI = Policy(
         Objective(goal=Goal.SHARED_DEVICE, weight=1e3),
         Objective(goal=Goal.IDLE_NOW, weight=100),
         Objective(goal=Goal.CPU_ONLY_NODE, weight=10),
-        Objective(goal=Goal.BIN_PACK, weight=9),
+        Objective(goal=Goal.BIN_PACK, weight=9, whole_only=True),
     ),
     trust_fractions=True,
     mixed_only_mig=True,

@@ -4,7 +4,7 @@ There are two views of what is free. *Now* is free today. *Later* is free once e
 less what was promised of that. What is placed takes from both; what is promised takes from the second only.
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable
 from typing import NamedTuple
 
 from aliquot.dra.usage import ClaimKey, Mark
@@ -77,7 +77,7 @@ class ClusterState:
             len(table.nodes),
         )
         self._left: list[int] = []
-        self._members: list[tuple[Member, Status, Hold | None, Hold | None]] = []
+        self._members: list[tuple[Member, Status, Hold | None, Hold | None, Hold | None]] = []
         self._wanted: dict[Shape, Charge] = {}
         self._by_shape: dict[Hashable, PodFacts] = {}
         self._exact: dict[bytes, bool] = {}
@@ -126,9 +126,10 @@ class ClusterState:
             self._left.append(number)
             self.table.changes.append(number)
 
-    def capacity(self, number: int) -> Amount:
-        """The accelerators of a node, in billionths."""
-        whole = legacy_devices(self.table.whole[number], self.table.nodes[number])
+    def capacity(self, number: int, *, slices_as_devices: bool = False) -> Amount:
+        """The accelerators of a node, in billionths; slices_as_devices: see `legacy_devices`."""
+        node = self.table.nodes[number]
+        whole = legacy_devices(self.table.whole[number], node, slices_as_devices=slices_as_devices)
         return exact((whole + self.room.most(number)) * UNIT)
 
     def accelerators(self, number: int) -> float:
@@ -252,9 +253,9 @@ class ClusterState:
         """Take back everything done since the mark."""
         members = self._members
         while len(members) > point.members:
-            member, status, hold, moved = members.pop()
+            member, status, hold, moved, origin = members.pop()
             member.become(status)
-            member.hold, member.moved = hold, moved
+            member.hold, member.moved, member.origin = hold, moved, origin
             member.crew.touched -= 1
         while len(self._users_log) > point.users:
             key, step = self._users_log.pop()
@@ -352,21 +353,28 @@ class ClusterState:
 
     def withdraw(self, member: Member) -> None:
         """Take back for good what this decision gave a member that it evicted again: the member waits, or
-        has the place that it was promised instead."""
+        has the place that it was promised instead. One that ran before is evicted from where it ran."""
         hold = member.hold
         assert hold is not None
         self._note(member)
         if hold.given is Status.PLACED:
             self.table.shift(hold.number, hold.demand, 1, -1)
+            if hold.groups:
+                self.parts.finish(hold.number, member.key)
         member.hold, member.moved = member.moved, None
-        if member.hold is None:
+        if member.hold is None and member.origin is not None:
+            member.hold, member.origin = member.origin, None
+        elif member.hold is None:
             member.become(Status.WAITING)
 
     def evict(self, member: Member) -> None:
-        """Have a pod leave: what it holds is free later, and no longer its queue's."""
+        """Have a pod leave: what it holds is free later, and no longer its queue's. One that was promised
+        room counts as there and leaving: what it gives up is not idle, others look elsewhere first."""
         hold = member.hold
         assert hold is not None
         self.lend(member)
+        if hold.given is Status.PROMISED:
+            self.table.shift(hold.number, hold.demand, -1, 1)
         gang = member.crew.gang
         if gang.queue:
             self.queues.remove(gang.queue, hold.charge, preemptible=gang.preemptible)
@@ -378,7 +386,9 @@ class ClusterState:
         assert hold is not None
         self._note(member)
         self.table.leave(hold.number, hold.demand)
-        if hold.groups:
+        if hold.groups and hold.given is Status.PROMISED:
+            self.parts.forgo(hold.number, member.key)
+        elif hold.groups:
             self.parts.leave(hold.number, member.key)
         for claim, _ in hold.claims:
             left = self._count_user(claim.key, -1)
@@ -404,7 +414,8 @@ class ClusterState:
         hold = member.hold
         assert hold is not None
         self._note(member)
-        self.table.promise(hold.number, hold.demand)
+        here = int(hold.given is Status.PROMISED)
+        self.table.shift(hold.number, hold.demand, here, -1 - here)
         if hold.groups:
             self.parts.stay(hold.number, member.key)
         for claim, allocation in hold.claims:
@@ -424,7 +435,7 @@ class ClusterState:
         return left
 
     def _note(self, member: Member) -> None:
-        self._members.append((member, member.status, member.hold, member.moved))
+        self._members.append((member, member.status, member.hold, member.moved, member.origin))
         member.crew.touched += 1
 
 
@@ -435,11 +446,3 @@ def moved_key(claim: ResourceClaim) -> ClaimKey:
     """The key under which devices are counted that a claim will hold when its pod is made anew elsewhere: the
     claim that is made for the new pod has no name yet. No object's name ends so."""
     return (claim.metadata.namespace, f"{claim.metadata.name}\x00moved")
-
-
-def placed_on(placements: Sequence[PodPlacement]) -> Mapping[str, int]:
-    """How many of the placements are on each node."""
-    found: dict[str, int] = {}
-    for item in placements:
-        found[item.node] = found.get(item.node, 0) + 1
-    return found

@@ -3,6 +3,7 @@
 Work that is not preemptible is never asked to leave, and in its minimum run time a gang keeps its minimum.
 """
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -10,11 +11,13 @@ from operator import itemgetter
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import Charge
+from aliquot.queues.order import WorkOrder
 from aliquot.scheduling.asking import Asked, Batch, Candidates
-from aliquot.scheduling.gang_state import Crew, Member
+from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.making_room import Legal, RoomMaker
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
+from aliquot.scheduling.under_way import arrive, set_out
 from aliquot.scheduling.victims import VictimCosts, spare
 from aliquot.scheduling.wants import next_want
 
@@ -27,6 +30,7 @@ class Taker:
         self._failed: dict[tuple[object, ...], int] = {}
         self._too_large: dict[tuple[object, ...], int] = {}
         self._line: dict[str, list[tuple[tuple[object, ...], Crew, Charge]]] = {}
+        self._holders: dict[str, list[tuple[object, ...]]] = {}
         self._lined_up = -1
         self.candidates = Candidates(session)
         policy, rank = session.policy, session.placer.rank
@@ -37,7 +41,17 @@ class Taker:
         """Equal for gangs of which one fails if the other did; None for one that is like no other."""
         session, gang = self._session, crew.gang
         shapes = shapes_of(crew, next_want(crew, session.placer), session.state)
-        return None if shapes is None else (gang.queue, gang.preemptible, gang.priority, shapes)
+        if shapes is None:
+            return None
+        return (gang.queue, gang.preemptible, gang.priority, self._after(crew), shapes)
+
+    def _after(self, crew: Crew) -> int:
+        """Stepwise, how many gangs of its queue that hold something have their turn before it; else 0. If
+        those leave, they are placed again before it: that may be what makes room."""
+        session = self._session
+        if not session.policy.stepwise:
+            return 0
+        return bisect(self._holders.get(crew.gang.queue, ()), session.sort_key(crew, -1))
 
     def _as_of(self) -> int:
         """What a failure stands for: stepwise, the state as it is; else the whole decision. Whoever takes
@@ -73,19 +87,42 @@ class Taker:
             return
         maker = self.maker()
         order = session.in_turn(waiting)
+        if session.policy.stepwise:
+            set_out(session.state.touched())
+        self._take(maker, order)
+        if session.policy.stepwise:
+            arrive(session.state.touched())
+            self._forget_turned_back()
+
+    def _forget_turned_back(self) -> None:
+        """Nobody leaves who keeps its place after all."""
+        findings = self._session.findings
+        findings.removals = [
+            removal for removal in findings.removals if removal.member.status is not Status.RUNNING
+        ]
+
+    def _take(self, maker: RoomMaker, order: WorkOrder[Crew]) -> None:
+        session = self._session
         while (crew := order.pop()) is not None:
-            kind = self._kind(crew)
-            if kind is not None and self._fails(kind):
-                continue
             if session.policy.stepwise and self._lined_up != session.state.changes:
                 self._line_up()
                 self._lined_up = session.state.changes
+            kind = self._kind(crew)
+            if kind is not None and self._fails(kind):
+                continue
             outcome = maker.make_room(crew) if self.may_try(crew) else None
             if outcome is None:
                 if kind is not None:
                     self._note(kind)
                 continue
             session.findings.served(crew)
+            for member in outcome.tried:
+                # Placed again, a gang may get what it lacked before, too.
+                session.findings.served(member.crew)
+            if session.policy.stepwise:
+                again = {id(member) for member in outcome.gone}
+                removals = session.findings.removals
+                removals[:] = [removal for removal in removals if id(removal.member) not in again]
             for member in outcome.gone:
                 verdict = self.verdict(crew, member)
                 session.findings.removals.append(Removal(member, verdict, crew))
@@ -94,6 +131,8 @@ class Taker:
             for member in outcome.moved:
                 verdict = Verdict(reason=Reason.CONSOLIDATED, facts=(for_workload(crew),))
                 session.findings.removals.append(Removal(member, verdict, crew))
+            if session.policy.stepwise:
+                set_out(member.crew for member in outcome.moved)
 
     def maker(self) -> RoomMaker:
         """Who looks for room by the rule of this step."""
@@ -204,9 +243,14 @@ class Taker:
             order.close()
 
     def _line_up(self) -> None:
-        """Note who waits for what in each queue, in order."""
+        """Note who waits for what in each queue, and who holds something, both in order."""
         session = self._session
         self._line.clear()
+        self._holders.clear()
+        for crew in session.crews.running():
+            self._holders.setdefault(crew.gang.queue, []).append(session.sort_key(crew, -1))
+        for keys in self._holders.values():
+            keys.sort()
         for crew in session.crews.waiting.values():
             if crew.waiting and crew.gang.queue:
                 entry = (session.sort_key(crew), crew, session.next_charge(crew))
