@@ -129,6 +129,32 @@ def test_programs_get_exact_integers_and_people_get_units(run: Any) -> None:
     assert "unknown" in out, "energy of what is held is not known without samples, and not 0"
 
 
+def test_a_sum_that_is_known_in_part_is_not_shown_as_the_whole(run: Any, tmp_path: Path) -> None:
+    _, out, _ = run("energy", *WINDOW)
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[1:]}
+    idle = float(rows["<none>"][2])
+    assert rows["queue-a"] == ["unknown", "0", "0", "0", "0", "unknown", "<none>"]
+    assert rows["*"][0] == "unknown"
+    assert rows["*"][2] == f"{idle:.2f}"
+    assert rows["*"][5] == f">={float(rows['<none>'][5]):.2f}"
+
+
+def test_carbon_without_the_grids_intensity_is_unknown(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "without.db"
+    spans = [Span(occupancy(DEVICES[2]), START, START + HOUR_MS)]
+    with Ledger.open(path) as opened:
+        columns = Columns.of(
+            entries_of(
+                spans, parse_spending(PRICES.replace("energy: [{gramsPerKwh: 380}]", ""), "prices").book
+            )
+        )
+        opened.append(columns, sequence=1, currency="EUR", seen_ms=START + HOUR_MS)
+    _, energy, _ = run("energy", *WINDOW, on=("--ledger", path))
+    _, carbon, _ = run("carbon", *WINDOW, on=("--ledger", path))
+    assert float(energy.splitlines()[-1].split()[3]) > 0
+    assert carbon.splitlines()[-1].split() == ["*", "0", "0", "unknown", "0", "0", "unknown"]
+
+
 def test_a_page_and_parquet_hold_the_same(run: Any, tmp_path: Path) -> None:
     assert run("cost", "-o", "html", "-f", tmp_path / "r.html", *WINDOW)[0] == 0
     assert run("cost", "-o", "parquet", "-f", tmp_path / "r.parquet", *WINDOW)[0] == 0
@@ -270,7 +296,7 @@ def test_a_journal_can_be_accounted_without_a_ledger(run: Any, tmp_path: Path, p
         (("cost", "--since", "yesterday"), "--since yesterday: is no time; write 30d"),
         (("cost", "--since", "2026-03-02", "--until", "2026-03-01"), "make it the later of the two"),
         (("usage", "--chargeback"), "--chargeback: usage is not charged"),
-        (("budgets", "--at", "soon"), "--at soon: is no time"),
+        (("budgets", "--at", "soon"), "--at: 'soon' is not a time"),
     ],
 )
 def test_what_is_wrong_is_named_with_the_fix(run: Any, words: tuple[str, ...], problem: str) -> None:

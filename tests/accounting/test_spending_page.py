@@ -144,6 +144,32 @@ async def test_topics_and_dimensions_are_chosen_and_kept_in_the_address(page: Pa
         await page.until("document.querySelector('#topics [aria-pressed=true]').textContent == 'Energy'")
         assert "unknown" in await page.run("document.querySelector('#rows tbody').textContent")
         assert "topic=energy" in await page.run("location.hash")
+        assert (await page.run("document.getElementById('total').textContent")).startswith("≥ ")
+        await press(page, "#topics button", "Carbon")
+        await page.until("document.getElementById('total').textContent == 'unknown'")
+
+
+async def test_money_is_shown_with_what_has_no_price(page: Page, kept: Path, tmp_path: Path) -> None:
+    async with served(kept) as url:
+        await page.go(f"{url}spending/")
+        await page.until(READY % 1)
+        assert await page.run("document.getElementById('unpriced').hidden")
+    end = milliseconds(NOW)
+    place = msgspec.structs.replace(DEVICES[0].place, price_label="")
+    bare = msgspec.structs.replace(
+        occupancy(DEVICES[0]), device=msgspec.structs.replace(DEVICES[0], place=place)
+    )
+    columns = Columns.of(entries_of([Span(bare, end - 288 * HOUR_MS, end)], PriceBook()))
+    with Ledger.open(tmp_path / "free.db") as ledger:
+        ledger.append(columns, sequence=1, currency="USD", seen_ms=end)
+    async with served(tmp_path / "free.db") as url:
+        await page.go(f"{url}spending/")
+        await page.until(READY % 1)
+        told = await page.run("document.getElementById('unpriced').textContent")
+        assert told.startswith("GPU-hours without a price, which count as 0: 288 of NVIDIA H100")
+        assert "aliquot report prices --starter" in told
+        await press(page, "#topics button", "GPU-hours")
+        await page.until("document.getElementById('unpriced').hidden")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -110,3 +110,17 @@ def test_an_agent_of_a_gateway_without_a_cluster_is_stopped_by_its_file(
     assert aliquot(capsys, "agents", "resume", "bot", "--no-cluster", "--switches", switches, *log).code == 0
     told = aliquot(capsys, "audit", "search", "--agent=bot", "--log", str(tmp_path / "audit.db"))
     assert [line.split()[3] for line in told.out.splitlines()[1:]] == ["agent", "agent"]
+
+
+@pytest.mark.parametrize("name", ["", " ", "/"])
+def test_nobody_is_stopped_by_an_empty_name(name: str, capsys: Capsys, tmp_path: Path) -> None:
+    switches = tmp_path / "stopped.json"
+    result = aliquot(
+        *(capsys, "agents", "stop", name, "--reason=loops", "--yes", "--no-cluster"),
+        *("--switches", str(switches)),
+    )
+    assert (result.code, result.out) == (2, "")
+    assert result.err == (
+        f"error: {name!r} names no agent; write NAMESPACE/SERVICEACCOUNT, or what its key or token says\n"
+    )
+    assert not switches.exists()

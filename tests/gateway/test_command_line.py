@@ -12,6 +12,7 @@ import yaml
 from openai import OpenAI
 from tests.gateway.upstream import Server, serving
 
+from aliquot.cli.main import main
 from aliquot.gateway.configuration import ConfigurationError, load
 
 BUDGETS = [
@@ -170,3 +171,17 @@ def test_a_second_gateway_on_one_file_is_refused(config: Path) -> None:
 
     assert second.returncode == 2
     assert "in use by another gateway" in second.stderr
+
+
+@pytest.mark.parametrize("option", ["--namespace", "--agent", "--user", "--queue", "--note"])
+@pytest.mark.parametrize("value", ["a\x1b[31m", "a\nb", "\u202ea", "a" * 513])
+def test_what_a_key_stands_for_is_printable(
+    option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "gateway.yaml"
+    config.write_text(yaml.safe_dump(document("http://127.0.0.1:9/v1")))
+    with pytest.raises(SystemExit) as ended:
+        main(["budgets", "keys", "create", "--config", str(config), option, value])
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    assert told.err == f"error: {option}: write 512 printable characters at most, in one line\n"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.accounting.test_tokens import call, entry
 from tests.agents.test_containment import tenant
@@ -223,3 +224,19 @@ async def pictures(browser: str, folder: Path) -> None:
         await page.size(420, 860)
         await shown(page, url, "budgets")
         (folder / "narrow.png").write_bytes(await page.screenshot())
+
+
+@pytest.mark.parametrize(
+    ("nano", "shown"),
+    [
+        (0, "0.00"),
+        (1, "<0.0001"),
+        (27_200, "<0.0001"),
+        (50_000, "0.0001"),
+        (99_999, "0.0001"),
+        (10**9, "1.00"),
+    ],
+)
+def test_money_that_was_spent_is_never_shown_as_nothing(nano: int, shown: str) -> None:
+    use = msgspec.structs.replace(call(0, 1, 1, 1), cost_nano=nano)
+    assert views.spend([use], None, "EUR")["price"] == shown

@@ -1,6 +1,5 @@
 """The division of one resource among siblings: its properties, and two independent ways to find it."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -82,7 +81,7 @@ def test_nothing_is_left_while_someone_with_a_weight_wants_more(total, claimants
 def test_a_larger_weight_never_gives_less(total, claimants, k, data):
     place = data.draw(st.integers(0, len(claimants) - 1))
     heavier = list(claimants)
-    heavier[place] = replace(claimants[place], weight=claimants[place].weight + 1)
+    heavier[place] = claimants[place]._replace(weight=claimants[place].weight + 1)
 
     before, after = divide(total, claimants, 1, k), divide(total, heavier, 1, k)
 
@@ -92,7 +91,7 @@ def test_a_larger_weight_never_gives_less(total, claimants, k, data):
 
 @given(totals, siblings(usage=False))
 def test_of_equal_queues_the_one_that_used_less_gets_no_less(total, claimants):
-    used = [replace(claimants[0], usage=UNIT // 4, age=0), replace(claimants[0], usage=0, age=1)]
+    used = [claimants[0]._replace(usage=UNIT // 4, age=0), claimants[0]._replace(usage=0, age=1)]
 
     found = divide(total, used, 1, Fraction(1))
 

@@ -139,6 +139,7 @@ async def test_an_exporter_is_read_directly_and_a_history_is_kept(folder: Path, 
 async def test_without_a_source_devices_are_shown_and_the_way_to_one_is_told(folder: Path) -> None:
     status, out, err = await top(folder)
     assert status == 0
+    assert "utilisation over 60m: unknown, nothing was measured" in out
     assert "nothing says how devices are used; give --prometheus URL" in err
     assert "plain-0/gpu-0" in out
 

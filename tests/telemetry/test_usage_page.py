@@ -96,6 +96,7 @@ async def test_without_sources_the_page_says_that_nobody_measures(page: Page) ->
         await page.go(f"{here}usage")
         await page.until("document.documentElement.dataset.seen == '1h'")
         assert "Nobody measures use" in await text(page, "notes")
+        assert await text(page, "utilisation") == "?"
         assert await text(page, "measured") == "0%"
         assert await text(page, "of-held") == "?"
 

@@ -7,7 +7,7 @@ from tests.topology import oracle
 from tests.topology.build import Cluster, need, node, numbers_of, set_of, topology
 
 from aliquot.topology.room import Need
-from aliquot.topology.search import Span, candidates, node_scores
+from aliquot.topology.search import NodeScores, Span, candidates, node_scores
 from aliquot.topology.tree import TopologyTree
 
 RACKS = {
@@ -204,6 +204,36 @@ NEEDS = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5)), max_size=2, un
 SUBSETS = st.none() | st.integers(0, 2**9 - 1)
 
 
+def grouped(scores: NodeScores, within: int | None) -> dict[int, int]:
+    """The score of each node by the groups, the highest first; within: nodes besides these do not matter."""
+    groups = scores.groups(within)
+    assert [score for score, _ in groups] == sorted({score for score, _ in groups}, reverse=True)
+    return {
+        number: score
+        for score, nodes in groups
+        for number in numbers_of(nodes if within is None else nodes & within)
+    }
+
+
+def ranked(scores: NodeScores, count: int, within: int | None) -> dict[int, int]:
+    """The same by the score of each node that has a rank."""
+    numbers = (number for number in range(count) if within is None or within >> number & 1)
+    return {number: scores.of(number) for number in numbers if scores.rank(number)}
+
+
+@pytest.mark.parametrize("domains", [1, 2, 9, 10, 11, 25, 40])
+@pytest.mark.parametrize("within", [None, 0b1, 0b1011])
+def test_groups_are_the_nodes_of_each_score(domains: int, within: int | None) -> None:
+    nodes = [node(f"n{number:02}", rack=f"r{number:02}") for number in range(domains)]
+    cluster = Cluster(TopologyTree.of(topology("rack"), nodes), [8 - number % 8 for number in range(domains)])
+    span = Span.of(cluster.tree, "", "rack")
+    assert span is not None
+    scores = node_scores(cluster.room(), span, need(1))
+    assert scores is not None
+    assert grouped(scores, within) == ranked(scores, domains, within)
+    assert within is not None or len(grouped(scores, within)) == domains
+
+
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_the_search_equals_the_rules_written_down_naively(data: st.DataObject) -> None:
@@ -238,6 +268,8 @@ def test_the_search_equals_the_rules_written_down_naively(data: st.DataObject) -
             assert [scores.of(number) for number in range(count)] == [
                 expected.get(number, 0) for number in range(count)
             ]
+            for some in (None, pinned):
+                assert grouped(scores, some) == ranked(scores, count, some)
 
         for number in data.draw(st.lists(st.integers(0, count - 1), max_size=3)):
             gpus = data.draw(st.integers(-2, cluster.free[number]))

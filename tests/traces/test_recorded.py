@@ -1,12 +1,14 @@
 """What a controller's journal tells of the work before."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from tests.simulation.clusters import cluster, queue, workload
 
+from aliquot.cli.cluster_input import load
 from aliquot.model.snapshot import Snapshot
+from aliquot.scheduling.decide import decide
 from aliquot.scheduling.policy import Policy
 from aliquot.simulation.past_work import with_ends
 from aliquot.simulation.settings import Settings
@@ -106,3 +108,21 @@ def test_what_ended_between_two_records_ended_when_it_said_or_in_the_middle(
     )
     found = {item.name: item.run_seconds for item in past.workloads}
     assert found["first"] == pytest.approx(1200 if said else 2000, abs=60)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["there at first", "came later"])
+def test_a_claim_that_pods_share_is_there_for_them(tmp_path: Path, first: bool) -> None:
+    names = [f"examples/{name}" for name in ("00-namespaces.yaml", "10-queues.yaml", "20-one-gpu.yaml")]
+    before = load(["fleets/h100-a100.yaml", *names], START).snapshot
+    later = START + timedelta(minutes=1)
+    with_pods = load(["fleets/h100-a100.yaml", *names, "examples/21-two-pods-one-claim.yaml"], later).snapshot
+    with Journal.open(tmp_path / "journal.db") as journal:
+        for seen, now in ((with_pods if first else before, START), (with_pods, later)):
+            journal.record(now, seen, Policy(), decide(seen, Policy(), now))
+    past = read_journal(tmp_path / "journal.db")
+    assert {item.name for item in past.workloads} == {"one-gpu", "shared-gpu-1", "shared-gpu-2"}
+    result = Simulation.of(past.snapshot, past.workloads, Settings(start=past.start, until=HOUR)).run()
+    placed = {item.name: item.placed for item in result.workloads}
+    assert placed["shared-gpu-1"] == placed["shared-gpu-2"] == (0 if first else 59), (
+        "made within the second before"
+    )

@@ -98,6 +98,20 @@ def groups(lines: Iterable[Line]) -> tuple[Group, ...]:
     return tuple(Group(keys=keys, by_category=own) for keys, own in found.items())
 
 
+def without_price(lines: Iterable[Line]) -> dict[str, int]:
+    """Device time, in ms, in places that cost nothing at all, by the model of the devices.
+
+    lines: by node and model. A device without a price counts as 0 in the ledger, which is not the same as
+    one that costs nothing; so a sum of money is shown with this.
+    """
+    found: dict[str, int] = {}
+    for group in groups(lines):
+        if not group.total.cost_micros:
+            model = group.keys[1] or "an unnamed model"
+            found[model] = found.get(model, 0) + group.total.device_ms
+    return found
+
+
 def chargeback(shown: Sequence[Group]) -> tuple[Group, ...]:
     """Charges that add up to everything: what nobody held is put on those who held something.
 

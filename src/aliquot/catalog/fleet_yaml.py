@@ -101,7 +101,9 @@ def _check_events(text: str, source: str) -> None:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise FleetError(source, "", "more than one document", "keep one fleet per file", line)
+                raise FleetError(
+                    source, "", "more than one document", "keep one document in a file of this kind", line
+                )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

@@ -25,7 +25,7 @@ from aliquot.cli.governed import (
     recorded,
     run,
 )
-from aliquot.cli.output import FORMS, Column, Row, Table, note, write
+from aliquot.cli.output import FORMS, Column, Row, Table, note, say, write
 from aliquot.install.cluster import Cluster
 from aliquot.kube.errors import ApiError
 from aliquot.model.kinds import ObjectError
@@ -122,6 +122,7 @@ def stop(
     The plan is shown first. Calls stay refused until `aliquot agents resume`. Pods leave through the Eviction
     API, so disruption budgets hold; those that may not leave are named.
     """
+    _named(agent)
     if no_cluster and file is None:
         raise Failure("--no-cluster needs --switches, the file that the gateway reads")
     target = Target(kubeconfig, context)
@@ -154,8 +155,16 @@ def stop(
     recorded(audit_log, Kind.AGENT, "stop", agent, reason, by)
     note(f"{agent} is stopped; {len(pods) - len(left)} of {len(pods)} pods leave")
     for problem in left:
-        click.echo(problem)
+        say(problem)
     return 1 if left else 0
+
+
+def _named(agent: str) -> None:
+    """Nobody is stopped by an empty name, such as that of a variable which is not set. Raises Failure."""
+    if not agent.strip("/ "):
+        raise Failure(
+            f"{agent!r} names no agent; write NAMESPACE/SERVICEACCOUNT, or what its key or token says"
+        )
 
 
 @agents.command(epilog="Exit status: 0 it may call again, 1 it was not stopped, 2 error.")

@@ -20,12 +20,13 @@ from aliquot.audit.record import BodyError, Kind, Outcome, Record, disclosed, re
 from aliquot.audit.search import Search
 from aliquot.audit.verification import Problem, Start, Summary, verify
 from aliquot.cli.failures import Failure
-from aliquot.cli.output import FORMS, Column, Row, Table, note, write, write_document
+from aliquot.cli.output import FORMS, Column, Row, Table, note, say, write, write_document
 from aliquot.store.audit import AuditLog
 from aliquot.store.audit_file import AuditError
 
 MAX_KEY_BYTES = 64 << 10
 MAX_ANCHOR_BYTES = 64 << 20
+MOST_DAYS = 36_500
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPAN = re.compile(r"([0-9]{1,6})([smhdw])")
@@ -110,7 +111,7 @@ def _tell(problems: list[Problem], summary: Summary, output: str, *, anchored: b
         return
     for one in problems:
         place = f"record {one.seq}: " if one.seq else ""
-        click.echo(f"{one.finding.upper():<10} {place}{one.text}")
+        say(f"{one.finding.upper():<10} {place}{one.text}")
     told = f"{summary.records} records ({summary.first} to {summary.last}), {summary.anchors} anchors met"
     note(f"{told}; {len(problems)} problems" if problems else f"{told}; the log is sound")
     if not anchored and not problems:
@@ -238,7 +239,9 @@ def anchor(path: Path, key_file: Path | None) -> int:
 
 @audit.command(epilog="Exit status: 0 done, 2 error.")
 @_log_option
-@click.option("--keep-days", type=click.IntRange(1), required=True, help="Drop records that are older.")
+@click.option(
+    "--keep-days", type=click.IntRange(1, MOST_DAYS), required=True, help="Drop records that are older."
+)
 def retain(path: Path, keep_days: int) -> int:
     """Drop old records. The log says what was dropped, and stays verifiable."""
     try:
@@ -253,7 +256,9 @@ def retain(path: Path, keep_days: int) -> int:
 @audit.command(epilog="Exit status: 0 done, 2 error.")
 @_log_option
 @click.option("--user", default="", help="Delete what is kept of this person.")
-@click.option("--older-than-days", type=click.IntRange(0), default=None, help="Delete what is older.")
+@click.option(
+    "--older-than-days", type=click.IntRange(0, MOST_DAYS), default=None, help="Delete what is older."
+)
 @click.option("--name", "names", multiple=True, help="Which values: user, address ...; left out: all.")
 @click.option("--by", default="", help="Who asked for it, for the record.")
 def redact(path: Path, user: str, older_than_days: int | None, names: tuple[str, ...], by: str) -> int:

@@ -21,6 +21,9 @@ from aliquot.gateway.server import open_store
 from aliquot.store.budgets import BudgetStore, BudgetStoreError
 from aliquot.store.budgets_sqlite import add_key, connect, read_keys, revoke_key
 
+MOST_CHARACTERS = 512
+"""Of what is said of a key: longer than any name of Kubernetes."""
+
 _PERIOD = re.compile(r"^(\d{1,5})([mhd])$")
 _UNITS_US = {"m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 
@@ -74,6 +77,16 @@ def create(
         raise Failure(
             f"--model: no upstream serves {unknown[0]!r}; there are {', '.join(configuration.terms)}"
         )
+    for option, value in {
+        "--namespace": namespace,
+        "--service-account": service_account,
+        "--queue": queue,
+        "--agent": agent,
+        "--user": user,
+        "--note": about,
+    }.items():
+        if not value.isprintable() or len(value) > MOST_CHARACTERS:
+            raise Failure(f"{option}: write {MOST_CHARACTERS} printable characters at most, in one line")
     now = time.time_ns() // 1000
     text, record = new_key(
         now,

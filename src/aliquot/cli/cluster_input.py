@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from aliquot.catalog.fleet import FleetError, expand, parse_fleet
-from aliquot.cli import expansion, manifests, strictness
+from aliquot.cli import annotations, expansion, manifests, strictness
 from aliquot.cli.manifests import Document, InputError
 from aliquot.model.kinds import KINDS, ObjectError, decode
 from aliquot.model.meta import KubernetesObject
@@ -16,6 +16,11 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
 
 Json = dict[str, Any]
+
+MOST_TOLD = 5
+"""So many annotations that are not understood are told of; a saved cluster may have one on each pod."""
+
+_WITHOUT_PODS = ("Node", "Namespace", "ResourceSlice", "DeviceClass", "Queue", "Topology")
 
 
 class ClusterInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +39,10 @@ def load(names: Sequence[str], now: datetime, *, kubernetes: tuple[int, int] = (
     documents: list[Json] = []
     places: dict[tuple[str, str, str], Document] = {}
     ignored: Counter[str] = Counter()
-    for document in read:
+    doubtful: list[str] = []
+    again: list[str] = []
+    for number, written in enumerate(read):
+        document = written.named(number)
         if document.value.get("kind") == strictness.FLEET:
             documents.extend(fleet_objects(document, kubernetes))
             continue
@@ -43,9 +51,14 @@ def load(names: Sequence[str], now: datetime, *, kubernetes: tuple[int, int] = (
             ignored[str(document.value.get("kind"))] += 1
             continue
         documents.append(checked)
+        if checked["kind"] not in _WITHOUT_PODS:
+            doubtful.extend(map(str, annotations.doubts(document)))
         metadata = checked["metadata"]
-        places[checked["kind"], metadata.get("namespace", ""), metadata["name"]] = document
-    notes = []
+        key = (checked["kind"], metadata.get("namespace", ""), metadata["name"])
+        if key in places:
+            again.append(f"{document.place()}: {key[0]} {key[2]} is there twice; this one counts")
+        places[key] = document
+    notes = _first(doubtful, "annotations and labels are not understood") + _first(again, "are there twice")
     implied = expansion.implied_namespaces(documents)
     if implied:
         several = len(implied) > 1
@@ -57,6 +70,11 @@ def load(names: Sequence[str], now: datetime, *, kubernetes: tuple[int, int] = (
     snapshot = Snapshot.of(objects)
     _check_queues(snapshot, places)
     return ClusterInput(snapshot=snapshot, ignored=ignored, notes=tuple(notes))
+
+
+def _first(told: list[str], what: str) -> list[str]:
+    more = len(told) - MOST_TOLD
+    return told[:MOST_TOLD] + ([f"{more} more {what}"] if more > 0 else [])
 
 
 def fleet_objects(document: Document, kubernetes: tuple[int, int]) -> Iterable[Json]:

@@ -368,7 +368,9 @@ def read_policy(path: Path) -> Policy:
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise Failure(f"{place}: is not valid YAML: {error.problem}; check this place") from None
     except yaml.YAMLError as error:
-        raise Failure(f"{path}: is not valid YAML: {error}; save it as UTF-8 text") from None
+        raise Failure(
+            f"{path}: is not valid YAML: {str(error).splitlines()[0]}; save it as UTF-8 text"
+        ) from None
     if not isinstance(value, dict):
         raise Failure(f"{path}: is not a mapping; write lines such as `defaultQueue: research`")
     known = {field.encode_name for field in msgspec.structs.fields(Policy)}

@@ -8,7 +8,8 @@ import click
 
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
-from aliquot.cli.output import Column, Row, Table, note, write
+from aliquot.cli.output import Column, Row, Table, note, say, write
+from aliquot.cli.printable import printable
 from aliquot.install.cluster import Cluster
 from aliquot.install.doctor import GROUPS, examine
 from aliquot.install.findings import Finding, Level
@@ -100,9 +101,9 @@ def _print(found: list[Finding]) -> None:
     colours = {Level.ERROR: "red", Level.WARNING: "yellow", Level.OK: "green"}
     for one in found:
         mark = click.style(f"{one.level.value:<8}", fg=colours.get(one.level))
-        click.echo(f"{mark}{one.check}: {one.problem}")
+        click.echo(mark + printable(f"{one.check}: {one.problem}"))
         if one.fix:
-            click.echo(f"        fix: {one.fix}")
+            say(f"        fix: {one.fix}")
     counts = Counter(one.level for one in found)
     shown = ", ".join(f"{counts[level]} {level.value}" for level in Level if counts[level])
     click.echo(f"{len(found)} findings: {shown}")

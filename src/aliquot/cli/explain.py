@@ -11,6 +11,7 @@ from aliquot.cli.cluster import Target, snapshot, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.journals import journal_beside, journal_option
 from aliquot.cli.output import coloured, note, write_document
+from aliquot.cli.printable import printable
 from aliquot.cli.workload_names import KindError, Named, workloads_named
 from aliquot.inventory.owners import workload_name
 from aliquot.inventory.report import Report
@@ -59,6 +60,8 @@ def explain(
     Of a queue its fair share is told term by term.
     """
     kind, _, name = what.partition("/")
+    if not what or what.endswith("/"):
+        raise Failure(f"{what!r} names nothing to explain; write job/training, or queue/research")
     target = Target(kubeconfig, context)
     if name and kind.lower() in _QUEUES:
         return _queue(target, name, output)
@@ -70,7 +73,7 @@ def explain(
     now = datetime.now(UTC)
     told = _tell(target, wanted, namespace, now, journal_file, expect=expect)
     if output == "text":
-        text = story.lines(told, now)
+        text = map(printable, story.lines(told, now))
         for line in story.coloured_lines(text) if coloured() else text:
             click.echo(line)
     else:
@@ -91,7 +94,7 @@ def _queue(target: Target, name: str, output: str) -> int:
     if output != "text":
         write_document(queue_story.document(told), output)
         return 0
-    text = queue_story.lines(told)
+    text = map(printable, queue_story.lines(told))
     for line in story.coloured_lines(text) if coloured() else text:
         click.echo(line)
     return 0

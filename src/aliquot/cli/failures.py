@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import click
 
+from aliquot.cli.printable import printable
+
 
 class Failure(click.ClickException):
     """One or several errors. Shown on stderr, one paragraph each; the exit status is 2."""
@@ -16,4 +18,4 @@ class Failure(click.ClickException):
 
     def show(self, file: object = None) -> None:
         for problem in self.problems:
-            click.echo(f"error: {problem}", err=True)
+            click.echo(f"error: {printable(problem)}", err=True)

@@ -1,6 +1,7 @@
 """`aliquot install`."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ import click
 
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
-from aliquot.cli.output import Column, Row, Table, document, lines, note, write_document, yaml_text
+from aliquot.cli.output import Column, Row, Table, document, lines, note, say, write_document, yaml_text
 from aliquot.install.cluster import Cluster, NotServedError, Version
 from aliquot.install.objects import IMAGE, SUPPORTED, Gates, Options, gates_of, wanted
 from aliquot.install.plan import Action, Step, carry_out, documents, plan
@@ -93,6 +94,8 @@ def install(
         raise Failure("--no-drivers and --driver exclude each other; leave one out")
     if kubernetes_version and not dry_run:
         raise Failure("--kubernetes-version goes with --dry-run; a cluster says its version itself")
+    if not _IMAGE.fullmatch(image):
+        raise Failure(f"--image: {image!r} is no name of an image; write REGISTRY/aliquot:0.1.0")
     chosen = Options(
         image=image,
         replicas=replicas,
@@ -145,17 +148,23 @@ def _check(version: Version) -> None:
         note(f"Kubernetes {version.text} is newer than 1.{newest}, the newest that was tried.")
 
 
+_IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,499}")
+_DRIVER = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
+_RESOURCE = re.compile(r"[a-z0-9.-]{1,253}/[A-Za-z0-9._-]{1,63}")
+
+
 def _drivers(given: Sequence[str]) -> dict[str, str] | None:
     if not given:
         return None
     found: dict[str, str] = {}
     for text in given:
         name, _, resources = text.partition("=")
-        if not name or "/" in name or " " in text:
+        named = tuple(part for part in resources.split(",") if part)
+        if not _DRIVER.fullmatch(name) or not all(map(_RESOURCE.fullmatch, named)):
             raise Failure(
                 f"--driver: {text!r} is not NAME or NAME=RESOURCE,...; write gpu.nvidia.com=nvidia.com/gpu"
             )
-        found[name] = " ".join(part for part in resources.split(",") if part)
+        found[name] = " ".join(named)
     return found
 
 
@@ -232,7 +241,7 @@ def _tell(step: Step) -> None:
 def _show(steps: Sequence[Step], form: str) -> None:
     if form == "table":
         for line in _lines(steps):
-            click.echo(line)
+            say(line)
     elif form == "wide":
         for line in lines(_table(steps), wide=True, headers=True, colour=False):
             click.echo(line)

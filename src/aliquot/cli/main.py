@@ -1,9 +1,12 @@
 """The `aliquot` command. Sub-commands are imported when they run, so that help comes at once."""
 
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import TextIO
 
 import click
 
@@ -49,6 +52,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Each command with the object that implements it and one line of help, in the order of the help text."""
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+class ReaderLeftError(Exception):
+    """The reader of a pipe (head, less) left early. Click would make exit status 1 of it: findings."""
+
+
 class LazyGroup(click.Group):
     """A group that imports a sub-command only when it is called; its help needs none of them."""
 
@@ -61,6 +71,19 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:
+            raise ReaderLeftError from None
+        except OSError as error:
+            # Files that a command opens have names, and it tells of them itself.
+            if error.filename is None and error.errno in _FULL:
+                sys.stdout = None
+                place = "standard output cannot be written"
+                raise Failure(f"{place}: {os.strerror(error.errno)}; write it elsewhere") from None
+            raise
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -81,9 +104,12 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave the process with its exit status.
 
-    0: done, nothing to report. 1: done, with findings. 2: an error, nothing was changed. 130: Ctrl-C.
+    0: done, nothing to report. 1: done, with findings. 2: an error, nothing was changed. 130: Ctrl-C. 141:
+    the reader of a pipe left.
     """
     collect_seldom()
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     name = "kubectl aliquot" if PurePath(sys.argv[0]).name.startswith("kubectl-") else "aliquot"
     try:
         status = cli.main(list(arguments) if arguments is not None else None, name, standalone_mode=False)
@@ -95,8 +121,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(max(error.exit_code, 2))
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of a pipe (head, less) left early. Nothing is wrong; stdout must not be flushed.
+    except (ReaderLeftError, BrokenPipeError):
+        # Nothing is wrong; stdout must not be flushed.
         sys.stdout = None
         sys.exit(141)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _nowhere() -> TextIO:
+    """In place of a stream that whoever started this closed."""
+    return Path(os.devnull).open("w", encoding="utf-8")

@@ -69,6 +69,20 @@ class Document(msgspec.Struct, frozen=True):
             around = shorter
         return f"{self.source}:{self.lines[around]}"
 
+    def named(self, number: int) -> "Document":
+        """With a name where it has a generateName only, to which a server would add letters of its own.
+
+        number: tells it from others of the same file, such as 3 for `sweep-3` of `sweep-`.
+        """
+        metadata = self.value.get("metadata")
+        if not isinstance(metadata, dict) or metadata.get("name"):
+            return self
+        begins = metadata.get("generateName")
+        if not isinstance(begins, str) or not begins:
+            return self
+        named = {**metadata, "name": f"{begins}{number}"}
+        return msgspec.structs.replace(self, value={**self.value, "metadata": named})
+
     def error(self, path: str, problem: str, fix: str) -> InputError:
         return InputError(self.place(path), path, problem, fix)
 

@@ -30,7 +30,7 @@ from aliquot.cli.governed import (
 )
 from aliquot.cli.models_cost import cost
 from aliquot.cli.models_page import page
-from aliquot.cli.output import FORMS, note, write, write_document, yaml_text
+from aliquot.cli.output import FORMS, note, say, write, write_document, yaml_text
 from aliquot.install.cluster import Cluster
 from aliquot.kube.errors import ApiError
 from aliquot.model.kinds import ObjectError
@@ -93,7 +93,7 @@ def show(name: str, sources: tuple[str, ...], output: str, kubeconfig: str, cont
         write_document({"apiVersion": API_VERSION, "kind": "Model", **tables.item(model, workloads)}, output)
         return 0
     for line in tables.description(model, workloads):
-        click.echo(line)
+        say(line)
     return 0
 
 
@@ -264,7 +264,7 @@ def _decide(
         return 0
     note("what still serves it, until somebody ends it:")
     for one in workloads:
-        click.echo(f"{one.namespace}/{one.kind.lower()}/{one.name}\t{one.pods} pods")
+        say(f"{one.namespace}/{one.kind.lower()}/{one.name}\t{one.pods} pods")
     return 1
 
 

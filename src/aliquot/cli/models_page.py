@@ -25,6 +25,7 @@ from aliquot.cli.report_input import Source
 from aliquot.install.cluster import Cluster
 from aliquot.kube.client import Client
 from aliquot.store.ledger import Ledger
+from aliquot.web.connections import BoundedConnection
 from aliquot.web.governance.live import LiveSource
 from aliquot.web.governance.login import Login, digest_of, leaves_loopback, new_token
 from aliquot.web.governance.pages import routes
@@ -112,13 +113,13 @@ def page(
                 port=port,
                 log_level="warning",
                 lifespan="off",
+                http=BoundedConnection,
                 ws="none",
                 server_header=False,
                 ssl_certfile=certificate,
                 ssl_keyfile=key_file,
                 timeout_keep_alive=20,
                 limit_concurrency=256,
-                h11_max_incomplete_event_size=16_384,
             )
             listener = config.bind_socket()
             # Whoever reads the address in the next line may connect at once.

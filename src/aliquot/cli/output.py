@@ -16,6 +16,7 @@ import click
 import msgspec
 import yaml
 
+from aliquot.cli.printable import in_one_line, printable
 from aliquot.inventory.amounts import NONE
 
 API_VERSION = "aliquot.dev/v1alpha1"
@@ -71,7 +72,12 @@ def coloured() -> bool:
 
 def note(text: str) -> None:
     """A line for people, on stderr."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
+
+
+def say(text: str) -> None:
+    """A line of text for people, on stdout. Colour is not for this: it would be escaped."""
+    click.echo(printable(text))
 
 
 @contextlib.contextmanager
@@ -91,11 +97,11 @@ def write(table: Table, form: str, *, headers: bool = True) -> None:
     if form in ("json", "yaml"):
         write_document(document(table), form)
     elif form == "csv":
-        click.echo(_csv(table, headers), nl=False)
+        _hand_over(_csv(table, headers))
     elif form == "name":
         for row in table.rows:
             if not row.total:
-                click.echo(row.name)
+                _hand_over(row.name + "\n")
     else:
         for line in lines(table, wide=form == "wide", headers=headers, colour=coloured()):
             click.echo(line)
@@ -113,9 +119,14 @@ def document(table: Table) -> dict[str, Any]:
 def write_document(value: object, form: str) -> None:
     """Print a JSON-like value as JSON or YAML."""
     if form == "yaml":
-        click.echo(yaml_text(value), nl=False)
+        _hand_over(yaml_text(value))
     else:
-        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        click.echo(printable(json.dumps(value, indent=2, ensure_ascii=False)))
+
+
+def _hand_over(text: str) -> None:
+    """Data as it is to programs, and printable to a terminal."""
+    click.echo(printable(text) if sys.stdout.isatty() else text, nl=False)
 
 
 _DUMPER: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
@@ -132,7 +143,10 @@ def yaml_text(value: object) -> str:
 def lines(table: Table, *, wide: bool, headers: bool, colour: bool) -> Iterable[str]:
     """The table as lines, columns padded to their widest cell and three blanks apart."""
     shown = [number for number, column in enumerate(table.columns) if wide or not column.wide]
-    grid = [[row.cells[number] or ("" if row.total else NONE) for number in shown] for row in table.rows]
+    grid = [
+        [in_one_line(row.cells[number]) or ("" if row.total else NONE) for number in shown]
+        for row in table.rows
+    ]
     titles = [[table.columns[number].title for number in shown]] if headers else []
     widths = [max((len(line[place]) for line in titles + grid), default=0) for place in range(len(shown))]
     right = [table.columns[number].right for number in shown]

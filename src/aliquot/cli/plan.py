@@ -22,6 +22,7 @@ from aliquot.cli.cluster import target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.journals import journal_beside
 from aliquot.cli.manifests import InputError
+from aliquot.cli.moments import moment_given
 from aliquot.cli.output import note, working, write, write_document
 from aliquot.inventory.report import Report
 from aliquot.model.snapshot import Snapshot
@@ -244,10 +245,4 @@ def _defragment(seen: Snapshot, policy: Policy, now: datetime, budget: Budget, o
 
 
 def _time(text: str) -> datetime:
-    if not text:
-        return datetime.now(UTC)
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise Failure(f"--at: {text!r} is not a time; write 2026-01-31T12:00:00Z") from None
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+    return moment_given(text, "--at") if text else datetime.now(UTC)

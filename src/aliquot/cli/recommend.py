@@ -12,7 +12,8 @@ from aliquot.cli.cluster import Target, files_option, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.fleet_prices import told
 from aliquot.cli.manifests import InputError
-from aliquot.cli.output import document, note, write, write_document
+from aliquot.cli.output import document, note, say, write, write_document
+from aliquot.cli.ranges import Numbers
 from aliquot.cli.recommend_input import ISOLATIONS, model_of, models_of, policy_of, prices_given
 from aliquot.cli.recommend_plans import backtest_table, repartition_table
 from aliquot.cli.recommend_prices import Prices
@@ -82,7 +83,7 @@ FORMS = ("table", "wide", "json", "yaml", "csv", "name", "html", "patch")
 )
 @click.option("--isolation", type=click.Choice(ISOLATIONS), default=None, help="Where workloads say nothing.")
 @click.option("--backtest", "back", is_flag=True, help="Size by the first half, and judge by the second.")
-@click.option("--split", type=click.FloatRange(0.05, 0.95), default=0.5, help="Where to split.  [0.5]")
+@click.option("--split", type=Numbers(0.05, 0.95), default=0.5, help="Where to split.  [0.5]")
 @click.option(
     "--together", is_flag=True, help="With --backtest and html: also several containers on a device."
 )
@@ -193,7 +194,7 @@ def recommend(
     elif names and output in ("table", "wide"):
         for item, force_now in zip(found, in_force, strict=True):
             for line in detail_lines(item, force_now):
-                click.echo(line)
+                say(line)
     else:
         table = recommendation_table(found, in_force, {**total_saving(found), **prices.document()})
         write(table, output)
@@ -270,7 +271,7 @@ def _simulated(snapshot: Snapshot, found: Sequence[Recommendation]) -> None:
             f"before, {seen.idle} after"
         )
     for item in seen.stuck:
-        click.echo(f"simulated: {item.namespace}/{item.name} would wait ({item.reason}); see --repartition")
+        say(f"simulated: {item.namespace}/{item.name} would wait ({item.reason}); see --repartition")
     reasons: dict[str, list[str]] = {}
     for name, why in seen.left_out:
         reasons.setdefault(why, []).append(name)
@@ -307,7 +308,7 @@ def _layouts(plan: Repartition, output: str) -> int:
         proven = "no plan is better" if plan.proven else "the effort was spent; a better plan may exist"
         click.echo(f"\n{plan.used} GPUs in use afterwards, {plan.pods} pods have to leave; {proven}")
         for name, count in sorted(plan.unserved.items()):
-            click.echo(f"not served: {count} x {name}")
+            say(f"not served: {count} x {name}")
     return 1 if any(not item.quiet for item in plan.changes) else 0
 
 

@@ -99,6 +99,8 @@ def _read(place: str, lines: Iterable[str], samples: Samples) -> None:
             )
     except csv.Error as error:
         raise Failure(f"{place}: {error}") from None
+    except UnicodeDecodeError:
+        raise Failure(f"{place}: is not UTF-8 text; give a table as CSV, or a kept history") from None
 
 
 def _read_table(place: str, header: list[str], rows: Iterable[list[str]], samples: Samples) -> None:

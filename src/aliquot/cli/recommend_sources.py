@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from aliquot.cli.failures import Failure
+from aliquot.cli.moments import moment_given
 from aliquot.cli.output import note
 from aliquot.cli.recommend_history import read_histories
 from aliquot.cli.telemetry_sources import telemetry_settings
@@ -19,7 +20,6 @@ from aliquot.telemetry.collecting import Collector
 from aliquot.telemetry.holdings import facts
 from aliquot.usage.joining import joined_usage
 from aliquot.usage.series import Series
-from aliquot.workloads.settings import moment
 
 _SQLITE = b"SQLite format 3\0"
 
@@ -71,12 +71,7 @@ def read(wanted: Sources, snapshot: Snapshot) -> tuple[tuple[Series, ...], tuple
 
 
 def _window(wanted: Sources) -> tuple[int, int]:
-    end = datetime.now(UTC)
-    if wanted.at:
-        found = moment(wanted.at)
-        if found is None:
-            raise Failure(f"--at: {wanted.at!r} is not a time; write 2026-01-31T12:00:00Z")
-        end = found
+    end = moment_given(wanted.at, "--at") if wanted.at else datetime.now(UTC)
     until = round(end.timestamp() * 1000)
     return until - seconds(wanted.since, "--since") * 1000, until
 

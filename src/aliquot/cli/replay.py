@@ -10,7 +10,7 @@ from aliquot.cli import snapshot
 from aliquot.cli.cluster import Target
 from aliquot.cli.failures import Failure
 from aliquot.cli.journals import journal_beside, journal_option
-from aliquot.cli.output import API_VERSION, note, write_document
+from aliquot.cli.output import API_VERSION, note, say, write_document
 from aliquot.inventory.decisions import told
 from aliquot.model.kinds import encode_json, plain
 from aliquot.scheduling.decide import decide
@@ -143,9 +143,9 @@ def _print(results: list[Replayed]) -> None:
             f"  {count} decision{'s' if count != 1 else ''}: {verdict}"
         )
         for difference in result.differences:
-            click.echo(f"  {difference.workload}")
-            click.echo(f"    recorded: {_told(difference.recorded)}")
-            click.echo(f"    repeated: {_told(difference.repeated)}")
+            say(f"  {difference.workload}")
+            say(f"    recorded: {_told(difference.recorded)}")
+            say(f"    repeated: {_told(difference.repeated)}")
     same = sum(1 for result in results if not result.differences)
     click.echo(f"{same}/{len(results)} records give the same plan")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from aliquot.accounting.amounts import HOUR_MS
-from aliquot.accounting.reports import chargeback, groups
+from aliquot.accounting.reports import chargeback, groups, without_price
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import note
 from aliquot.cli.report_budgets import budgets
@@ -101,16 +101,8 @@ def _topic(name: str, help_text: str) -> click.Command:
 
 
 def _without_price(source: Source, ledger: Ledger, query: Query) -> dict[str, int]:
-    """Device time, in ms, in places that cost nothing at all, by the model of the devices."""
-    places = groups(
-        lines_of(source, ledger, Query(query.since_ms, query.until_ms, ("node", "device-model"), query.where))
-    )
-    found: dict[str, int] = {}
-    for group in places:
-        if not group.total.cost_micros:
-            model = group.keys[1] or "an unnamed model"
-            found[model] = found.get(model, 0) + group.total.device_ms
-    return found
+    places = Query(query.since_ms, query.until_ms, ("node", "device-model"), query.where)
+    return without_price(lines_of(source, ledger, places))
 
 
 for _name, _help in (

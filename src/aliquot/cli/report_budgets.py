@@ -13,6 +13,7 @@ from aliquot.accounting.amounts import MILLION
 from aliquot.accounting.budgets import Alert, BudgetState, alerts
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
+from aliquot.cli.moments import moment_given
 from aliquot.cli.output import Column, Row, Table, note, write
 from aliquot.cli.report_events import EventError, write_event
 from aliquot.cli.report_forms import write_bytes
@@ -67,11 +68,7 @@ def budgets(
     asked = source.spending().budgets
     if not asked:
         raise Failure(f"{prices}: budgets: there are none; add a list with name, for, amount and period")
-    try:
-        now = datetime.fromisoformat(at) if at else datetime.now(UTC)
-    except ValueError:
-        raise Failure(f"--at {at}: is no time; write 2026-01-31T12:00:00Z") from None
-    now = now if now.tzinfo is not None else now.replace(tzinfo=UTC)
+    now = moment_given(at, "--at") if at else datetime.now(UTC)
     ways = _ways(webhook_file, Target(kubeconfig, context) if events else None)
     with source.open(read_only=not ways) as opened:
         try:

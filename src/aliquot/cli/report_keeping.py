@@ -9,7 +9,7 @@ from aliquot.accounting.columns import Columns
 from aliquot.accounting.invoices import reconcile
 from aliquot.accounting.price_files import moment
 from aliquot.cli.failures import Failure
-from aliquot.cli.output import Column, Row, Table, note, write
+from aliquot.cli.output import Column, Row, Table, note, say, write
 from aliquot.cli.report_input import Source, source_options
 from aliquot.cli.report_tables import decimal
 from aliquot.store.ledger import StaleWriterError
@@ -29,7 +29,7 @@ def check(ledger: str, journal: Path | None, prices: Path | None, settled: bool)
         except LedgerError as error:
             raise Failure(str(error)) from None
     for problem in found:
-        click.echo(problem)
+        say(problem)
     if not found:
         click.echo(f"{count} batches, no problems")
     return 1 if found else 0

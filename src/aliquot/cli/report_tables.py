@@ -31,7 +31,7 @@ TOPICS = {
 }
 
 UNKNOWN = "unknown"
-"""What stands where nothing is known; it is not 0."""
+"""What stands where nothing is known; it is not 0. A sum that is known in part is at least that: >=1.21."""
 
 _CATEGORIES = tuple(Category)
 
@@ -65,10 +65,13 @@ def report_table(
     places = places_for(getattr(total.total, topic.amount), topic.size)
 
     def cell(amounts: Tally) -> str:
-        amount = getattr(amounts, topic.amount)
-        if topic.name in ("energy", "carbon") and amounts.device_ms and not amounts.metered_ms:
+        text = least(getattr(amounts, topic.amount), topic.size, places)
+        if topic.name not in ("energy", "carbon") or not amounts.device_ms:
+            return text
+        no_grid = topic.name == "carbon" and amounts.energy_mj and not amounts.carbon_ug
+        if not amounts.metered_ms or no_grid:
             return UNKNOWN
-        return least(amount, topic.size, places)
+        return f">={text}" if amounts.metered_ms < amounts.device_ms else text
 
     extra = _extra_columns(topic, currency)
     columns = (

@@ -8,6 +8,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from aliquot.cli.failures import Failure
+from aliquot.web.connections import BoundedConnection
 
 
 def listen(host: str, port: int, *, remembered: int = 0) -> socket.socket:
@@ -47,7 +48,7 @@ class PageServer(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="none",
-                http="httptools",
+                http=BoundedConnection,
                 lifespan="on",
                 log_config=None,
                 access_log=False,

@@ -14,6 +14,7 @@ from aliquot.cli import calibrating, expected, simulation_tables, whatif
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import document, note, write, write_document
+from aliquot.cli.ranges import Numbers
 from aliquot.cli.simulation_input import Beginning, Source, duration, read
 from aliquot.cli.simulation_progress import Display
 from aliquot.cli.sweeping import Run, results_of, sweep
@@ -42,7 +43,7 @@ def input_options(command: Command) -> Command:
         ),
         click.option(
             "--load",
-            type=click.FloatRange(0.01, 10),
+            type=Numbers(0.01, 10),
             default=0.9,
             help="Device-time asked for by --synthetic.",
         ),
@@ -344,6 +345,8 @@ def _whatif(
 
 def _write_trace(path: Path, beginning: Beginning, run: Run) -> int:
     found = beginning.all_workloads(run.settings.seed)
+    if str(path) == "-":
+        raise Failure("--write-trace: a table is written to a file; name one, such as jobs.csv")
     try:
         write_workloads(path, found)
     except ValueError as error:

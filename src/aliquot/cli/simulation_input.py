@@ -11,6 +11,7 @@ from aliquot.cli import cluster, cluster_input, snapshot_files
 from aliquot.cli.cluster import Target
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
+from aliquot.cli.moments import moment_given
 from aliquot.cli.output import note
 from aliquot.model.resource import ResourceSlice
 from aliquot.model.snapshot import Snapshot
@@ -169,12 +170,7 @@ def _day(source: Source, snapshot: Snapshot) -> Day:
 
 
 def _time(text: str) -> datetime | None:
-    if not text:
-        return None
-    found = settings.moment(text)
-    if found is None:
-        raise Failure(f"--at: {text!r} is not a time; write 2026-01-31T12:00:00Z")
-    return found.astimezone(UTC)
+    return moment_given(text, "--at") if text else None
 
 
 def duration(text: str | None, option: str) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from aliquot.cli import expansion, manifests, strictness
+from aliquot.cli import annotations, expansion, manifests, strictness
 from aliquot.cli.manifests import Document, InputError
 from aliquot.model.core import Namespace
 from aliquot.model.kinds import KINDS, ObjectError, decode, encode
@@ -32,7 +32,9 @@ def read(names: Sequence[str], snapshot: Snapshot, now: datetime) -> Submission:
     """
     places: dict[tuple[str, str, str], Document] = {}
     documents: list[Json] = []
-    for document in manifests.read(names):
+    doubtful: list[str] = []
+    for number, written in enumerate(manifests.read(names)):
+        document = written.named(number)
         kind = document.value.get("kind")
         if kind == strictness.FLEET:
             raise document.error("kind", "a fleet is no workload", "add it with --change add=FILE")
@@ -43,6 +45,7 @@ def read(names: Sequence[str], snapshot: Snapshot, now: datetime) -> Submission:
             continue
         metadata = checked["metadata"]
         documents.append(checked)
+        doubtful.extend(map(str, annotations.doubts(document)))
         places[checked["kind"], metadata.get("namespace", ""), metadata["name"]] = document
     if not documents:
         raise InputError(", ".join(names), "", "holds no manifests", "give files with Kubernetes objects")
@@ -54,6 +57,7 @@ def read(names: Sequence[str], snapshot: Snapshot, now: datetime) -> Submission:
     ]
     implied = expansion.implied_namespaces([*there, *documents])
     notes = [f"namespace {name} is not in the cluster and taken as managed" for name in implied]
+    notes += doubtful
     known = {item.key: item for item in snapshot.pods}
     kept = {(item["kind"], item["metadata"].get("namespace", ""), item["metadata"]["name"]) for item in there}
     found: list[KubernetesObject] = []

@@ -280,6 +280,8 @@ def headline(seen: Overview, width: int) -> tuple[str, ...]:
     if of_held is not None:
         parts.append(f"{ratio(of_held, seen.held_provenance)} of what is held")
     parts.append(f"{amounts.percent(seen.coverage, 1)} of it measured")
+    if not seen.coverage:
+        parts = ["unknown, nothing was measured"]
     return tuple(
         line
         for text in (

@@ -8,7 +8,7 @@ import click
 from aliquot.cli.cluster import Target, target_options
 from aliquot.cli.failures import Failure
 from aliquot.cli.install import confirm
-from aliquot.cli.output import API_VERSION, note
+from aliquot.cli.output import API_VERSION, note, say
 from aliquot.install.cluster import Cluster, subject
 from aliquot.install.removing import Removal, StillRunningError, carry_out_removal, plan_removal
 from aliquot.kube.client import Client
@@ -60,7 +60,7 @@ async def _uninstall(
         try:
             removal = await plan_removal(cluster, resources=resources)
             if dry_run:
-                click.echo(json.dumps(_document(removal), indent=2) if form == "json" else _plan(removal))
+                say(json.dumps(_document(removal), indent=2) if form == "json" else _plan(removal))
                 return 1 if removal.templates else 0
             note(_plan(removal))
             confirm(f"Take Aliquot off {connection.server}?", yes=yes)

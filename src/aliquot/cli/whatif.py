@@ -10,7 +10,7 @@ from aliquot.cli import difference_tables
 from aliquot.cli.change_files import Reading
 from aliquot.cli.failures import Failure
 from aliquot.cli.manifests import InputError
-from aliquot.cli.output import note, working, write, write_document
+from aliquot.cli.output import note, say, working, write, write_document
 from aliquot.inventory.amounts import percent
 from aliquot.queues import runtimes
 from aliquot.scheduling.objectives import POWER_LABEL, PRICE_LABEL
@@ -133,7 +133,7 @@ def show(comparison: Comparison, output: str) -> None:
         click.echo()
     write(difference_tables.metric_table(comparison), "table")
     click.echo()
-    click.echo(f"workloads  {difference_tables.count_line(comparison)}")
+    say(f"workloads  {difference_tables.count_line(comparison)}")
     unknown = sum(1 for item in comparison.after.workloads if item.run_seconds is None)
     if unknown:
         note(

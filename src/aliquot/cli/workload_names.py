@@ -75,7 +75,7 @@ def parse(text: str) -> Named:
         return Named(kinds=frozenset(), name=text)
     kinds = KINDS.get(kind.lower())
     if kinds is None:
-        likely = near(kind.lower(), tuple(KINDS))
+        likely = [one for one in near(kind.lower(), tuple(KINDS)) if one[:1] == kind[:1].lower()]
         known = "pod, job, jobset, podgroup, workload, lws, raycluster, pytorchjob, deployment ..."
         raise KindError(kind, f"did you mean {likely[0]!r}?" if likely else f"write one of {known}")
     return Named(kinds=kinds, name=name)

@@ -89,13 +89,13 @@ class Follower:
         wanted = {switch.agent: switch for found in self._stopped.values() for switch in found}
         for agent in [one.agent for one in guards.switches() if one.agent not in wanted]:
             guards.resume(agent)
-            _log.warning("agent %s may call again", agent)
+            _log.warning("agent %r may call again", agent)
         known = {one.agent for one in guards.switches()}
         for agent, switch in wanted.items():
             if agent not in known:
                 requests = guards.stop(agent, by=switch.by, reason=switch.reason, now_us=switch.at_us)
                 self._cut(requests)
-                _log.warning("agent %s is stopped; %d calls are cut", agent, len(requests))
+                _log.warning("agent %r is stopped; %d calls are cut", agent, len(requests))
 
     # Files
 

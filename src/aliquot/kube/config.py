@@ -124,13 +124,20 @@ def _read(path: Path, field: str, base: Path) -> str:
         with path.open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise ConfigError(str(base), field, f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(
+            str(base), field, f"{_which(path, base)}cannot be read: {error.strerror}"
+        ) from error
     if len(content) > MAX_FILE_BYTES:
-        raise ConfigError(str(base), field, f"{path} is larger than {MAX_FILE_BYTES} bytes")
+        raise ConfigError(str(base), field, f"{_which(path, base)}is larger than {MAX_FILE_BYTES} bytes")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(str(base), field, f"{path} is not UTF-8 text") from error
+        raise ConfigError(str(base), field, f"{_which(path, base)}is not UTF-8 text") from error
+
+
+def _which(path: Path, base: Path) -> str:
+    """The file that a kubeconfig names, where it is not the kubeconfig itself, which errors name anyway."""
+    return "" if path == base else f"{path} "
 
 
 def _parse(path: Path) -> _File:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
+from functools import lru_cache
 
 from aliquot.cel.quantity import Quantity
 
@@ -21,6 +22,7 @@ def exact(number: Amount) -> Amount:
     return number.numerator if number.denominator == 1 else number
 
 
+@lru_cache(maxsize=10_000)
 def shown(number: Amount, resource: str = "") -> str:
     """An amount as text: a Kubernetes quantity, or a fraction where no quantity is exact (1/7, 15/7).
 

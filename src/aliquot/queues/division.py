@@ -16,8 +16,7 @@ from aliquot.queues.amounts import UNIT, Amount, exact
 from aliquot.queues.tree import NO_BOUND, Bound, finite
 
 
-@dataclass(frozen=True, slots=True)
-class Claimant:
+class Claimant(NamedTuple):
     """A queue as the division sees it, with its terms for the resource. Amounts in billionths.
 
     requested: what it holds and waits for. usage: past use as a part of all there was to use, in billionths.

@@ -62,6 +62,26 @@ class Held:
         self.fixed = [list(ledger.fixed_column(resource)) for resource in shares.resources]
         self._above_below: dict[int, list[int]] = {}
 
+    def refusal(
+        self, number: int, wanted: Sequence[Amount], preemptible: bool, *, fair: bool = True
+    ) -> Refusal | None:
+        """Why work of a queue may not have this much more, or None.
+
+        With it its queue must stay within its fair share of every resource, where that counts (`fair`); work
+        that cannot be preempted also within its quota, counting only such work.
+        """
+        shares = self._shares
+        if fair:
+            for place, (column, share, amount) in enumerate(zip(self.allocated, shares.shares, wanted)):
+                if column[number] + amount > share[number]:
+                    return Refusal(Ground.OVER_FAIR_SHARE, shares.tree.names[number], shares.resources[place])
+        if preemptible:
+            return None
+        for place, (column, quota, amount) in enumerate(zip(self.fixed, shares.quotas, wanted)):
+            if column[number] + amount > quota[number]:
+                return Refusal(Ground.OVER_QUOTA, shares.tree.names[number], shares.resources[place])
+        return None
+
     @cached_property
     def above_share(self) -> list[bool]:
         return self._above(self._shares.allocatable)
@@ -125,16 +145,8 @@ class Reclaimer:
         return found
 
     def may_try(self) -> Refusal | None:
-        """Why the work may not take anything from anyone, or None.
-
-        With the work, its queue must stay within its fair share of every resource; work that cannot be
-        preempted also within its quota, counting only such work.
-        """
-        number = self.number
-        place = over(self._plus(number), [column[number] for column in self._shares.shares])
-        if place is not None:
-            return Refusal(Ground.OVER_FAIR_SHARE, self._tree.names[number], self._resources[place])
-        return self.over_quota(number)
+        """Why the work may not take anything from anyone, or None; see `Held.refusal`."""
+        return self._held.refusal(self.number, self.wanted, self._preemptible)
 
     def may_take(self, victims: Mapping[str, Sequence[Charge]]) -> Refusal | None:
         """Why this set of victims may not be taken, or None.
@@ -248,20 +260,11 @@ class Reclaimer:
 
     def over_quota(self, number: int) -> Refusal | None:
         """Why a queue would hold too much of what cannot be preempted, with the work; None for other work."""
-        if self._preemptible:
-            return None
-        held = [column[number] + wanted for column, wanted in zip(self._held.fixed, self.wanted)]
-        place = over(held, _row(self._shares.quotas, number))
-        if place is None:
-            return None
-        return Refusal(Ground.OVER_QUOTA, self._tree.names[number], self._resources[place])
+        return self._held.refusal(number, self.wanted, self._preemptible, fair=False)
 
     def held(self, number: int) -> list[Amount]:
         """What a queue held when this was made."""
         return [column[number] for column in self._allocated]
-
-    def _plus(self, number: int) -> list[Amount]:
-        return [column[number] + wanted for column, wanted in zip(self._allocated, self.wanted)]
 
 
 class Taking:

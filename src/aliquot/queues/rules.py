@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from aliquot.queues.amounts import GPU, UNIT
+from aliquot.queues.amounts import GPU, UNIT, Amount
 from aliquot.queues.tree import QueueTree
 
 CPU, MEMORY = "cpu", "memory"
@@ -45,7 +45,7 @@ class ShareRules:
     steps: Mapping[str, int] = field(default_factory=dict)
     whole_rests: bool = False
     usage_weight: Fraction = Fraction(1)
-    saturation: Fraction = Fraction(1)
+    saturation: Amount = 1
     shareless_take: bool = False
     order: tuple[str, ...] = CRITERIA
     leaves_only: bool = False

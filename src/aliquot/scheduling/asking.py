@@ -84,7 +84,10 @@ Costs = Callable[[Sequence[Crew]], Mapping[int, tuple[int, ...]]]
 
 
 class Asked:
-    """Gangs in the order in which they are asked, those with the least right to stay first."""
+    """Gangs in the order in which they are asked, those with the least right to stay first.
+
+    Asked in one state of the cluster: that in which this was made.
+    """
 
     def __init__(self, session: Session, batches: Iterator[Batch], costs: Costs | None) -> None:
         """batches: one is asked after the other; each has queues of its own, and is looked at only once those
@@ -96,6 +99,8 @@ class Asked:
         self._policy = session.policy
         standing = session.standing(reverse=True)
         self._order: VictimOrder[Crew] = VictimOrder(session.shares, session.state.queues, standing=standing)
+        # Whoever asks has taken back what was tried before, so queues always hold what they hold now.
+        self._order.close()
 
     def _go_on(self) -> bool:
         """Take in the next batch; whether there is one."""
@@ -121,10 +126,6 @@ class Asked:
     def push(self, crew: Crew, asked: set[int]) -> None:
         """Put back a gang that can give more; asked: ids of members that have been asked already."""
         self._order.push(crew.gang.queue, crew, self._holds(crew, asked), self._key(crew, asked))
-
-    def close(self) -> None:
-        """There will be no more questions."""
-        self._order.close()
 
     def _holds(self, crew: Crew, asked: set[int] | frozenset[int] = frozenset()) -> Charge:
         """What a gang would give up; stepwise, what was only promised is nothing."""

@@ -74,7 +74,7 @@ class Closeness:
                 continue
             if groups is None:
                 scores = node_scores(room, span, need, within)
-                groups = [nodes for _, nodes in scores.groups()] if scores is not None else []
+                groups = [nodes for _, nodes in scores.groups(within)] if scores is not None else []
             inside = [nodes & candidate.nodes for nodes in groups]
             rest = candidate.nodes
             for nodes in inside:

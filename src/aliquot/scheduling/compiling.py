@@ -67,7 +67,7 @@ def _of_gang(
             yield recording.deallocated(claim, now)
         # What was written for a place that the gang cannot use any more holds devices for nothing.
         replaced = line.stranded
-    yield recording.waits(gang.ref, gang.queue, line.pods, verdict, now, replaced, line.refs)
+    yield recording.waits(gang.ref, gang.queue, line.pods, verdict, now, replaced, line.refs, line.named)
 
 
 def _line(crew: Crew) -> Line:
@@ -79,10 +79,12 @@ def _line(crew: Crew) -> Line:
     gated = [member.pod for member, facts in waiting if facts.gated]
     stranded = [member.pod for member, facts in waiting if facts.written and member.pod.metadata.controller]
     ordered = sorted((member for member, _ in waiting), key=lambda member: member.key)
+    refs = tuple(member.pod.ref for member in ordered)
     found = Line(
         tuple(member for member, _ in waiting),
         tuple(member.pod for member in ordered),
-        tuple(member.pod.ref for member in ordered),
+        refs,
+        recording.naming(crew.gang.ref, refs),
         tuple(gated) if any(claim_keys(pod) for pod in gated) else (),
         tuple(stranded),
     )

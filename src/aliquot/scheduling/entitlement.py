@@ -69,11 +69,13 @@ class Entitlement:
 
     def _found(self, crew: Crew, charge: Charge) -> tuple[Fact, ...]:
         session, gang = self.session, crew.gang
-        ledger = session.state.queues
-        reclaimer = Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, self._held)
-        refusal = reclaimer.may_try()
+        number = session.tree.numbers[gang.queue]
+        wants = [charge.get(resource, 0) for resource in session.shares.resources]
+        refusal = self._held.refusal(number, wants, gang.preemptible)
         if refusal is not None:
             return (self._refused(refusal, charge),)
+        ledger = session.state.queues
+        reclaimer = Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, self._held)
         # Of the gang it matters only which queues above it would stay within their quota with it.
         within = tuple(reclaimer.within_quota(step) for step in session.tree.ways[reclaimer.number])
         parts = self._grounds.get((gang.queue, within))

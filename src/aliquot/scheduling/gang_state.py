@@ -1,9 +1,11 @@
 """Gangs as one decision changes them: what each member is up to, and how full each subgroup is."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
@@ -44,8 +46,7 @@ READY = ALLOCATED | {Status.WAITING, Status.EVICTED}
 """Counts towards what a gang needs before it is tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """What a member holds where. number, node: of its node. claims: those that it uses with what they hold.
     groups: shared devices of which it has a part. charge: what it counts for in its queue. given: what its
     holder is by it: RUNNING, or what this decision made of it."""
@@ -55,7 +56,7 @@ class Hold:
     demand: Demand
     claims: tuple[tuple[ResourceClaim, AllocationResult], ...] = ()
     groups: tuple[str, ...] = ()
-    charge: Charge = field(default_factory=dict)
+    charge: Charge = MappingProxyType({})
     given: Status = Status.RUNNING
 
 
@@ -122,13 +123,13 @@ class Leaf:
         self.allocated = self.using = self.ready = self.placed = self.waiting = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Members that a gang gives up together. frees: accelerators by the number of the node, in billionths.
-    weight: of what is lost for each second of their work, see `lost_work.weight`."""
+class Giving(NamedTuple):
+    """What a gang frees, step by step. parts: for each step and node that gets accelerators by it the number
+    of the node, how many in billionths, and the weight of what the step loses for each second of work (see
+    `lost_work.weight`). total: all accelerators together."""
 
-    frees: tuple[tuple[int, int], ...]
-    weight: int
+    parts: tuple[tuple[int, int, int], ...]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,26 +137,29 @@ class Want:
     """What a gang wants next: the members to be placed, in that order, and what they want together.
 
     charge: what they count for in their queue, as far as that is known before they have nodes. largest: the
-    most accelerators of any, in billionths. exact: whether the charge is what they will count for. shapes: of
-    each; None if one is like no other pod.
+    most accelerators of any, in billionths. exact: whether the charge is what they will count for, in_parts:
+    whether some want parts of devices that count otherwise in queues than on nodes. shapes: of each; None if
+    one is like no other pod.
     """
 
     members: tuple[Member, ...]
     charge: Charge
     largest: Amount
     exact: bool
+    in_parts: bool
     shapes: tuple[Shape, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Members of a gang that wait, by name. pods: theirs; refs: how these are named. gated: those behind
-    Aliquot's gate, if any of them has claims. stranded: those that are made anew once the gang cannot have
-    the place that claims of theirs were allocated for."""
+    """Members of a gang that wait, by name. pods: theirs; refs: how these are named; named: see
+    `recording.naming`. gated: those behind Aliquot's gate, if any of them has claims. stranded: those that
+    are made anew once the gang cannot have the place that claims of theirs were allocated for."""
 
     members: tuple[Member, ...]
     pods: tuple[Pod, ...]
     refs: tuple[ObjectRef, ...]
+    named: bytes
     gated: tuple[Pod, ...]
     stranded: tuple[Pod, ...]
 
@@ -165,7 +169,7 @@ class Crew:
     the tree. succeeded: some has. touched: how many changes of members are in force.
 
     Kept for whoever asks, and true while the gang is untouched: holds, want, wanted: what it holds, what it
-    wants next, and what it wants in all; checked: what keeps it from being tried; steps: what it gives up
+    wants next, and what it wants in all; checked: what keeps it from being tried; giving: what it frees
     step by step; line: who waits. promised: since when it has been promised room, the latest of its members,
     None if it is not; a tuple once that was found out.
     """
@@ -173,13 +177,13 @@ class Crew:
     __slots__ = (
         "checked",
         "gang",
+        "giving",
         "group",
         "holds",
         "leaves",
         "line",
         "members",
         "promised",
-        "steps",
         "succeeded",
         "touched",
         "want",
@@ -202,7 +206,7 @@ class Crew:
         self.holds: Charge | None = None
         self.want: Want | None = None
         self.wanted: Charge | None = None
-        self.steps: tuple[Step, ...] | None = None
+        self.giving: Giving | None = None
         self.line: Line | None = None
         self.checked: tuple[Verdict | None] | None = None
         self.promised: tuple[datetime | None] | None = None
@@ -221,7 +225,10 @@ class Crew:
     @property
     def allocated(self) -> int:
         """Members that have a place and keep it."""
-        return sum(leaf.allocated for leaf in self.leaves.values())
+        found = 0
+        for leaf in self.leaves.values():
+            found += leaf.allocated
+        return found
 
     @property
     def using(self) -> bool:
@@ -231,7 +238,10 @@ class Crew:
     @property
     def waiting(self) -> bool:
         """Some member is to be placed."""
-        return any(leaf.waiting for leaf in self.leaves.values())
+        for leaf in self.leaves.values():  # noqa: SIM110 - asked of every gang, several times a decision
+            if leaf.waiting:
+                return True
+        return False
 
     @property
     def complete(self) -> bool:

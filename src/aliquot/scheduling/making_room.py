@@ -50,16 +50,13 @@ Turns = Callable[[Crew, Sequence[Member], Sequence[Crew]], Iterable[Crew]]
 
 
 class Victims(Protocol):
-    """Gangs that may be asked to leave, in the order in which they are asked."""
+    """Gangs that may be asked to leave, in the order in which they are asked, as things stood at first."""
 
     def pop(self) -> Crew | None:
         """The next; None if there is no more."""
 
     def push(self, crew: Crew, asked: set[int]) -> None:
         """Put back a gang that can give more; asked: ids of members that have been asked already."""
-
-    def close(self) -> None:
-        """There will be no more questions."""
 
 
 class RoomMaker:
@@ -106,14 +103,23 @@ class RoomMaker:
         space = RoomBound(state, todo)
         steps = _Steps(victims, placer, self._prepare)
         outcome: Outcome | None = None
+        leaving: set[int] = set()
         for count in range(1, len(todo) + 1):
             known = self._known(outcome, steps)
             near = known if outcome is None or not placer.policy.stepwise else outcome.disturbed
             state.undo(start)
+            more = {id(member) for member in known}
+            if not placer.policy.stepwise and not more <= leaving:
+                # Those who leave for the first members often leave room for all.
+                leaving = more
+                done = self._at_once(crew, todo, known, legal, space)
+                if done is not None:
+                    outcome = done
+                    break
+                state.undo(start)
             outcome = self._serve(crew, todo[:count], known, near, legal, space, steps)
             if outcome is None:
                 break
-        steps.close()
         if outcome is None or not crew.complete:
             state.undo(start)
             return None
@@ -188,6 +194,18 @@ class RoomMaker:
             if any(id(member) in disturbed for member in step)
             for member in step
         ]
+
+    def _at_once(
+        self, crew: Crew, members: Sequence[Member], leave: Sequence[Member], legal: Legal, space: RoomBound
+    ) -> Outcome | None:
+        """The outcome for all members if these leave."""
+        for member in leave:
+            self._state.evict(member)
+        space.begin(members, leave)
+        if not space.suffices:
+            return None
+        found, _ = self._try(crew, members, leave, leave, leave, legal, space)
+        return found
 
     def _serve(
         self,
@@ -350,10 +368,6 @@ class _Steps:
         return any(
             all(holds.get(resource, 0) >= amount for resource, amount in bound.items()) for bound in bounds
         )
-
-    def close(self) -> None:
-        """Ask nobody any more."""
-        self._victims.close()
 
 
 _FEW = 4

@@ -8,6 +8,7 @@ import msgspec
 
 from aliquot.model.ownership import Ownership
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.amounts import exact
 from aliquot.queues.rules import KAI as KAI_SHARES
 from aliquot.queues.rules import ShareRules
 
@@ -258,7 +259,7 @@ def fairness(policy: Policy) -> ShareRules:
     return replace(
         rules,
         usage_weight=Fraction(policy.usage_weight).limit_denominator(1000),
-        saturation=Fraction(policy.saturation).limit_denominator(1000),
+        saturation=exact(Fraction(policy.saturation).limit_denominator(1000)),
     )
 
 

@@ -14,7 +14,6 @@ from aliquot.scheduling.asking import Batch
 from aliquot.scheduling.gang_state import Crew, Member, Status, requires_closeness
 from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
 from aliquot.scheduling.making_room import Legal, Outcome
-from aliquot.scheduling.room_bound import in_parts
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.stakes import NOTHING, Stake
 from aliquot.scheduling.taking import Taker, for_workload
@@ -40,7 +39,10 @@ class Reclaim(Taker):
         if not policy.fair_shares or policy.stepwise:
             return policy.fair_shares
         # Taking gives a queue no more than it is entitled to, so who has too much now has too much later.
-        return self._reclaimer(crew).may_try() is None
+        session, gang = self._session, crew.gang
+        charge = session.next_charge(crew)
+        wants = [charge.get(resource, 0) for resource in session.shares.resources]
+        return self._holding().refusal(session.tree.numbers[gang.queue], wants, gang.preemptible) is None
 
     def may_try(self, crew: Crew) -> bool:
         self._mine = self._reclaimer(crew)
@@ -69,7 +71,7 @@ class Reclaim(Taker):
         together."""
         want, mine = next_want(crew, self._session.placer), self._mine
         assert mine is not None
-        if not want.exact or not want.charge.get(GPU) or any(in_parts(member) for member in want.members):
+        if not want.exact or not want.charge.get(GPU) or want.in_parts:
             return False
         lacking = want.charge[GPU] - self._idle()
         return lacking > 0 and not self._below(crew) and mine.most(GPU) < lacking
@@ -181,11 +183,16 @@ class Reclaim(Taker):
 
     def _reclaimer(self, crew: Crew) -> Reclaimer:
         session, gang = self._session, crew.gang
-        changes, ledger = session.state.changes, session.state.queues
+        charge, ledger = session.next_charge(crew), session.state.queues
+        return Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, self._holding())
+
+    def _holding(self) -> Held:
+        """What queues hold as things stand."""
+        session = self._session
+        changes = session.state.changes
         if self._held is None or self._held[0] != changes:
-            self._held = changes, Held(session.shares, ledger)
-        charge, held = session.next_charge(crew), self._held[1]
-        return Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, held)
+            self._held = changes, Held(session.shares, session.state.queues)
+        return self._held[1]
 
     def _protected(self, crew: Crew, victim: Crew) -> bool:
         if not self._protecting:

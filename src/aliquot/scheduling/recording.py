@@ -33,8 +33,16 @@ UNUSED = Verdict(reason=Reason.CLAIM_UNUSED)
 
 def decision_id(now: datetime, *content: object) -> str:
     """Text that names a decision: equal for equal workload, time and content. 12 hexadecimal digits."""
-    digest = hashlib.sha256(encode_json((now, content)))
-    return digest.hexdigest()[:ID_LENGTH]
+    return _digest(encode_json((now, content)))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:ID_LENGTH]
+
+
+def naming(workload: ObjectRef, refs: tuple[ObjectRef, ...]) -> bytes:
+    """What the id of the decision that a workload waits is made of, as far as it is always the same."""
+    return encode_json((workload, refs))[1:-1]
 
 
 def placed(gang: Gang, members: Sequence[Member], now: datetime, kept: Sequence[Member] = ()) -> Decision:
@@ -157,12 +165,16 @@ def waits(
     now: datetime,
     replaced: Sequence[Pod] = (),
     refs: tuple[ObjectRef, ...] | None = None,
+    named: bytes | None = None,
 ) -> Decision:
     """The decision that a workload waits; `replaced` are pods of it that have to be made anew. refs: of the
-    pods, where they are known."""
+    pods; named: what `naming` gives for it: both where they are known."""
     if refs is None:
         refs = tuple(pod.ref for pod in pods)
-    name = decision_id(now, workload, refs, verdict, [pod.ref for pod in replaced])
+    if named is None:
+        named = naming(workload, refs)
+    rest = encode_json((verdict, [pod.ref for pod in replaced]))
+    name = _digest(b"[%b,[%b,%b]]" % (encode_json(now), named, rest[1:-1]))
     actions = tuple(Evict(decision=name, pod=pod.ref, verdict=verdict) for pod in replaced)
     return Decision(id=name, workload=workload, queue=queue, pods=refs, verdict=verdict, actions=actions)
 

@@ -146,4 +146,7 @@ class Session:
     @staticmethod
     def ready(crew: Crew) -> bool:
         """Every leaf has as many members as it needs, those counted that could be placed."""
-        return all(leaf.ready >= leaf.minimum for leaf in crew.leaves.values())
+        for leaf in crew.leaves.values():  # noqa: SIM110 - asked of every gang that waits
+            if leaf.ready < leaf.minimum:
+                return False
+        return True

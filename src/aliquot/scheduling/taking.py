@@ -221,6 +221,9 @@ class Taker:
         stepwise = session.policy.stepwise
         if not stepwise:
             yield crew
+            if len(involved) == 1:
+                yield involved[0]
+                return
         order = session.in_turn(())
         left = {id(other): other for other in (crew, *involved)}
         for other in involved:

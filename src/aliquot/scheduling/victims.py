@@ -10,7 +10,7 @@ from datetime import datetime
 
 from aliquot.queues.amounts import GPU, UNIT
 from aliquot.scheduling.chunks import Rank, next_victims
-from aliquot.scheduling.gang_state import ALLOCATED, Crew, Member, Step
+from aliquot.scheduling.gang_state import ALLOCATED, Crew, Giving, Member
 from aliquot.scheduling.lost_work import freed, lost_seconds, lost_work, weight
 from aliquot.scheduling.state import ClusterState
 
@@ -24,9 +24,6 @@ Key = tuple[int, int, int, int]
 _IN_VAIN: Key = (1, 0, 0, 0)
 _MOST_STEPS = 64
 
-
-_Part = tuple[int, int, int]
-"""What a step of a victim frees on one node: its number, billionths of accelerators, what the step loses."""
 
 _Offer = tuple[int, int, int, int, int, int]
 """A part as an offer to who needs room, the better first: what is lost for a device that is of use, in
@@ -42,7 +39,7 @@ class VictimCosts:
         self._now = now
         self._rank = rank
         self._by_fill = by_fill
-        self._parts: dict[int, tuple[Sequence[_Part], int]] = {}
+        self._known: dict[int, tuple[Giving, int]] = {}
 
     def keys(self, members: Sequence[Member], victims: Sequence[Crew]) -> dict[int, Key]:
         """The order in which victims are asked so that members find room, by id.
@@ -59,12 +56,13 @@ class VictimCosts:
         if not most:
             return {id(victim): (0, self._whole(victim), 0, 0) for victim in victims}
         by_node: dict[int, list[_Offer]] = {}
-        known, parts_of = self._parts, self._parts_of
+        known, giving_of = self._known, self._giving_of
         for place, victim in enumerate(victims):
-            parts, total = known.get(id(victim)) or parts_of(victim)
+            (parts, total), seconds = known.get(id(victim)) or giving_of(victim)
             # A gang that frees room elsewhere, too, is not all for one node.
             useful = total if total < needed else needed
-            for number, frees, lost in parts:
+            for number, frees, each in parts:
+                lost = each * seconds
                 cost = lost if frees >= useful else lost * frees // useful
                 of_use = frees if frees < most else most
                 offers = by_node.get(number)
@@ -94,26 +92,21 @@ class VictimCosts:
     def _whole(self, victim: Crew) -> int:
         return lost_work((member for member in victim.members if member.hold is not None), self._now)
 
-    def _parts_of(self, victim: Crew) -> tuple[Sequence[_Part], int]:
-        """What the gang frees on each node, in the steps in which it is asked, nodes on which that is nothing
-        left out; and what it frees in all."""
-        seconds, total = lost_seconds(victim, self._now), 0
-        parts: list[_Part] = []
-        for step in self._steps(victim):
-            lost = step.weight * seconds
-            for number, free in step.frees:
-                if free:
-                    total += free
-                    parts.append((number, free, lost))
-        found = self._parts[id(victim)] = parts, total
+    def _giving_of(self, victim: Crew) -> tuple[Giving, int]:
+        """What the gang frees, and the seconds of work that it loses."""
+        giving = victim.giving
+        if giving is None or victim.touched:
+            giving = self._found(victim)
+            if not victim.touched:
+                victim.giving = giving
+        found = self._known[id(victim)] = giving, lost_seconds(victim, self._now)
         return found
 
-    def _steps(self, victim: Crew) -> tuple[Step, ...]:
-        """The steps in which the gang is asked: pods that it can do without, then the rest."""
-        if victim.steps is not None and not victim.touched:
-            return victim.steps
+    def _found(self, victim: Crew) -> Giving:
+        """What the gang frees as it is asked: first pods that it can do without, then the rest."""
         asked: set[int] = set()
-        steps: list[Step] = []
+        parts: list[tuple[int, int, int]] = []
+        total = 0
         for _ in range(_MOST_STEPS):
             members = next_victims(victim, asked, self._rank, self._by_fill)
             asked.update(id(member) for member in members)
@@ -125,13 +118,12 @@ class VictimCosts:
                 if member.hold is not None:
                     number = member.hold.number
                     frees[number] = frees.get(number, 0) + freed(member)
-            steps.append(Step(tuple(frees.items()), sum(weight(freed(member)) for member in members)))
+            lost = sum(weight(freed(member)) for member in members)
+            parts += [(number, free, lost) for number, free in frees.items() if free]
+            total += sum(frees.values())
             if len(asked) >= len(victim.members):
                 break
-        found = tuple(steps)
-        if not victim.touched:
-            victim.steps = found
-        return found
+        return Giving(tuple(parts), total)
 
 
 def groups(members: Sequence[Member], now: datetime) -> list[list[Member]]:

@@ -4,6 +4,7 @@ from aliquot.queues.amounts import GPU
 from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Want
+from aliquot.scheduling.room_bound import in_parts
 
 
 def next_want(crew: Crew, placer: GangPlacer) -> Want:
@@ -21,6 +22,7 @@ def next_want(crew: Crew, placer: GangPlacer) -> Want:
         placer.wanted(members),
         max((state.wanted(item).get(GPU, 0) for item in facts), default=0),
         len(facts) == len(members) and all(state.is_exact(item) for item in facts),
+        any(map(in_parts, members)),
         None if None in shapes or len(facts) < len(members) else tuple(shapes),  # type: ignore[arg-type]
     )
     if not crew.touched:

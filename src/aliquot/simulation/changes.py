@@ -159,8 +159,9 @@ def _requeued(base: Scenario, change: SetQueue) -> Scenario:
     queues = {queue.name: queue for queue in base.snapshot.queues}
     queue = queues.get(change.queue)
     if queue is None:
-        known = ", ".join(sorted(queues)[:20]) or "there is none"
-        raise ChangeError(f"queue {change.queue}", "there is no such queue", f"name one of: {known}")
+        known = ", ".join(sorted(queues)[:20])
+        fix = f"name one of: {known}" if known else "the cluster has no queues; add one"
+        raise ChangeError(f"queue {change.queue}", "there is no such queue", fix)
     if change.weight is not None and change.weight < 0:
         raise ChangeError(f"queue {change.queue}", "a weight is 0 or more", "write a whole number")
     terms = {item.name: item for item in queue.spec.resources}

@@ -114,7 +114,9 @@ def parse(text: bytes, name: str) -> Settings:
     try:
         found = msgspec.yaml.decode(text, type=_File) if text.strip() else _File()
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise SettingsError(name, str(error)[:300], "see docs/telemetry.md for the fields") from None
+        raise SettingsError(
+            name, " ".join(str(error).split())[:300], "see docs/telemetry.md for the fields"
+        ) from None
     if len(found.exporters) > MOST_EXPORTERS:
         raise SettingsError(name, f"names more than {MOST_EXPORTERS} exporters", "use a Prometheus")
     return Settings(

@@ -6,7 +6,7 @@ one look at every node that changed.
 """
 
 import math
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -129,7 +129,7 @@ class Order:
     tasks.
     """
 
-    __slots__ = ("_changes", "_keys", "_lists", "_seen", "_sums", "_tree", "_wanted")
+    __slots__ = ("_changes", "_keys", "_lists", "_numbers", "_seen", "_tree", "_wanted")
 
     def __init__(
         self, tree: TopologyTree, wanted: Sequence[tuple[DomainSums, Amount]], changes: Sequence[int]
@@ -139,24 +139,29 @@ class Order:
         self._changes = changes
         self._seen = len(changes)
         self._lists: dict[int, list[_Rank]] = {}
+        self._numbers: dict[int, list[int]] = {}
         self._keys: dict[int, _Rank] = {}
         for sums, _ in self._wanted:
             sums.catch_up()
 
-    def inside(self, domain: int) -> "list[_Rank]":
-        """Ranks of the domains right inside this one; the last part of a rank is the number of the domain.
-
-        The list changes when nodes do.
-        """
+    def inside(self, outer: Iterable[int], level: int) -> list[int]:
+        """The domains right inside these, by number, those of the first before those of the next; those of
+        them that are of this level or a finer one themselves."""
         self._catch_up()
-        found = self._lists.get(domain)
-        if found is None:
-            keys = self._keys
-            found = [self._rank(child) for child in self._tree.domains[domain].children]
-            for rank in found:
-                keys[rank[2]] = rank
-            found.sort()
-            self._lists[domain] = found
+        domains, numbers, found = self._tree.domains, self._numbers, list[int]()
+        for number in outer:
+            if domains[number].level >= level:
+                found.append(number)
+            else:
+                found += numbers.get(number) or self._sorted(number)
+        return found
+
+    def _sorted(self, domain: int) -> list[int]:
+        ranks = [self._rank(child) for child in self._tree.domains[domain].children]
+        ranks.sort()
+        self._keys.update((rank[2], rank) for rank in ranks)
+        self._lists[domain] = ranks
+        found = self._numbers[domain] = [rank[2] for rank in ranks]
         return found
 
     def _rank(self, number: int) -> "_Rank":
@@ -172,7 +177,7 @@ class Order:
             return
         for sums, _ in self._wanted:
             sums.catch_up()
-        domains, keys, lists = self._tree.domains, self._keys, self._lists
+        domains, keys, lists, numbers = self._tree.domains, self._keys, self._lists, self._numbers
         touched = {
             number
             for node in set(changes[self._seen :])
@@ -182,9 +187,13 @@ class Order:
         for number in touched:
             old, new = keys[number], self._rank(number)
             if new != old:
-                ranks = lists[domains[number].parent]
-                del ranks[bisect_left(ranks, old)]
-                insort(ranks, new)
+                parent = domains[number].parent
+                ranks, order = lists[parent], numbers[parent]
+                place = bisect_left(ranks, old)
+                del ranks[place], order[place]
+                place = bisect_left(ranks, new)
+                ranks.insert(place, new)
+                order.insert(place, number)
                 keys[number] = new
         self._seen = len(changes)
 

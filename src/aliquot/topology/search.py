@@ -6,11 +6,15 @@ The lowest level goes first; within it tight domains before roomy ones, and that
 tightest block, in it the tightest rack), so that large domains stay whole for large groups.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from aliquot.dra.pools import members
 from aliquot.topology.room import Need, Order, Room
 from aliquot.topology.tree import Domain, Nodes, TopologyTree
+
+_MANY = 4
+"""A node looked at alone costs as much as so many domains among others."""
 
 SCORES = 10
 """Nodes of the roomiest preferred domain score this much, those of tighter ones less."""
@@ -71,9 +75,9 @@ def candidates(
     if not usable or top.level > span.low:
         return
     allowed = _joining(tree, span, pinned)
-    order = room.order(need.total)
+    levels = _inside(room, room.order(need.total), top, span.low, need)
     for level in range(span.low, max(span.high, top.level) - 1, -1):
-        for number in _joined_first(tree, _inside(room, order, top, level, need), pinned):
+        for number in _joined_first(tree, levels[level], pinned):
             domain = tree.domains[number]
             if allowed is not None and not domain.nodes & allowed:
                 continue
@@ -104,35 +108,55 @@ def searched(
         )
 
 
-@dataclass(frozen=True, slots=True)
 class NodeScores:
-    """How much each node is preferred, by the domain of the preferred level that it is in.
+    """How much each node is preferred, by the domain of the preferred level that it is in."""
 
-    ranks: of those domains by number, 1 for the least preferred, the number of domains for the most.
-    """
+    __slots__ = ("_level", "_ordered", "_ranks", "_tree")
 
-    tree: TopologyTree
-    level: int
-    ranks: Mapping[int, int]
+    def __init__(self, tree: TopologyTree, level: int, ordered: Sequence[int]) -> None:
+        """ordered: the domains of the level by number, the least preferred first."""
+        self._tree = tree
+        self._level = level
+        self._ordered = ordered
+        self._ranks: dict[int, int] | None = None
 
     def rank(self, node: int) -> int:
-        """The rank of the node's domain; 0 for a node outside the domains that were ranked."""
-        domain = self.tree.domain_of(node, self.level)
-        return 0 if domain is None else self.ranks.get(domain.number, 0)
+        """The rank of the node's domain, 1 for the least preferred, the number of domains for the most; 0 for
+        a node outside the domains that were ranked."""
+        if self._ranks is None:
+            self._ranks = {number: rank for rank, number in enumerate(self._ordered, start=1)}
+        domain = self._tree.domain_of(node, self._level)
+        return 0 if domain is None else self._ranks.get(domain.number, 0)
 
     def of(self, node: int) -> int:
         """The rank in at most SCORES steps: the i-th of n domains scores floor(SCORES * i / n)."""
-        count = len(self.ranks)
+        count = len(self._ordered)
         return SCORES * self.rank(node) // count if count else 0
 
-    def groups(self) -> tuple[tuple[int, Nodes], ...]:
-        """The nodes of each score, the highest first."""
-        domains, count = self.tree.domains, len(self.ranks)
-        by_score: dict[int, list[Nodes]] = {}
-        for number, rank in self.ranks.items():
-            by_score.setdefault(SCORES * rank // count, []).append(domains[number].nodes)
-        # Domains of one level have no node in common, so their sum is their union, and sooner had.
-        found = {score: sum(nodes) for score, nodes in by_score.items()}
+    def groups(self, within: Nodes | None = None) -> tuple[tuple[int, Nodes], ...]:
+        """The nodes of each score, the highest first. within: none but these matter."""
+        domains, ordered = self._tree.domains, self._ordered
+        if within is not None and within.bit_count() * _MANY < len(ordered):
+            return self._groups_of(within)
+        found: list[tuple[int, Nodes]] = []
+        end = len(ordered)
+        for score in range(SCORES, -1, -1):
+            # The first rank that scores as much, and so the place before it: of 25 domains ranks from 8 on
+            # score 3 or more, for 10 * 7 < 3 * 25 <= 10 * 8.
+            start = max(0, -(-score * len(ordered) // SCORES) - 1)
+            if start < end:
+                # Domains of one level have no node in common, so the sum is the union, and sooner had.
+                found.append((score, sum([domains[number].nodes for number in ordered[start:end]])))
+                end = start
+        return tuple(found)
+
+    def _groups_of(self, nodes: Nodes) -> tuple[tuple[int, Nodes], ...]:
+        """The same for a few nodes, one by one."""
+        found: dict[int, Nodes] = {}
+        for node in members(nodes):
+            if self.rank(node):
+                score = self.of(node)
+                found[score] = found.get(score, 0) | 1 << node
         return tuple(sorted(found.items(), reverse=True))
 
 
@@ -149,9 +173,9 @@ def node_scores(
     tree = room.tree
     usable = tree.root.nodes if within is None else within & tree.root.nodes
     level = span.preferred
-    tightest_first = _inside(room, room.order(need.total), _top(tree, span, usable), level, None)
-    ordered = reversed(_joined_first(tree, tightest_first[::-1], pinned))
-    return NodeScores(tree, level, {number: rank for rank, number in enumerate(ordered, start=1)})
+    tightest_first = _inside(room, room.order(need.total), _top(tree, span, usable), level, None)[level]
+    ordered = _joined_first(tree, tightest_first[::-1], pinned)[::-1]
+    return NodeScores(tree, level, ordered)
 
 
 def _top(tree: TopologyTree, span: Span, usable: Nodes) -> Domain:
@@ -181,20 +205,18 @@ def _joining(tree: TopologyTree, span: Span, pinned: Nodes) -> Nodes | None:
     return allowed
 
 
-def _inside(room: Room, order: Order, top: Domain, level: int, need: Need | None) -> list[int]:
-    """The domains of a level inside another, the tightest first at every level on the way down; with a need
-    only those that may hold it."""
+def _inside(room: Room, order: Order, top: Domain, low: int, need: Need | None) -> dict[int, list[int]]:
+    """The domains of each level down to `low` inside another, the tightest first at every level on the way
+    down; with a need only those that may hold it."""
     domains = room.tree.domains
     found = [top.number] if need is None else room.holds(need, [top.number])
-    for _ in range(top.level, level):
-        below: list[int] = []
-        for number in found:
-            if domains[number].level == level:
-                below.append(number)
-            else:
-                below.extend([rank[2] for rank in order.inside(number)])
-        found = below if need is None else room.holds(need, below)
-    return [number for number in found if domains[number].level == level]
+    levels = {top.level: found}
+    for level in range(top.level + 1, low + 1):
+        found = order.inside(found, level)
+        if need is not None:
+            found = room.holds(need, found)
+        levels[level] = [number for number in found if domains[number].level == level]
+    return levels
 
 
 def _joined_first(tree: TopologyTree, found: list[int], pinned: Nodes) -> list[int]:

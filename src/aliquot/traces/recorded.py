@@ -132,6 +132,7 @@ def read_journal(path: Path) -> Past:
         start = infos[0].time
         seen: dict[_Key, _Seen] = {}
         lasting: dict[tuple[type, tuple[str, str]], KubernetesObject] = {}
+        shared: dict[tuple[str, str], KubernetesObject] = {}
         background: dict[tuple[str, str], Pod] = {}
         mine: set[str] = set()
         time, waits = start, False
@@ -149,13 +150,15 @@ def read_journal(path: Path) -> Past:
                     background[item.key] = item
                 elif not isinstance(item, ResourceClaim):
                     lasting[type(item), item.key] = item
+                elif not _of_a_pod(item):
+                    shared.setdefault(item.key, item if time == start else undecided((item,))[0])
         for found in seen.values():
             mine.update(item.metadata.uid for item in found.workload.objects)
     kept = [pod for pod in background.values() if pod.metadata.uid not in mine and _unrelated(pod, seen)]
     return Past(
         start=start,
         seconds=(time - start) // _SECOND,
-        snapshot=Snapshot.of([*lasting.values(), *kept]),
+        snapshot=Snapshot.of([*lasting.values(), *shared.values(), *kept]),
         workloads=tuple(_ended(found) for found in seen.values()),
         history=tuple(_past(found, time) for found in seen.values()),
         placed=tuple(_since(start, found.placed) for found in seen.values()),
@@ -172,6 +175,12 @@ def record_before(path: Path, time: datetime) -> Recorded | None:
 
 def _since(start: datetime, time: datetime | None) -> int | None:
     return None if time is None else (time - start) // _SECOND
+
+
+def _of_a_pod(claim: ResourceClaim) -> bool:
+    """It comes and goes with a pod; other claims, which several pods may share, are there before them."""
+    owner = claim.metadata.controller
+    return owner is not None and owner.kind == "Pod"
 
 
 def _unrelated(pod: Pod, seen: dict[_Key, _Seen]) -> bool:

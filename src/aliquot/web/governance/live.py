@@ -151,7 +151,10 @@ class LiveSource:
 
     def _configured(self) -> Configuration:
         if self._configuration is None:
-            raise UnavailableError("no gateway is known", "name its configuration")
+            raise UnavailableError(
+                "no gateway is known",
+                "name its configuration (controller --gateway-config, models page --config)",
+            )
         return self._configuration
 
 

@@ -255,6 +255,8 @@ def _priced(uses: Sequence[TokenUse]) -> str | None:
 
 
 def _money(amount: int, scale: int) -> str:
-    """An amount with four decimals, of which the last two only where they say something."""
+    """An amount with four decimals, the last two only where they say something; something is never 0."""
+    if 0 < amount * 20_000 < scale:
+        return "<0.0001"
     exact = f"{amount / scale:,.4f}"
     return exact[:-2] if exact.endswith("00") else exact

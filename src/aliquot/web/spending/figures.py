@@ -12,7 +12,7 @@ from aliquot.accounting.entries import Category
 from aliquot.accounting.price_files import milliseconds
 from aliquot.accounting.prices import PriceBook
 from aliquot.accounting.progress import unsettled
-from aliquot.accounting.reports import Line, Tally
+from aliquot.accounting.reports import Line, Tally, without_price
 from aliquot.store.ledger import Ledger
 from aliquot.store.ledger_reports import Query, sums, time_text
 
@@ -43,7 +43,9 @@ def figures(ledger: Ledger, asked: Asked, book: PriceBook, now: datetime) -> dic
         start = (start + timedelta(days=1)).replace(hour=0)
     query = Query(milliseconds(start), milliseconds(now) + 1, by=(asked.by, step), where=asked.where)
     progress, _ = ledger.progress()
-    lines = sums(ledger, query, entries_of(unsettled(progress), book))
+    rest = entries_of(unsettled(progress), book)
+    lines = sums(ledger, query, rest)
+    places = Query(query.since_ms, query.until_ms, by=("node", "device-model"), where=asked.where)
     times = _times(query.since_ms, query.until_ms, step)
     groups = _groups(lines)
     ordered = sorted(
@@ -63,6 +65,7 @@ def figures(ledger: Ledger, asked: Asked, book: PriceBook, now: datetime) -> dic
         "times": times,
         "course": _course(lines, times, ordered),
         "labels": _labels(ledger),
+        "unpriced": without_price(sums(ledger, places, rest)),
     }
 
 

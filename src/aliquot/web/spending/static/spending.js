@@ -78,9 +78,28 @@ function shown(amount, unit = true) {
 const sum = (amounts) => Object.values(amounts).reduce((all, one) => all + one[TOPICS[state.topic].amount], 0);
 const of = (amounts, category) => amounts[category]?.[TOPICS[state.topic].amount] ?? 0;
 const named = (name) => name || "none";
-/** Energy of which nothing is known is not zero. */
-const unknown = (amounts, category) =>
-  ["energy", "carbon"].includes(state.topic) && amounts[category]?.device_ms > 0 && !amounts[category].metered_ms;
+/** Energy of which nothing is known is not zero, nor is carbon where no grid's intensity is known. */
+const unknown = (amounts, category) => {
+  const one = amounts[category];
+  if (!["energy", "carbon"].includes(state.topic) || !(one?.device_ms > 0)) return false;
+  return !one.metered_ms || (state.topic === "carbon" && one.energy_mj > 0 && !one.carbon_ug);
+};
+/** What everything comes to: unknown where nothing is known, at least so much where something is not. */
+function whole(amounts, unit = true) {
+  const missing = told.categories.filter((category) => amounts[category]?.device_ms > 0 && unknown(amounts, category));
+  const partly = ["energy", "carbon"].includes(state.topic)
+    && Object.values(amounts).some((one) => one.metered_ms < one.device_ms);
+  if (missing.length && !sum(amounts)) return "unknown";
+  return (missing.length || partly ? "≥ " : "") + shown(sum(amounts), unit);
+}
+function drawUnpriced() {
+  const models = Object.entries(told.unpriced).sort((one, other) => other[1] - one[1]);
+  byId("unpriced").hidden = state.topic !== "cost" || !models.length;
+  const hours = (ms) => (ms / 3.6e6).toLocaleString("en", { maximumFractionDigits: 1 });
+  setText(byId("unpriced"), "GPU-hours without a price, which count as 0: "
+    + models.map(([model, ms]) => `${hours(ms)} of ${model}`).join(", ")
+    + ". `aliquot report prices --starter` writes a price book to begin with.");
+}
 
 function segmented(id, items, chosen, choose) {
   byId(id).replaceChildren(...items.map(([name, label]) => element("button", {
@@ -107,7 +126,8 @@ function legend(id, items) {
 }
 
 function drawTotal() {
-  setText(byId("total"), shown(sum(told.total)));
+  setText(byId("total"), whole(told.total));
+  drawUnpriced();
   setText(byId("total-of"), `since ${told.since.slice(0, 16).replace("T", " ")} UTC`);
   byId("identity").replaceChildren(...bar(told.total));
   const all = sum(told.total);
@@ -209,7 +229,7 @@ function row(group) {
   const scale = sum(told.groups[0].amounts) || 1;
   inside.style.width = `${Math.max((sum(group.amounts) / scale) * 100, 0)}%`;
   return element("tr", {}, element("td", {}, key, open), ...cells(group.amounts),
-    element("td", { textContent: shown(sum(group.amounts), false) }), element("td", { class: "parts" }, inside));
+    element("td", { textContent: whole(group.amounts, false) }), element("td", { class: "parts" }, inside));
 }
 
 function cells(amounts) {
@@ -233,7 +253,7 @@ function drawTable() {
       textContent: "Nothing was accounted in this time." })));
   }
   table.tFoot.replaceChildren(element("tr", {}, element("td", { textContent: "All" }), ...cells(told.total),
-    element("td", { textContent: shown(sum(told.total), false) }), element("td", { class: "parts" })));
+    element("td", { textContent: whole(told.total, false) }), element("td", { class: "parts" })));
   setText(byId("count"), told.left ? `${told.groups.length} shown, ${told.left} more: aliquot report has all` : `${told.groups.length} shown`);
 }
 

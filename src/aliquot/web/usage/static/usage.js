@@ -169,7 +169,7 @@ function table() {
 function summary() {
   const fleet = latest.summary;
   const total = number(fleet.devices);
-  setText(byId("utilisation"), percent(fleet.utilisation));
+  setText(byId("utilisation"), fleet.measured ? percent(fleet.utilisation) : "?");
   setText(byId("utilisation-definition"), fleet.utilisationDefinition.replace("Utilisation: d", "D"));
   const mark = fleet.utilisationOfHeldProvenance === "estimated" ? "~" : "";
   setText(byId("of-held"), fleet.utilisationOfHeld === null ? "?" : `${mark}${percent(fleet.utilisationOfHeld)}`);
