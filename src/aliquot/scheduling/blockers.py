@@ -6,6 +6,7 @@ from aliquot.model.topology import Topology
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.facts import PodFacts
+from aliquot.scheduling.gang_state import Crew, Status
 from aliquot.topology.findings import problem as constraint_problem
 from aliquot.topology.levels import Levels
 from aliquot.workloads.gangs import Gang
@@ -102,6 +103,33 @@ def too_early(
         for gate in gates
     )
     return Verdict(reason=Reason.GATED_BY_OTHERS, facts=facts, fix=Fix(change="liftGate", subject=gates[0]))
+
+
+def too_few(crew: Crew, tree: QueueTree) -> Verdict | None:
+    """What keeps a subgroup from having the pods that it needs, though the whole gang may have enough."""
+    for leaf in crew.leaves.values():
+        if leaf.ready >= leaf.minimum:
+            continue
+        there = [member for member in leaf.members if member.status not in _NOT_THERE]
+        missing = leaf.minimum - len(there)
+        if missing <= 0:
+            todo = [member.facts for member in there if member.facts is not None and not member.hold]
+            return too_early(crew.gang, todo, leaf.minimum - leaf.allocated, tree, alone=True)
+        subject = f"{leaf.group.name} of {crew.gang.ref}"
+        fact = Fact(
+            test="members",
+            subject=subject,
+            count=missing,
+            unit="pods",
+            wanted=str(leaf.minimum),
+            available=str(len(there)),
+        )
+        fix = Fix(change="createPods", subject=subject, amount=str(missing))
+        return Verdict(reason=Reason.WAITING_FOR_MEMBERS, facts=(fact,), fix=fix)
+    return None
+
+
+_NOT_THERE = frozenset({Status.ENDED, Status.LEAVING})
 
 
 def _lacking_claims(lacking: Sequence[PodFacts]) -> Verdict:

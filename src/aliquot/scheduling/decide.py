@@ -16,7 +16,7 @@ from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import Snapshot
 from aliquot.model.verdicts import Verdict
 from aliquot.scheduling import binding, compiling, evicting, recording, repairs
-from aliquot.scheduling.blockers import too_early
+from aliquot.scheduling.blockers import too_early, too_few
 from aliquot.scheduling.claim_labels import claim_of_other_queue
 from aliquot.scheduling.cluster import follow
 from aliquot.scheduling.explaining import Explainer
@@ -153,6 +153,8 @@ class _Deciding:
         lacking = sum(max(0, leaf.minimum - leaf.allocated) for leaf in crew.leaves.values())
         topologies = self._cluster.index.topologies if self._policy.topology else None
         found = too_early(crew.gang, todo, lacking, self._cluster.tree, topologies=topologies)
+        if found is None and len(crew.leaves) > 1:
+            found = too_few(crew, self._cluster.tree)
         if found is None and self._policy.labelled_claims:
             found = claim_of_other_queue(todo, crew.gang.queue, self._policy.counted_classes)
         return found
