@@ -1,6 +1,6 @@
 """Why a workload cannot even be tried: its pods, claims or queue are not there, or another gate holds it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from aliquot.model.topology import Topology
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
@@ -106,10 +106,12 @@ def too_early(
 
 
 def too_few(crew: Crew, tree: QueueTree) -> Verdict | None:
-    """What keeps a subgroup from having the pods that it needs, though the whole gang may have enough."""
-    for leaf in crew.leaves.values():
-        if leaf.ready >= leaf.minimum:
-            continue
+    """What keeps a subgroup from having the pods that it needs, though the whole gang may have enough; None
+    where the gang can do without those that have too few."""
+    short = {leaf.group.name: leaf for leaf in crew.leaves.values() if leaf.ready < leaf.minimum}
+    if _enough(crew.gang.root, short):
+        return None
+    for leaf in short.values():
         there = [member for member in leaf.members if member.status not in _NOT_THERE]
         missing = leaf.minimum - len(there)
         if missing <= 0:
@@ -127,6 +129,13 @@ def too_few(crew: Crew, tree: QueueTree) -> Verdict | None:
         fix = Fix(change="createPods", subject=subject, amount=str(missing))
         return Verdict(reason=Reason.WAITING_FOR_MEMBERS, facts=(fact,), fix=fix)
     return None
+
+
+def _enough(group: SubGroup, short: Container[str]) -> bool:
+    """Whether as many subgroups have the pods that they need as the group needs subgroups."""
+    if not group.children:
+        return group.name not in short
+    return sum(_enough(child, short) for child in group.children) >= group.minimum
 
 
 _NOT_THERE = frozenset({Status.ENDED, Status.LEAVING})
