@@ -56,7 +56,7 @@ def test_a_misspelt_name_is_told_with_what_is_meant(kind: str, name: str, meant:
 @pytest.mark.parametrize(
     ("name", "good", "bad"),
     [
-        (labels.PREEMPTIBLE, ("true", "false"), ("maybe", "False", "no", "")),
+        (labels.PREEMPTIBLE, ("true", "false", "False", "TRUE"), ("maybe", "no", "")),
         (labels.CHECKPOINT_INTERVAL, ("10m", "600", "1h30m"), ("1 fortnight", "ten minutes", "10 m")),
         (labels.EXPECTED_SECONDS, ("3600",), ("inf", "NaN", "1e3")),
         (labels.LAST_CHECKPOINT, ("2026-03-01T11:00:00Z",), ("2026-13-45", "11:00", "2026-03-01T11:00:00")),

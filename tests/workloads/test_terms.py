@@ -72,6 +72,8 @@ def test_leaders_go_first_unless_that_is_switched_off() -> None:
         ({"kai.scheduler/preemptibility": "perhaps"}, {}, 1, 100, True),
         ({"aliquot.dev/preemptible": "false"}, {}, 1, None, False),
         ({}, {"aliquot.dev/preemptible": "true"}, 100, 100, True),
+        ({}, {"aliquot.dev/preemptible": "False"}, 1, None, False),
+        ({}, {"aliquot.dev/preemptible": "TRUE"}, 100, 100, True),
         ({"aliquot.dev/preemptible": "yes"}, {}, 100, 100, False),
     ],
 )

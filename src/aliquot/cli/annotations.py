@@ -65,7 +65,7 @@ def _duration(text: str) -> bool:
 
 
 _FORMS: Mapping[str, tuple[Callable[[str], bool], str]] = {
-    labels.PREEMPTIBLE: (lambda text: text in ("true", "false"), "write true or false"),
+    labels.PREEMPTIBLE: (lambda text: text.lower() in ("true", "false"), "write true or false"),
     labels.LAST_CHECKPOINT: (
         lambda text: settings.moment(text) is not None,
         "write a time such as 2026-01-31T12:00:00Z",

@@ -72,7 +72,8 @@ def preemptible(
     settings: Mapping[str, str], owners: Iterable[KubernetesObject], priority: int, below: int | None
 ) -> bool:
     """What the workload says of itself, else whether its priority is less than `below` (None: always)."""
-    own = settings.get(labels.PREEMPTIBLE)
+    # What is written False is not left out of account: the work would be evicted against its word.
+    own = settings.get(labels.PREEMPTIBLE, "").lower()
     if own in ("true", "false"):
         return own == "true"
     said = settings.get(labels.KAI_PREEMPTIBILITY, "")
