@@ -202,6 +202,31 @@ def test_a_limit_is_told_with_its_numbers():
     assert sentence(verdict_on(plan, "a")) == "queue red would exceed its limit of 2 gpu: 0 used, 3 wanted"
 
 
+@pytest.mark.parametrize(
+    ("tree", "text", "fix"),
+    [
+        (
+            '{"children": [{"name": "x"}]}',
+            "the annotation aliquot.dev/subgroups has to give a minimum for every leaf: none for x",
+            "write a minimum for every leaf into aliquot.dev/subgroups",
+        ),
+        (
+            "leader, worker",
+            "the annotation aliquot.dev/subgroups has to give a JSON tree of subgroups: "
+            "JSON is malformed: invalid character (byte 0)",
+            "write a JSON tree of subgroups into aliquot.dev/subgroups",
+        ),
+    ],
+)
+def test_subgroups_that_cannot_be_read_are_told_with_what_is_wrong(tree, text, fix):
+    waiting = pod("a", annotations={"aliquot.dev/gang": "g", "aliquot.dev/subgroups": tree})
+    verdict = verdict_on(decided(cluster(gpu_node("n1"), waiting)), "a")
+
+    assert verdict.reason is Reason.WAITING_FOR_MEMBERS
+    assert sentence(verdict) == text
+    assert fix_sentence(verdict.fix) == fix
+
+
 def test_a_decision_and_a_plan_in_one_line():
     plan = decided(cluster(gpu_node("n1", 2), with_claim("a", request(2)), with_claim("b", created=1)))
 

@@ -92,7 +92,7 @@ _FIXES: dict[str, Callable[[Fix], str]] = {
     "repairNode": lambda fix: f"bring one of {count(fix.amount, 'node')} back to ready",
     "replaceClaim": lambda fix: f"let claim {fix.subject} go and make it anew",
     "replacePod": lambda fix: f"delete {fix.subject} and create it again",
-    "setGangSize": lambda fix: f"set {fix.subject} to {fix.amount}",
+    "setGangSize": lambda fix: f"write {fix.amount} into {fix.subject}",
     "tolerateDeviceTaint": lambda fix: f"tolerate the taint of the devices of {fix.subject}",
     "tolerateTaint": lambda fix: f"tolerate the taint {fix.subject} of {count(fix.amount, 'node')}",
     "uncordonNode": lambda fix: f"uncordon one of {count(fix.amount, 'node')}",

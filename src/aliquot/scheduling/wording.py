@@ -141,6 +141,8 @@ def _members(facts: Sequence[Fact]) -> str:
     if fact.test == "gangSize":
         given = f"is {fact.available!r}" if fact.available else "is missing"
         return f"the annotation {fact.subject} {given}, it must be {fact.wanted}"
+    if fact.test == "subgroups":
+        return f"the annotation {fact.subject} has to give {fact.wanted}: {fact.available}"
     return f"{fact.subject} needs {fact.wanted} pods at once and has {fact.available}"
 
 
