@@ -245,8 +245,14 @@ class Crew:
 
     @property
     def complete(self) -> bool:
-        """Every leaf has its minimum, those counted that are leaving."""
-        return all(leaf.using >= leaf.minimum for leaf in self.leaves.values())
+        """As many subgroups as the gang needs have their minimum, those counted that are leaving."""
+        return self._complete(self.gang.root)
+
+    def _complete(self, group: SubGroup) -> bool:
+        if not group.children:
+            leaf = self.leaves[group.name]
+            return leaf.using >= leaf.minimum
+        return sum(self._complete(child) for child in group.children) >= group.minimum
 
     @property
     def fullness(self) -> int:
