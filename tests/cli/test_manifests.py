@@ -142,3 +142,15 @@ def test_json_that_is_not_utf_8_is_an_error() -> None:
 def test_an_alias_inside_of_what_it_stands_for_is_an_error() -> None:
     with pytest.raises(InputError, match="f:1: has an alias inside"):
         parse(b"a: &a [*a]\n", "f")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(manifests.InputError) as found:
+        manifests.read([str(tmp_path)])
+    assert str(found.value) == (
+        f"{tmp_path}: cannot be read: Permission denied; check the folder and its permissions"
+    )

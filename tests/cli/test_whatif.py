@@ -149,6 +149,9 @@ changes:
     [
         ("quota=rad=8", "--change quota=rad=8: name: there is no such queue; name one of: blue, red"),
         ("quota=red=many", "quota: 'many' is no amount; write a number, or `none` for no bound"),
+        ("quota=red=-4", "quota: '-4' is no amount; write a number, or `none` for no bound"),
+        ("limit=red=-0.5", "limit: '-0.5' is no amount; write a number, or `none` for no bound"),
+        ("quota=red=NaN", "quota: 'NaN' is no amount; write a number, or `none` for no bound"),
         ("quota=red", "names no queue and amount; write quota=QUEUE=16"),
         ("drain=rack/r-7", "no node has rack r-7; see `kubectl get nodes --show-labels`"),
         ("drain=node/gpu-9", "there is no node 'gpu-9'; did you mean 'gpu-"),
@@ -179,6 +182,10 @@ def test_changes_that_cannot_be_made_name_the_place_and_the_fix(
         (
             ("--change", "limit=red=8", "--ahead", "soon"),
             "--ahead: 'soon' is no duration; write 90s, 8h or 2d",
+        ),
+        (
+            ("--change", "limit=red=8", "--ahead", "-1h"),
+            "--ahead: '-1h' is before now; write 90s, 8h or 2d",
         ),
         (("--change", "limit=red=8", "--expect"), "--expect: does not go with --change"),
     ],

@@ -34,11 +34,17 @@ def writer(faulty: Client, mirror: Mirror) -> Writer:
 
 
 class _Hasty(SystemClock):
+    def __init__(self, haste: float) -> None:
+        self._haste = haste
+
+    def monotonic(self) -> float:
+        return super().monotonic() * self._haste
+
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / 100)
+        await asyncio.sleep(seconds / self._haste)
 
 
 @pytest.fixture
-def hasty(faulty: Client) -> None:
-    """Between two attempts nobody waits long."""
-    faulty.clock = _Hasty()
+def hasty(faulty: Client, request: pytest.FixtureRequest) -> None:
+    """For whoever waits between attempts time flies: so many times as fast as it does, 200 unless told."""
+    faulty.clock = _Hasty(getattr(request, "param", 200.0))

@@ -188,6 +188,34 @@ async def test_what_became_of_a_write_is_known_whatever_the_server_answers_after
     assert not (await read_pod(client, "p")).gated
 
 
+@pytest.mark.parametrize("hasty", [40.0], indirect=True)
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("then", [403, 500])
+async def test_a_write_that_may_still_be_on_its_way_is_waited_for(
+    client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy, then: int
+) -> None:
+    """The connection breaks, whatever is sent afterwards is refused, and the first attempt arrives then."""
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    sent: list[str] = []
+
+    def trouble(method: str, path: str, query: dict[str, str]) -> Fault | None:
+        if method != "PATCH" or not path.endswith("c/status"):
+            return None
+        sent.append(path)
+        return Fault(late=0.1) if len(sent) == 1 else Fault(status=then)
+
+    proxy.plan = trouble
+    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+    (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
+    known = mirror.get(ResourceClaim, "default", "c")
+    assert outcome.problem is None
+    assert known is not None
+    assert known.status.allocation is not None
+
+
 async def test_a_delayed_write_cannot_arrive_after_the_device_went_to_another_claim(
     client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
 ) -> None:

@@ -19,7 +19,8 @@ class Fault:
     status: answered with this code instead (with `body`), the server never sees the request. lose_answer: the
     server carries it out, the connection breaks without an answer. cut: the answer ends after so many bytes.
     duplicate: every line of a watch comes twice. drop_after: a watch breaks off after so many lines.
-    inject: this line is sent first on a watch. delay: seconds before the request is passed on.
+    inject: this line is sent first on a watch. delay: seconds before the request is passed on. late: the
+    connection breaks at once, and so many seconds later the server carries the request out all the same.
     """
 
     status: int = 0
@@ -31,6 +32,7 @@ class Fault:
     drop_after: int | None = None
     inject: bytes = b""
     delay: float = 0.0
+    late: float = 0.0
 
 
 Plan = Callable[[str, str, dict[str, str]], Fault | None]
@@ -47,6 +49,7 @@ class FaultyProxy:
         self._session: aiohttp.ClientSession | None = None
         self._runner: web.AppRunner | None = None
         self._watches: set[asyncio.Task[object]] = set()
+        self._late: set[asyncio.Task[None]] = set()
         self.connection = target
         self.change: Callable[[bytes], Awaitable[bytes]] | None = None
         """Changes the body of every write on its way to the server."""
@@ -68,6 +71,7 @@ class FaultyProxy:
 
     async def __aexit__(self, *_: object) -> None:
         self.break_watches()
+        await asyncio.gather(*self._late)
         assert self._runner is not None
         assert self._session is not None
         await self._runner.cleanup()
@@ -92,6 +96,14 @@ class FaultyProxy:
             for name, value in request.headers.items()
             if name.lower() in ("authorization", "content-type", "accept")
         }
+        if fault.late:
+            body = await self._body(request)
+            self._late.add(
+                asyncio.create_task(
+                    self._afterwards(fault.late, request.method, request.path_qs, body, headers)
+                )
+            )
+            return self._hang_up(request)
         async with self._session.request(
             request.method,
             self._target.server + request.path_qs,
@@ -114,6 +126,16 @@ class FaultyProxy:
             return self._hang_up(request)
         await response.write(content)
         return response
+
+    async def _afterwards(
+        self, seconds: float, method: str, path: str, body: bytes, headers: dict[str, str]
+    ) -> None:
+        assert self._session is not None
+        await asyncio.sleep(seconds)
+        async with self._session.request(
+            method, self._target.server + path, data=body, headers=headers
+        ) as answer:
+            await answer.read()
 
     async def _body(self, request: web.Request) -> bytes:
         body = await request.read()

@@ -73,6 +73,7 @@ async def test_devices_fit_80_columns_and_add_up(folder: Path) -> None:
     assert ">60m" in lines["plain-0/gpu-1"]
     assert "unknown" in lines["plain-0/gpu-2"]
     assert "~ estimated, ? not measured" in err
+    assert max(len(line) for line in err.splitlines()) <= 80
     found: dict[str, Any] = json.loads(text)
     assert sum(Fraction(value) for value in found["summary"]["states"].values()) == 24
     busy = next(item for item in found["items"] if item["device"] == "gpu-0" and item["node"] == "plain-0")

@@ -49,6 +49,7 @@ INLINE = (*NAMES, "quota", "limit", "weight", "priority")
 _SELECTORS = {"rack": RACK_LABEL, "block": BLOCK_LABEL, "zone": "topology.kubernetes.io/zone"}
 _SHARING = ("mig", "shares", "partitions", "legacy")
 _STAND_IN = "aliquot-stand-in"
+_NOTHING, _UNBOUNDED = Quantity.parse("0"), Quantity.parse(str(changes.UNBOUNDED))
 
 
 class Reading:
@@ -272,10 +273,12 @@ class _Entry(msgspec.Struct, frozen=True):
             return None
         value = fields[name]
         if value in ("none", None):
-            return Quantity.parse(str(changes.UNBOUNDED))
+            return _UNBOUNDED
         try:
             if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-                return Quantity.parse(str(value))
+                found = Quantity.parse(str(value))
+                if found >= _NOTHING or found == _UNBOUNDED:
+                    return found
         except QuantityError:
             pass
         raise self.error(name, f"{value!r} is no amount", "write a number, or `none` for no bound")

@@ -106,7 +106,12 @@ def _contents(name: str) -> Iterator[tuple[str, bytes]]:
         return
     path = Path(name)
     if path.is_dir():
-        files = sorted(entry for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
+        try:
+            files = sorted(entry for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
+        except OSError as error:
+            raise InputError(
+                name, "", f"cannot be read: {error.strerror}", "check the folder and its permissions"
+            ) from None
         if not files:
             raise InputError(name, "", "the folder holds no manifests", f"add {', '.join(SUFFIXES)} files")
     else:

@@ -21,7 +21,7 @@ UNKNOWN = "?"
 ESTIMATED = "~"
 LEGEND = (
     "~ estimated, ? not measured\n"
-    "SM/TC/BW: % of time at work of SMs (else the engine, else any kernel), tensor cores,\nmemory bandwidth"
+    "SM/TC/BW: % of time at work of SMs (else the engine, else any kernel), tensor\ncores, memory bandwidth"
 )
 
 Keep = Callable[[BoardUse], bool]

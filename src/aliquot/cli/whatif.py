@@ -54,6 +54,8 @@ def seconds(text: str, option: str) -> int:
         found = int(days[1]) * 86_400 if days else round(runtimes.seconds(text))
     except runtimes.DurationError:
         raise Failure(f"{option}: {text!r} is no duration; write 90s, 8h or 2d") from None
+    if text.startswith("-"):
+        raise Failure(f"{option}: {text!r} is before now; write 90s, 8h or 2d")
     if found > MOST_SECONDS:
         raise Failure(f"{option}: {text!r} is too long; write {MOST_SECONDS // 86_400}d or less")
     return found

@@ -144,7 +144,7 @@ class Claims:
         try:
             body = await self._writer.settled(
                 lambda: client.patch(
-                    RESOURCE_CLAIMS, meta.name, document, meta.namespace, subresource=subresource
+                    RESOURCE_CLAIMS, meta.name, document, meta.namespace, subresource=subresource, attempts=1
                 )
             )
         except ApiError as error:

@@ -148,7 +148,9 @@ class Pods:
         async def send() -> bytes:
             if stop.is_set():
                 raise ConflictError(pod.ref, "stays gated: another pod of its gang could not be let go")
-            return await client.patch(PODS, pod.name, patch, pod.namespace, kind=PatchType.STRATEGIC)
+            return await client.patch(
+                PODS, pod.name, patch, pod.namespace, kind=PatchType.STRATEGIC, attempts=1
+            )
 
         try:
             lifted = self._writer.keep(Pod, await self._writer.settled(send))

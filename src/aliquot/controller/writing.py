@@ -22,11 +22,21 @@ T = TypeVar("T", bound=KubernetesObject)
 
 WRITES_IN_FLIGHT = 32
 
-VERDICTS = frozenset({400, 401, 403, 404, 405, 409, 413, 415, 422})
-"""Answers about the request itself: an earlier attempt of the same request, wherever it is, meets the same
-(RFC 9110, 15.5). Others are about the moment, such as 410, 429 and 503."""
+PROOFS = frozenset({404, 409})
+"""Answers to a guarded write after which no earlier attempt of it can change anything any more: the object is
+gone, or another than the guard says."""
 
-REFUSALS = 3
+VERDICTS = PROOFS | {400, 401, 403, 405, 413, 415, 422}
+"""Answers about the request itself (RFC 9110, 15.5); others are about the moment, such as 410, 429, 503."""
+
+REFUSALS = 6
+
+MOST_SECONDS_OF_REST = 30.0
+"""Longer than this no server is obeyed that wants to be left alone for a while."""
+
+IN_FLIGHT_SECONDS = 60.0
+"""So long after it was sent a request that nobody waits for any more may still be carried out: kube-apiserver
+gives up after its --request-timeout, one minute unless set."""
 
 ACTED_SECONDS = 0.5
 """For so long after decisions were carried out more of them are expected."""
@@ -84,27 +94,36 @@ class Writer:
             self._slots.release()
 
     async def settled(self, send: Callable[[], Awaitable[bytes]]) -> bytes:
-        """One guarded write, repeated until the server has answered it. Raises NotLeadingError, ApiError.
+        """One guarded write, repeated until the server has answered it; `send` is to try once. Raises
+        NotLeadingError, ApiError.
 
         An answer that was lost leaves open whether the write is done, or will be when a delayed request
         arrives. Deciding on would risk that a device is given out twice; so there is no way on but to know.
-        A server that goes on answering that it cannot is believed after REFUSALS rounds in a row.
+        A server that goes on answering that it cannot is believed after REFUSALS rounds in a row, and one
+        that refuses at once, unless an attempt that was not answered may still be on its way.
         """
         backoff = Backoff(self.client.randomness, first=0.2, cap=5.0)
-        refusals = 0
+        clock = self.client.clock
+        refusals, unanswered = 0, float("-inf")
         while True:
+            wait = backoff.next()
             try:
                 return await self.once(send)
             except ApiError as error:
                 refusals += 1
-                if error.status in VERDICTS or refusals >= REFUSALS:
+                wait = max(wait, min(error.retry_after or 0.0, MOST_SECONDS_OF_REST))
+                believed = error.status in VERDICTS or refusals >= REFUSALS
+                over = clock.monotonic() - unanswered >= IN_FLIGHT_SECONDS
+                if error.status in PROOFS or (believed and over):
                     raise
                 problem: Exception = error
             except (TransportError, CredentialError) as error:
                 refusals = 0
+                if isinstance(error, TransportError) and error.sent:
+                    unanswered = clock.monotonic()
                 problem = error
             _log.warning("not settled yet: %s", problem)
-            await self.client.clock.sleep(backoff.next())
+            await clock.sleep(wait)
 
     async def look(self, kind: type[T], resource: Resource, ref: ObjectRef) -> T | None:
         """The object as the server has it now, also put into the mirror; None if it is gone.
@@ -115,13 +134,16 @@ class Writer:
         backoff = Backoff(self.client.randomness, first=0.2, cap=5.0)
         while True:
             try:
-                body = await self.settled(lambda: self.client.get(resource, ref.name, ref.namespace))
+                body = await self.once(lambda: self.client.get(resource, ref.name, ref.namespace))
                 break
             except ApiError as error:
                 if error.not_found:
                     self.mirror.vanished(kind, ref)
                     return None
-                _log.warning("%s cannot be looked at: %s", ref, error)
+                problem: Exception = error
+            except (TransportError, CredentialError) as error:
+                problem = error
+            _log.warning("%s is not known yet: %s", ref, problem)
             await self.client.clock.sleep(backoff.next())
         found = self.keep(kind, body)
         if ref.uid and found.metadata.uid != ref.uid:

@@ -191,11 +191,13 @@ class Client:
         subresource: str = "",
         force: bool = False,
         field_manager: str = FIELD_MANAGER,
+        attempts: int | None = None,
     ) -> bytes:
         """Change an object. `metadata.resourceVersion` or `metadata.uid` in a merge or strategic patch guard
         it.
 
-        force: take over fields of other managers (apply only).
+        force: take over fields of other managers (apply only). attempts: 1 for who has to know of each what
+        became of it.
         """
         query = {"fieldManager": field_manager}
         if force:
@@ -207,6 +209,7 @@ class Client:
             query=query,
             content_type=kind.value,
             repeatable=kind is not PatchType.JSON,
+            attempts=attempts,
         )
 
     async def delete(

@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from aliquot.audit.record import genesis
+from aliquot.store.reading import read_only_address
 
 VERSION = 1
 BUSY_TIMEOUT_S = 10.0
@@ -61,7 +62,7 @@ def open_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         # What is recorded of people is nobody else's to read; SQLite gives -wal and -shm the same mode.
         if not read_only and not path.exists():
             path.touch(mode=0o600)
-        address = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+        address = read_only_address(path) if read_only else f"{path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(
             address, uri=True, timeout=BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None
         )

@@ -26,6 +26,7 @@ from aliquot.budgets.keys import KeyRecord
 from aliquot.budgets.spending import TokenUse
 from aliquot.budgets.windows import WINDOWS, Window
 from aliquot.store.budgets import BudgetStoreError, Clock, system_clock
+from aliquot.store.reading import read_only_address
 
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 5.0
@@ -291,7 +292,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
         if read_only:
-            uri = f"{path.absolute().as_uri()}?mode=ro"
+            uri = read_only_address(path)
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
         else:
             connection = sqlite3.connect(

@@ -5,6 +5,8 @@ import re
 import sqlite3
 from pathlib import Path
 
+from aliquot.store.reading import read_only_address
+
 _MIGRATION = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
 
 BUSY_TIMEOUT_S = 10.0
@@ -44,7 +46,7 @@ def open_database(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     try:
         if read_only:
             connection = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro",
+                read_only_address(path),
                 uri=True,
                 timeout=BUSY_TIMEOUT_S,
                 check_same_thread=False,

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from aliquot.store.reading import read_only_address
+
 Row = tuple[Any, ...]
 
 _MIGRATION = re.compile(r"^(\d{4})_[a-z0-9_]+\.sql$")
@@ -80,7 +82,7 @@ class SqliteDatabase:
         try:
             target = ":memory:" if path is None else str(path)
             if path is not None and read_only:
-                target = f"{path.absolute().as_uri()}?mode=ro"
+                target = read_only_address(path)
             self._connection = sqlite3.connect(
                 target,
                 uri=path is not None and read_only,

@@ -3,6 +3,8 @@
 import sqlite3
 from pathlib import Path
 
+from aliquot.store.reading import read_only_address
+
 BUSY_TIMEOUT_S = 10.0
 VERSION = 1
 APPLICATION_ID = 0x616C7175
@@ -57,10 +59,9 @@ def open_history(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection to the file, made if it is not there (unless `read_only`). Raises HistoryError."""
     if read_only and not path.exists():
         raise HistoryError(path, "does not exist", "name a history that is kept")
-    mode = "ro" if read_only else "rwc"
     try:
         connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode={mode}",
+            read_only_address(path) if read_only else f"{path.absolute().as_uri()}?mode=rwc",
             uri=True,
             timeout=BUSY_TIMEOUT_S,
             check_same_thread=False,
