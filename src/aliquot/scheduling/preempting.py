@@ -81,7 +81,7 @@ class Consolidate(Taker):
         session = self._session
         if session.policy.consolidation_budget == 0:
             return False
-        state = session.state
+        state, slices = session.state, session.policy.slices_as_devices
         wanted: Amount = 0
         memory = 0
         for member in next_want(crew, session.placer).members:
@@ -93,7 +93,7 @@ class Consolidate(Taker):
                 wanted += state.wanted(member.facts).get(GPU, 0)
         free = free_memory = 0.0
         for number in range(len(state.table.nodes)):
-            here = state.free_accelerators(number) + state.parts.free(number)
+            here = state.free_accelerators(number, slices_as_devices=slices) + state.parts.free(number)
             free += here
             if memory:
                 free_memory += here * state.parts.memory(number)

@@ -192,13 +192,12 @@ class ClusterState:
         """The accelerators that are idle later; good until something changes."""
         return self._idle.catch_up()
 
-    def free_accelerators(self, number: int) -> float:
-        """How many accelerators of a node are idle later."""
-        table = self.table
-        leaving = table.leaving[number]
-        free = legacy_devices(table.free[number], table.nodes[number])
+    def free_accelerators(self, number: int, *, slices_as_devices: bool = False) -> float:
+        """How many accelerators of a node are idle later; slices_as_devices: see `legacy_devices`."""
+        node, leaving = self.table.nodes[number], self.table.leaving[number]
+        free = legacy_devices(self.table.free[number], node, slices_as_devices=slices_as_devices)
         if leaving is not None:
-            free += legacy_devices(leaving, table.nodes[number])
+            free += legacy_devices(leaving, node, slices_as_devices=slices_as_devices)
         return float(free) + self._room_later.devices(number)
 
     def touched(self) -> Iterable[Crew]:
