@@ -32,7 +32,7 @@ async def stream(request: Request) -> Response:
     async def lines() -> AsyncIterator[str]:
         for number in range(4):
             yield f"{number}\n"
-            await asyncio.sleep(SOON_S / 2)
+            await asyncio.sleep(SOON_S)
 
     return StreamingResponse(lines())
 
@@ -121,22 +121,30 @@ async def test_a_head_is_bounded(place: tuple[str, int], monkeypatch: pytest.Mon
         assert (await received(reader))[9:12] in (b"", b"400")
 
 
-async def test_a_stream_that_is_listened_to_is_not_cut(place: tuple[str, int]) -> None:
+async def test_a_stream_that_is_listened_to_is_not_cut(
+    place: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 3 * SOON_S)
     async with connected(place) as (reader, writer):
         writer.write(GET.replace(b"/ ", b"/stream ") + b"Connection: close\r\n\r\n")
         assert b"3\n" in await received(reader)
 
 
-async def test_a_connection_serves_one_request_after_the_other(place: tuple[str, int]) -> None:
+async def test_a_connection_serves_one_request_after_the_other(
+    place: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 10 * LATE_S)
     async with connected(place) as (reader, writer):
         for number in range(5):
             writer.write(GET + b"\r\n")
             async with asyncio.timeout(LATE_S):
                 assert (await reader.readuntil(b"here")).startswith(b"HTTP/1.1 200 "), number
-            await asyncio.sleep(SOON_S / 3)
 
 
-async def test_too_many_connections_are_closed_and_others_go_on(place: tuple[str, int]) -> None:
+async def test_too_many_connections_are_closed_and_others_go_on(
+    place: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 10 * LATE_S)
     async with contextlib.AsyncExitStack() as stack:
         held = [await stack.enter_async_context(connected(place)) for _ in range(8)]
         async with connected(place) as (reader, _):
