@@ -14,7 +14,7 @@ from tests.web.serving import listening
 
 from aliquot.web import connections
 
-SOON_S = 0.2
+SOON_S = 0.3
 LATE_S = 30.0
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
