@@ -9,6 +9,7 @@ from tests.kube.conftest import connection as connection
 from tests.kube.conftest import faulty as faulty
 from tests.kube.conftest import proxy as proxy
 from tests.kube.conftest import server as server
+from tests.kube.faults import FaultyProxy
 
 from aliquot.controller.writing import Writer
 from aliquot.kube.client import Client, cancel_and_wait
@@ -45,6 +46,8 @@ class _Hasty(SystemClock):
 
 
 @pytest.fixture
-def hasty(faulty: Client, request: pytest.FixtureRequest) -> None:
-    """For whoever waits between attempts time flies: so many times as fast as it does, 200 unless told."""
-    faulty.clock = _Hasty(getattr(request, "param", 200.0))
+async def hasty(proxy: FaultyProxy, writer: Writer, request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """For who writes time flies between attempts: so many times as fast as it does, 200 unless told."""
+    async with Client(proxy.connection, clock=_Hasty(getattr(request, "param", 200.0))) as client:
+        writer.client = client
+        yield
