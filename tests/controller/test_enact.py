@@ -33,6 +33,15 @@ from aliquot.scheduling.plan import Plan, Reserve
 VERDICT = Verdict(reason=Reason.CLAIM_ELSEWHERE)
 
 
+async def one_decision(client: Client, mirror: Mirror) -> Plan:
+    """The pod p gets the only device of node-a through its claim c; the mirror has seen all of them."""
+    await add_node(client, "node-a", 1)
+    claim = await add_claim(client, "c")
+    pod = await add_pod(client, "p", "c")
+    await seen(mirror, claim, pod)
+    return Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
+
+
 async def test_a_claim_is_protected_allocated_and_reserved_then_the_pod_is_let_go(
     client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy
 ) -> None:
@@ -126,10 +135,7 @@ async def test_a_write_whose_answer_is_lost_is_settled_before_anything_else(
     client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy, lost: int
 ) -> None:
     """The server carries the write out and the connection breaks: the same write again meets a conflict."""
-    await add_node(client, "node-a", 1)
-    claim = await add_claim(client, "c")
-    pod = await add_pod(client, "p", "c")
-    await seen(mirror, claim, pod)
+    plan = await one_decision(client, mirror)
     left = lost
 
     def lose(method: str, path: str, query: dict[str, str]) -> Fault | None:
@@ -140,7 +146,6 @@ async def test_a_write_whose_answer_is_lost_is_settled_before_anything_else(
         return None
 
     proxy.plan = lose
-    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
     enactor = Enactor(writer)
     outcomes = await enactor.enact(plan, mirror.snapshot())
     known = mirror.get(ResourceClaim, "default", "c")
@@ -161,10 +166,7 @@ async def test_what_became_of_a_write_is_known_whatever_the_server_answers_after
 ) -> None:
     """The allocation is stored and its answer lost; then the server refuses the repeated write, and at first
     to show the claim."""
-    await add_node(client, "node-a", 1)
-    claim = await add_claim(client, "c")
-    pod = await add_pod(client, "p", "c")
-    await seen(mirror, claim, pod)
+    plan = await one_decision(client, mirror)
     sent: list[str] = []
 
     def trouble(method: str, path: str, query: dict[str, str]) -> Fault | None:
@@ -179,7 +181,6 @@ async def test_what_became_of_a_write_is_known_whatever_the_server_answers_after
         return None
 
     proxy.plan = trouble
-    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
     (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
     known = mirror.get(ResourceClaim, "default", "c")
     assert outcome.problem is None
@@ -195,10 +196,7 @@ async def test_a_write_that_may_still_be_on_its_way_is_waited_for(
     client: Client, mirror: Mirror, writer: Writer, proxy: FaultyProxy, then: int
 ) -> None:
     """The connection breaks, whatever is sent afterwards is refused, and the first attempt arrives then."""
-    await add_node(client, "node-a", 1)
-    claim = await add_claim(client, "c")
-    pod = await add_pod(client, "p", "c")
-    await seen(mirror, claim, pod)
+    plan = await one_decision(client, mirror)
     sent: list[str] = []
 
     def trouble(method: str, path: str, query: dict[str, str]) -> Fault | None:
@@ -208,7 +206,6 @@ async def test_a_write_that_may_still_be_on_its_way_is_waited_for(
         return Fault(late=0.1) if len(sent) == 1 else Fault(status=then)
 
     proxy.plan = trouble
-    plan = Plan(decisions=(decide(pod, allocate(claim, "node-a", "gpu-0", pod), admit("node-a", pod)),))
     (outcome,) = await Enactor(writer).enact(plan, mirror.snapshot())
     known = mirror.get(ResourceClaim, "default", "c")
     assert outcome.problem is None

@@ -16,6 +16,13 @@ def test_promises_hold_under_a_schedule_of_troubles(seed: int) -> None:
     assert tried(seed).wrong == ()
 
 
+def test_a_schedule_comes_out_the_same_wherever_objects_lie_in_memory() -> None:
+    first = tried(1630)
+    kept = [bytearray(size) for size in range(1, 4000, 7)]
+    assert tried(1630) == first
+    assert kept
+
+
 def without_cpu(seed: int) -> Schedule:
     """The node of the first pod that is let go has no CPU left for 48 s, when gangs are about to start."""
     return Schedule(

@@ -30,6 +30,7 @@ VERDICTS = PROOFS | {400, 401, 403, 405, 413, 415, 422}
 """Answers about the request itself (RFC 9110, 15.5); others are about the moment, such as 410, 429, 503."""
 
 REFUSALS = 6
+"""So many answers in a row that say nothing about the request itself are believed: about six seconds."""
 
 MOST_SECONDS_OF_REST = 30.0
 """Longer than this no server is obeyed that wants to be left alone for a while."""
