@@ -35,7 +35,7 @@ from benchmarks.allocator import peak_mib
 from benchmarks.clusters import Load, large
 
 SIZES = (500, 1_000, 2_000, 5_000)
-CHANGES = 50
+CHANGES = 200
 CHANGED_PODS = 100
 MOST_SETTLING = 50
 

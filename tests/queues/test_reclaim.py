@@ -277,6 +277,34 @@ def test_no_victims_that_may_be_taken_together_hold_more_than_the_bound(
         if found.may_take(victims) is None:
             taken = sum(item.get("gpu", 0) for items in victims.values() for item in items)
             assert taken <= found.most("gpu"), victims
+            assert taken <= found.most("gpu", UNIT), victims
+            below = {step for item in victims for step in tree.ways[numbers[item]]}
+            assert taken <= found.most("gpu", 5 * UNIT, below), victims
+
+
+@pytest.mark.parametrize(
+    ("held", "theirs", "wanted", "most", "whole"),
+    [
+        # Shares of 4: 5/4 has to be below (7 - x)/4, so x is below 2.
+        (4, 7, 1, 2, 1),
+        (5, 8, 1, 2, 1),
+        (5, 8, 2, 1, 0),
+        # The queue stays within its share: only what the other holds bounds it.
+        (2, 7, 1, 7, 7),
+    ],
+)
+def test_of_whole_devices_as_many_may_be_lost_as_leave_the_other_more_saturated(
+    held, theirs, wanted, most, whole
+):
+    ledger = holding([queue("a"), queue("b")], a=held, b=theirs)
+    for name in ("a", "b"):
+        ledger.wait(name, gpus(8))
+    shares = fair_shares(ledger.tree, TOTAL, ledger, ShareRules(resources=("gpu",)))
+    found = Reclaimer(shares, ledger, "a", gpus(wanted))
+
+    assert (shares.share("a", "gpu"), shares.share("b", "gpu")) == (4 * UNIT, 4 * UNIT)
+    assert (found.most("gpu"), found.most("gpu", UNIT)) == (most * UNIT, whole * UNIT)
+    assert found.most("gpu", UNIT, {ledger.tree.numbers["b"]}) == most * UNIT
 
 
 def test_what_is_taken_below_a_queue_leaves_it_room_to_take_from_its_siblings():

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.scheduling.builders import cluster, namespace, node, pod, pod_group, queue
-from tests.scheduling.looking import decided, decision_on, evicted
+from tests.scheduling.looking import decided, decision_on, evicted, nodes_of
 
 GPU = "nvidia.com/gpu"
 
@@ -25,6 +25,26 @@ def test_a_gang_is_not_left_in_part_when_others_take_the_room_to_which_one_would
 
     assert sorted(evicted(plan)) == ["old-0", "old-1", "old-2"]
     assert len(decision_on(plan, "new-0").promised) == 3
+
+
+def test_who_would_join_a_gang_waits_for_those_of_it_that_have_to_move():
+    # One of `old` is placed on `a` at first. Then those that run there have to move to `b`: until they are
+    # there the gang has fewer than two.
+    snapshot = cluster(
+        namespace(),
+        queue("default"),
+        node("a", **{GPU: 4}),
+        node("b", **{GPU: 2}),
+        pod_group("old", 2),
+        [pod(f"old-{n}", node_name="a", group="old", **{GPU: 1}) for n in range(2)],
+        pod("old-2", group="old", selector={"kubernetes.io/hostname": "a"}, **{GPU: 1}),
+        pod("new", priority=10, created=9, **{GPU: 3}),
+    )
+
+    plan = decided(snapshot)
+
+    assert sorted(evicted(plan)) == ["old-0", "old-1"]
+    assert nodes_of(plan) == {}
 
 
 @pytest.mark.parametrize(

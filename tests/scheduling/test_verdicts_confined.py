@@ -10,6 +10,7 @@ from tests.scheduling.builders import (
     node,
     pod,
     q,
+    queue,
     request,
     with_claim,
 )
@@ -41,6 +42,23 @@ def gang(size, level="rack", *, topology="dc", devices=8):
         "aliquot.dev/topology-required": level,
     }
     return [with_claim(f"g{number}", request(devices), annotations=notes) for number in range(size)]
+
+
+def test_a_gang_that_may_be_apart_is_not_refused_like_one_that_may_not():
+    close = gang(3)
+    apart = [
+        with_claim(
+            f"h{number}",
+            request(8),
+            created=9,
+            annotations={"aliquot.dev/gang": "h", "aliquot.dev/gang-size": "3"},
+        )
+        for number in range(3)
+    ]
+
+    plan = decided(cluster(queue("default"), TOPOLOGY, fleet(), close, apart))
+
+    assert sorted(nodes_of(plan)) == ["h0", "h1", "h2"]
 
 
 def holding(name, node_name, count):

@@ -6,11 +6,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.scheduling.builders import NOW, claim, cluster, gpu_node, job, pod, queue, request, with_claim
+from tests.scheduling.builders import (
+    NOW,
+    claim,
+    cluster,
+    gpu_node,
+    job,
+    node,
+    pod,
+    pod_group,
+    queue,
+    request,
+    with_claim,
+)
 from tests.scheduling.looking import decided, evicted
 
 from aliquot.model.core import PodStatus
 from aliquot.scheduling import reclaiming
+from aliquot.scheduling.decide import decide
+from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.policy import Policy
 from aliquot.workloads import labels
 
@@ -182,11 +196,9 @@ def test_a_pod_that_has_not_started_loses_nothing(since):
 
 
 @pytest.mark.parametrize("zone", ["a", "b"])
-@pytest.mark.parametrize("batches", [(1, 2), reclaiming.BATCHES])
-def test_queues_are_asked_though_the_work_of_others_goes_first_if_that_is_of_no_use(
-    monkeypatch, batches, zone
-):
-    monkeypatch.setattr(reclaiming, "BATCHES", batches)
+@pytest.mark.parametrize("first", [1, reclaiming.FIRST_BATCH])
+def test_queues_are_asked_though_the_work_of_others_goes_first_if_that_is_of_no_use(monkeypatch, first, zone):
+    monkeypatch.setattr(reclaiming, "FIRST_BATCH", first)
     pods = []
     for place in ("a", "b"):
         for n in range(6):
@@ -198,3 +210,16 @@ def test_queues_are_asked_though_the_work_of_others_goes_first_if_that_is_of_no_
     plan = decided(cluster(queue("q"), queue("a"), queue("b"), *nodes, *pods, there, *more))
 
     assert evicted(plan) == [f"{zone}0"]
+
+
+def test_who_leaves_does_not_depend_on_who_was_asked_before():
+    gpu = "nvidia.com/gpu"
+    old = [pod(f"old-{n}", node_name="a", group="old", cpu=1 + n, **{gpu: 1}) for n in range(3)]
+    there = [queue("default"), node("a", **{gpu: 3}), pod_group("old", 1), old]
+    memory = Memory()
+    decide(cluster(*there, pod("large", priority=10, **{gpu: 3})), Policy(), NOW, memory=memory)
+
+    small = cluster(*there, pod("small", priority=10, **{gpu: 1}))
+
+    assert evicted(decide(small, Policy(), NOW, memory=memory)) == ["old-2"]
+    assert evicted(decide(small, Policy(), NOW)) == ["old-2"]

@@ -122,6 +122,10 @@ class NodeIndex:
                 )
         return index
 
+    def number(self, node_name: str) -> int | None:
+        """The number of a node; None for one that is not among them."""
+        return self._numbers.get(node_name)
+
     def _network(self) -> "dict[tuple[tuple[Pool, Devices], ...], Nodes]":
         """The nodes by what they see of devices that are not tied to one node."""
         reached: dict[tuple[tuple[Pool, Devices], ...], Nodes] = {}

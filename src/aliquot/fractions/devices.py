@@ -17,11 +17,15 @@ from aliquot.fractions.requests import WHOLE
 from aliquot.fractions.resources import (
     AMD_GPU,
     MIG_PREFIX,
+    MPS_SHARING,
     NVIDIA_GPU,
     PRODUCT,
+    SHARED_GPU,
+    SHARING_LABEL,
+    TIME_SLICING,
     WHOLE_DEVICES,
     mig_slices,
-    replicas,
+    slots,
 )
 from aliquot.model.core import Node
 
@@ -29,7 +33,6 @@ MEMORY_LABEL = "nvidia.com/gpu.memory"
 AMD_MEMORY_LABEL = "amd.com/gpu.vram"
 MIG_STRATEGY_LABEL = "nvidia.com/mig.strategy"
 MIG_ENABLED_LABEL = "node-role.kubernetes.io/mig-enabled"
-SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"
 HAMI_REGISTER = "hami.io/node-nvidia-register"
 HAMI_HANDSHAKE = "hami.io/node-handshake"
 """Starts with "Deleted" once HAMi's scheduler has given up on the node's plugin."""
@@ -43,8 +46,8 @@ that something turns such requests into what HAMi or the device plugin reads.
 HAMI = "HAMi"
 MPS = "MPS"
 
-_MPS = "mps"
-_TIME_SLICING = "time-slicing"
+_FIRST = (NVIDIA_GPU, SHARED_GPU, AMD_GPU)
+"""Which resource a node's devices go by if it advertises several. One that a plugin renamed stays at 0."""
 
 _MEBIBYTES_STEP = 100
 _MOST_PLAUSIBLE = 2**20
@@ -115,7 +118,8 @@ def node_devices(node: Node) -> NodeDevices:
     allocatable = node.status.allocatable
     labels = node.metadata.labels
     mig = _mig(node)
-    resource = next((name for name in (NVIDIA_GPU, AMD_GPU) if name in allocatable), "")
+    resource = next((name for name in _FIRST if name in allocatable and allocatable[name].nano), "")
+    resource = resource or next((name for name in _FIRST if name in allocatable), "")
     if not resource:
         resource = min((name for name in allocatable if WHOLE_DEVICES.match(name)), default="")
     if not resource and mig is Mig.NONE:
@@ -136,8 +140,8 @@ def node_devices(node: Node) -> NodeDevices:
             ids=_distinct(item.id for item in registered),
         )
     sharing = labels.get(SHARING_LABEL, "")
-    units = replicas(node) if resource == NVIDIA_GPU and sharing in (_MPS, _TIME_SLICING) else 1
-    by_mps = sharing == _MPS and (named is None or named.lower() == _MPS)
+    units = slots(node, resource)
+    by_mps = sharing == MPS_SHARING and (named is None or named.lower() == MPS_SHARING)
     return NodeDevices(
         resource,
         count // units,
@@ -148,7 +152,7 @@ def node_devices(node: Node) -> NodeDevices:
         limit=WHOLE // units if by_mps else WHOLE,
         grain=WHOLE // units if by_mps else 0,
         by_annotation=named is not None,
-        time_sliced=sharing == _TIME_SLICING,
+        time_sliced=sharing == TIME_SLICING,
         mig=mig,
         slices=mig_slices(node),
     )

@@ -24,10 +24,10 @@ HAMI_PERCENTAGE = "nvidia.com/gpumem-percentage"
 HAMI_PARTS = (HAMI_MEMORY, HAMI_CORES, HAMI_PERCENTAGE)
 
 WHOLE_DEVICES = re.compile(
-    r"^(?:nvidia\.com/gpu|amd\.com/gpu|gpu\.intel\.com/(?:i915|xe)|intel\.com/gpu"
+    r"^(?:nvidia\.com/gpu(?:\.shared)?|amd\.com/gpu|gpu\.intel\.com/(?:i915|xe)|intel\.com/gpu"
     r"|(?:habana\.ai|intel\.com)/gaudi|google\.com/tpu|aws\.amazon\.com/neuron(?:device)?)$"
 )
-"""Resources that stand for whole accelerators."""
+"""Resources that stand for whole accelerators, or for slots of them (`slots`)."""
 
 MIG_PREFIX = "nvidia.com/mig-"
 MIG_PROFILE = re.compile(r"^nvidia\.com/mig-(?:\d+c\.)?(\d+)g\.\d+gb(?:\.me(?:\.all)?|\.gfx|-me)?$")
@@ -35,7 +35,12 @@ MIG_PROFILE = re.compile(r"^nvidia\.com/mig-(?:\d+c\.)?(\d+)g\.\d+gb(?:\.me(?:\.
 
 REPLICAS = "nvidia.com/gpu.replicas"
 PRODUCT = "nvidia.com/gpu.product"
+SHARING_LABEL = "nvidia.com/gpu.sharing-strategy"
+MPS_SHARING = "mps"
+TIME_SLICING = "time-slicing"
+NOT_SHARED = "none"
 
+_SLOTTED = (NVIDIA_GPU, SHARED_GPU)
 _SEVEN_SLICES = 7
 _FOUR_SLICES = 4
 _MOST_REPLICAS = 1000
@@ -61,9 +66,26 @@ def replicas(node: Node | None) -> int:
     return 1
 
 
-def extended_devices(requests: Mapping[str, int], node: Node | None) -> int | Fraction:
+def slots(node: Node | None, resource: str) -> int:
+    """How many units of a resource are one device of the node, where NVIDIA's plugin shares devices by
+    time-slicing or MPS: by the label nvidia.com/gpu.replicas of GPU Feature Discovery; else 1."""
+    if node is None or resource not in _SLOTTED or node.metadata.labels.get(SHARING_LABEL) == NOT_SHARED:
+        return 1
+    return replicas(node)
+
+
+def extended_devices(
+    requests: Mapping[str, int],
+    node: Node | None,
+    *,
+    slices_as_devices: bool = False,
+    shared: int | None = None,
+) -> int | Fraction:
     """Accelerators in amounts of extended resources, parts of one exact: a MIG instance by its part of the
-    compute slices, a shared replica by its part of the device's replicas.
+    compute slices, a slot of a shared device by its part of the device's slots.
+
+    slices_as_devices: each compute slice of a MIG instance, and each slot, counts as one, as it does in
+    `aliquot.fractions.charges`. shared: how many slots a device of the node has, if the caller knows.
 
     >>> # nvidia.com/mig-3g.20gb: 2 on an A100 is 6/7 of a GPU
     """
@@ -71,13 +93,30 @@ def extended_devices(requests: Mapping[str, int], node: Node | None) -> int | Fr
     for resource, number in requests.items():
         if "/" not in resource:
             continue
-        if WHOLE_DEVICES.match(resource):
+        sort = _sort(resource)
+        if sort == _WHOLE:
             found += number
-        elif resource == SHARED_GPU:
-            found += Fraction(number, replicas(node))
-        elif slices := compute_slices(resource):
-            found += Fraction(slices * number, mig_slices(node))
-    return found.numerator if isinstance(found, Fraction) and found.denominator == 1 else found
+        elif sort == _SLOT:
+            units = 1 if slices_as_devices else slots(node, resource) if shared is None else shared
+            found += number if units == 1 else Fraction(number, units)
+        elif sort:
+            found += sort * number if slices_as_devices else Fraction(sort * number, mig_slices(node))
+    if type(found) is int:
+        return found
+    return found.numerator if found.denominator == 1 else found
+
+
+_WHOLE = -1
+_SLOT = -2
+
+
+@lru_cache(maxsize=4096)
+def _sort(resource: str) -> int:
+    """What a unit of a resource is: a whole device, a device or a slot of one, so many compute slices; 0:
+    nothing of these."""
+    if resource in _SLOTTED:
+        return _SLOT
+    return _WHOLE if WHOLE_DEVICES.match(resource) else compute_slices(resource)
 
 
 @lru_cache(maxsize=4096)

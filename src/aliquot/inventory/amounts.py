@@ -14,15 +14,17 @@ _STEPS = ((1 << 50, "Pi"), (1 << 40, "Ti"), (1 << 30, "Gi"), (1 << 20, "Mi"), (1
 
 
 def fraction(value: Fraction) -> str:
-    """A number of devices: 3, 0.5, 1/7, 2+3/7, ~0.75.
+    """A number of devices: 3, 0.5, 1/8, 8.125, 1/7, 2+3/7, ~0.75.
 
-    A decimal where two places are exact, else the fraction; one with a denominator above 100 is rounded and
-    says so. What programs get is always exact.
+    A decimal where two places are exact (above 1, three), else the fraction; one with a denominator above 100
+    is rounded and says so. What programs get is always exact.
     """
     if value.denominator == 1:
         return str(value.numerator)
     if (value * 100).denominator == 1:
         return f"{float(value):.2f}".rstrip("0")
+    if value > 1 and (value * 1000).denominator == 1:
+        return f"{float(value):.3f}"
     if value.denominator > _READABLE:
         return f"~{float(value):.2f}"
     whole, rest = divmod(value, 1)

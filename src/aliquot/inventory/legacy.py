@@ -15,19 +15,17 @@ from aliquot.fractions.devices import HAMI, HAMI_REGISTER, NONE, node_devices
 from aliquot.fractions.groups import places, reserves
 from aliquot.fractions.parts import share_of
 from aliquot.fractions.requests import GpuRequest, gpu_request
+from aliquot.fractions.resources import MIG_PROFILE, WHOLE_DEVICES, mig_slices, slots
 from aliquot.inventory.layout import Board, Part
 from aliquot.model.core import Node, Pod
-from aliquot.scheduling.holdings import MIG_PARTS, WHOLE_DEVICES, mig_slices
 from aliquot.scheduling.requests import pod_requests
 
-SHARED = "nvidia.com/gpu.shared"
 KIND = "device-plugin"
 MOST_DEVICES = 1024
 """A node that claims to have more of one resource is shown with so many."""
 
 _PRODUCT = ("nvidia.com/gpu.product", "amd.com/gpu.product-name", "gpu.intel.com/product")
 _MEMORY = "nvidia.com/gpu.memory"
-_REPLICAS = "nvidia.com/gpu.replicas"
 
 
 def boards(node: Node) -> tuple[Board, ...]:
@@ -36,7 +34,7 @@ def boards(node: Node) -> tuple[Board, ...]:
     for resource, quantity in node.status.allocatable.items():
         if not _is_accelerator(resource):
             continue
-        replicas = _replicas(node, resource)
+        replicas = slots(node, resource)
         units = min(_advertised(node, resource, quantity.value()), MOST_DEVICES)
         found += [
             _board(node, resource, number, min(replicas, units - number * replicas))
@@ -54,22 +52,14 @@ def _advertised(node: Node, resource: str, units: int) -> int:
 
 
 def _is_accelerator(resource: str) -> bool:
-    return bool(resource == SHARED or WHOLE_DEVICES.match(resource) or MIG_PARTS.match(resource))
-
-
-def _replicas(node: Node, resource: str) -> int:
-    """How many units of a resource are one device (time-slicing or MPS of NVIDIA's device plugin)."""
-    text = node.metadata.labels.get(_REPLICAS, "1")
-    if resource.startswith("nvidia.com/gpu") and text.isascii() and text.isdigit() and 0 < int(text) < 1000:
-        return int(text)
-    return 1
+    return bool(WHOLE_DEVICES.match(resource) or MIG_PROFILE.match(resource))
 
 
 def _board(node: Node, resource: str, number: int, units: int) -> Board:
     labels = node.metadata.labels
     product = next((labels[name] for name in _PRODUCT if labels.get(name)), "")
     memory = labels.get(_MEMORY, "")
-    profile = MIG_PARTS.match(resource)
+    profile = MIG_PROFILE.match(resource)
     part = Part(
         name=f"{resource}-{number}",
         number=number,

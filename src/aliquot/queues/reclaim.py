@@ -10,7 +10,7 @@ fair share must stay below the saturation (held / fair share) of each sibling th
 the two would take from each other for ever.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
@@ -61,6 +61,31 @@ class Held:
         self.allocated = [list(ledger.column(resource)) for resource in shares.resources]
         self.fixed = [list(ledger.fixed_column(resource)) for resource in shares.resources]
         self._above_below: dict[int, list[int]] = {}
+        self._left: dict[int, list[tuple[str, Amount]]] = {}
+
+    def keeps_share(self, number: int, charge: Charge) -> bool:
+        """Whether a queue with this much more would stay within its fair share of every resource."""
+        left = self._left.get(number)
+        if left is None:
+            shares = self._shares
+            terms = zip(shares.resources, self.allocated, shares.shares, strict=True)
+            left = self._left[number] = [
+                (resource, share[number] - column[number])
+                for resource, column, share in terms
+                if not isinstance(share[number], float)
+            ]
+        get = charge.get
+        for resource, amount in left:  # noqa: SIM110 - asked of every gang that waits
+            if get(resource, 0) > amount:
+                return False
+        return True
+
+    def within_quota(self, number: int, wanted: Sequence[Amount]) -> bool:
+        """Whether a queue with this much more would hold no more of anything than its quota."""
+        for held, amount, quota in zip(self.allocated, wanted, self._shares.quotas):
+            if held[number] + amount > quota[number]:
+                return False
+        return True
 
     def refusal(
         self, number: int, wanted: Sequence[Amount], preemptible: bool, *, fair: bool = True
@@ -170,10 +195,7 @@ class Reclaimer:
         """Whether a queue would hold no more of anything than its quota, with the work."""
         found = self._guaranteed.get(number)
         if found is None:
-            found = self._guaranteed[number] = all(
-                held[number] + wanted <= quota[number]
-                for held, wanted, quota in zip(self._allocated, self.wanted, self._shares.quotas)
-            )
+            found = self._guaranteed[number] = self._held.within_quota(number, self.wanted)
         return found
 
     def may_take_alone(self, queue: str, charge: Charge) -> bool:
@@ -210,14 +232,15 @@ class Reclaimer:
             )
         return found
 
-    def most(self, resource: str) -> Bound:
+    def most(self, resource: str, step: Amount = 0, finer: Collection[int] = ()) -> Bound:
         """A bound on how much of a resource any victims may lose together that could be taken; never too low.
-        The work wants some of it.
+        The work wants some of it. step: what every victim holds of it is a multiple of this (0: anything),
+        but for those in or below the queues `finer`, by number.
 
         At each level, a queue that would be above its share must stay less saturated than each sibling that
         loses something, which says how much that can lose. What is taken below a queue is gone from it: so
         it is counted from below, and as taken already further up. With shares of 10 and 20, 9 and 26 held and
-        2 wanted, 11/10 has to be below (26 - x)/20: x is below 4.
+        2 wanted, 11/10 has to be below (26 - x)/20: x is below 4, and with a step of 1 it is 3 at most.
         """
         tree, shares = self._tree, self._shares
         if resource not in self._resources:
@@ -225,19 +248,26 @@ class Reclaimer:
         place = self._resources.index(resource)
         share, held, factor = shares.shares[place], self._allocated[place], shares.rules.saturation
         taken: Amount = 0
-        for step in tree.ways[self.number]:
-            after = held[step] + self.wanted[place] - taken
-            own = share[step]
-            for sibling in self._held.above_below(tree.parents[step]):
-                if sibling == step or held[sibling] <= 0 or not self.may_take_from(step, sibling):
+        for side in tree.ways[self.number]:
+            after = held[side] + self.wanted[place] - taken
+            own = share[side]
+            for sibling in self._held.above_below(tree.parents[side]):
+                if sibling == side or held[sibling] <= 0 or not self.may_take_from(side, sibling):
                     continue
                 other = share[sibling]
                 most = held[sibling]
                 if not isinstance(own, float) and not isinstance(other, float) and after > own:
                     if other <= 0:
                         most = most if shares.rules.shareless_take or own > 0 else 0
+                    elif own <= 0:
+                        most = 0
+                    elif step and sibling not in finer:
+                        # Less than held - after * factor * other / own, in whole steps.
+                        most = min(
+                            most, -(-(most * own - after * factor * other) // (own * step)) * step - step
+                        )
                     else:
-                        most = 0 if own <= 0 else min(most, most - after * factor * other // own)
+                        most = min(most, most - after * factor * other // own)
                 taken += max(0, most)
         return taken
 

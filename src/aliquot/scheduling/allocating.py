@@ -58,6 +58,26 @@ class DeviceAllocator:
         """The nodes (bit i: node number i) that might serve the claims; the others cannot."""
         return self.index.possible(claims)
 
+    def hosts(self, claims: Sequence[ResourceClaim]) -> int:
+        """The nodes (bit i: node number i) that have devices for every request of the claims, taken or free;
+        -1 where some devices are not tied to a node."""
+        if self.fleet.network:
+            return -1
+        found = -1
+        for claim in claims:
+            for request in blueprint(self.fleet, claim).requests:
+                here = 0
+                for pool in self.fleet.pools.values():
+                    eligible = 0
+                    for alternative in request.alternatives:
+                        eligible |= alternative.demand.eligible(pool).eligible
+                    for name, devices in pool.local.items() if eligible else ():
+                        number = self.index.number(name)
+                        if devices & eligible and number is not None:
+                            here |= 1 << number
+                found &= here
+        return found
+
     def allocate(
         self,
         node: Node,

@@ -1,13 +1,14 @@
 """Which gangs may be asked to leave, and in which order."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from aliquot.queues.amounts import Charge, total
 from aliquot.queues.order import VictimOrder
 from aliquot.scheduling.chunks import may_leave
-from aliquot.scheduling.gang_state import ALLOCATED, Crew, Status
+from aliquot.scheduling.gang_state import ALLOCATED, Crew, Status, fullness
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.stakes import Stake, least
+from aliquot.scheduling.steps import holds_as_much
 
 
 class Candidates:
@@ -21,7 +22,6 @@ class Candidates:
         self._given = session.policy.stepwise
         self._by_queue: dict[str, list[Crew]] = {}
         self._least: dict[int, Stake] = {}
-        self._with_stakes: dict[tuple[str, tuple[int, ...]], list[Crew]] = {}
         self._queues = frozenset(session.crews.queues()) if not self._given else frozenset([""])
 
     def queues(self) -> Collection[str]:
@@ -39,21 +39,13 @@ class Candidates:
             )
         return filter(self._may_leave, found)
 
-    def with_stakes(self, queue: str, stakes: Iterable[Stake]) -> list[Crew]:
-        """Those of a queue with one of its stakes, the youngest first. What this decision did to a gang does
-        not change its stake."""
-        chosen = tuple(stakes)
-        # Equal stakes of a cluster are one object.
-        name = queue, tuple(map(id, chosen))
-        known = self._with_stakes.get(name)
-        if known is None:
-            session = self._session
-            groups = session.crews.stakes().groups().get(queue, {})
-            known = [session.crews.at(key) for stake in chosen for key in groups[stake]]
-            known = [crew for crew in known if crew.touched or crew.allocated]
-            known.sort(key=_age, reverse=True)
-            self._with_stakes[name] = known
-        return [crew for crew in known if not crew.touched or self._may_leave(crew)]
+    def with_stakes(self, queue: str, may_lose: Callable[[Stake], bool]) -> list[Crew]:
+        """Those of a queue that have to lose what they may lose, the youngest first. What this decision did
+        to a gang does not change its stake."""
+        crews = self._session.crews
+        line = crews.stakes().line(queue)
+        found = [crews.at(key) for key, stake in line if may_lose(stake)]
+        return [crew for crew in found if not crew.touched or self._may_leave(crew)]
 
     def least(self, side: int, queues: Iterable[str]) -> Stake:
         """The least of what anybody has to lose in the queues on one side, by the number of that."""
@@ -83,16 +75,44 @@ Costs = Callable[[Sequence[Crew]], Mapping[int, tuple[int, ...]]]
 """By the id of a gang, what decides before its youth which of a queue is asked first."""
 
 
+class RuledOut:
+    """Queues of which nobody is asked any more for a gang: those on a side of which so much may not be taken,
+    if nobody there would give up less."""
+
+    def __init__(self, session: Session, side: Callable[[str], Hashable]) -> None:
+        """side: equal for queues of which equally much may be taken."""
+        self._stakes = session.crews.stakes()
+        self._side = side
+        self._charges: dict[Hashable, list[Charge]] = {}
+
+    def add(self, side: Hashable, charge: Charge) -> None:
+        self._charges.setdefault(side, []).append(charge)
+
+    def covers(self, queue: str) -> bool:
+        if not self._charges:
+            return False
+        charges = self._charges.get(self._side(queue))
+        return bool(charges) and holds_as_much(dict(self._stakes.least(queue).charge), charges or ())
+
+
 class Asked:
     """Gangs in the order in which they are asked, those with the least right to stay first.
 
     Asked in one state of the cluster: that in which this was made.
     """
 
-    def __init__(self, session: Session, batches: Iterator[Batch], costs: Costs | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        batches: Iterator[Batch],
+        costs: Costs | None,
+        ruled_out: "RuledOut",
+    ) -> None:
         """batches: one is asked after the other; each has queues of its own, and is looked at only once those
         before it were not enough, in the state of the cluster as it was for the first."""
         self._batches = batches
+        self._ruled_out = ruled_out
+        self._asked: set[str] = set()
         self._rate = costs
         self._costs: dict[int, tuple[int, ...]] = {}
         self._youth: dict[int, int] = {}
@@ -107,6 +127,7 @@ class Asked:
         found = next(self._batches, None)
         if found is None:
             return False
+        self._asked.update(found)
         if self._rate is not None:
             self._costs.update(self._rate([crew for crews in found.values() for crew in crews]))
         for queue, crews in found.items():
@@ -125,7 +146,15 @@ class Asked:
 
     def push(self, crew: Crew, asked: set[int]) -> None:
         """Put back a gang that can give more; asked: ids of members that have been asked already."""
-        self._order.push(crew.gang.queue, crew, self._holds(crew, asked), self._key(crew, asked))
+        if crew.gang.queue in self._asked:
+            self._order.push(crew.gang.queue, crew, self._holds(crew, asked), self._key(crew, asked))
+
+    def rule_out(self, side: Hashable, charge: Charge) -> None:
+        """Leave out the queues on one side in which nobody would give up less than this."""
+        self._ruled_out.add(side, charge)
+        for queue in [queue for queue in self._asked if self._ruled_out.covers(queue)]:
+            self._order.drop(queue)
+            self._asked.discard(queue)
 
     def _holds(self, crew: Crew, asked: set[int] | frozenset[int] = frozenset()) -> Charge:
         """What a gang would give up; stepwise, what was only promised is nothing."""
@@ -178,6 +207,12 @@ def _fullness(crew: Crew, asked: set[int] | frozenset[int]) -> int:
     """As Crew.fullness, once those asked are gone."""
     if not asked:
         return crew.fullness
+    if crew.lines is not None:
+        left_of = {
+            name: sum(1 for item in leaf.members if item.status in ALLOCATED and id(item) not in asked)
+            for name, leaf in crew.leaves.items()
+        }
+        return fullness(crew, left_of.__getitem__)
     above = 0
     for leaf in crew.leaves.values():
         left = sum(1 for member in leaf.members if member.status in ALLOCATED and id(member) not in asked)

@@ -1,16 +1,17 @@
 """Why a workload cannot even be tried: its pods, claims or queue are not there, or another gate holds it."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from aliquot.model.topology import Topology
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.tree import QueueTree
+from aliquot.scheduling.choosing import torn
 from aliquot.scheduling.facts import PodFacts
-from aliquot.scheduling.gang_state import Crew, Status
+from aliquot.scheduling.gang_state import Crew, Leaf, Status
 from aliquot.topology.findings import problem as constraint_problem
 from aliquot.topology.levels import Levels
 from aliquot.workloads.gangs import Gang
-from aliquot.workloads.subgroups import SubGroup
+from aliquot.workloads.subgroups import SubGroup, leaves, satisfied
 
 _NOT_ROOM = frozenset(
     {
@@ -108,10 +109,26 @@ def too_early(
 def too_few(crew: Crew, tree: QueueTree) -> Verdict | None:
     """What keeps a subgroup from having the pods that it needs, though the whole gang may have enough; None
     where the gang can do without those that have too few."""
-    short = {leaf.group.name: leaf for leaf in crew.leaves.values() if leaf.ready < leaf.minimum}
-    if _enough(crew.gang.root, short):
+    if satisfied(crew.gang.root, lambda name: crew.leaves[name].ready):
         return None
-    for leaf in short.values():
+    return _short(crew, crew.leaves.values(), tree)
+
+
+def too_few_beyond(crew: Crew, tree: QueueTree) -> Verdict | None:
+    """What keeps subgroups that the gang can do without, and of which pods wait, from having as many pods as
+    they need."""
+    short: list[Leaf] = []
+    for name, leaf in crew.leaves.items():
+        if leaf.waiting:
+            group = torn(crew, name, lambda other: crew.leaves[other].ready)
+            short += [] if group is None else [crew.leaves[part.name] for part in leaves(group)]
+    return _short(crew, short, tree)
+
+
+def _short(crew: Crew, parts: Iterable[Leaf], tree: QueueTree) -> Verdict | None:
+    for leaf in parts:
+        if leaf.ready >= leaf.minimum:
+            continue
         there = [member for member in leaf.members if member.status not in _NOT_THERE]
         missing = leaf.minimum - len(there)
         if missing <= 0:
@@ -129,13 +146,6 @@ def too_few(crew: Crew, tree: QueueTree) -> Verdict | None:
         fix = Fix(change="createPods", subject=subject, amount=str(missing))
         return Verdict(reason=Reason.WAITING_FOR_MEMBERS, facts=(fact,), fix=fix)
     return None
-
-
-def _enough(group: SubGroup, short: Container[str]) -> bool:
-    """Whether as many subgroups have the pods that they need as the group needs subgroups."""
-    if not group.children:
-        return group.name not in short
-    return sum(_enough(child, short) for child in group.children) >= group.minimum
 
 
 _NOT_THERE = frozenset({Status.ENDED, Status.LEAVING})

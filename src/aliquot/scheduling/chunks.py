@@ -2,16 +2,15 @@
 
 Below its minimum a gang gets everything that it lacks at once; beyond, one pod at a time, so that others have
 their turn in between. It gives back in the same steps: what is above the minimum pod by pod, then the rest as
-a whole.
+a whole. Where a gang can do without some of its subgroups, see `choosing`.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from fractions import Fraction
+from collections.abc import Collection, Sequence
+from functools import partial
+from itertools import islice
 
+from aliquot.scheduling.choosing import Rank, fill, given_up, ways
 from aliquot.scheduling.gang_state import ALLOCATED, Crew, Leaf, Member, Status
-
-Rank = Callable[[Member], tuple[object, ...]]
-"""The order of members in their subgroup."""
 
 
 def by_rank(member: Member) -> tuple[object, ...]:
@@ -27,9 +26,12 @@ def next_members(
     if evicted and crew.gang.together:
         # Some of them in their places again, and the others gone, is what the gang does not allow.
         return [member for member in crew.members if member.status is Status.EVICTED]
+    if crew.lines is not None:
+        found = ways(crew, rank, by_fill, evicted=evicted, without=without)
+        return next(islice(found, crew.choice, None), [])
     leaves = _in_order(crew, by_fill)
     lacking = sum(1 for leaf in leaves if leaf.allocated < leaf.minimum)
-    found: list[Member] = []
+    chosen: list[Member] = []
     served = 0
     for leaf in leaves:
         if served == (lacking or 1):
@@ -44,9 +46,9 @@ def next_members(
             continue
         todo.sort(key=rank)
         most = 1 if leaf.allocated >= leaf.minimum else leaf.minimum - leaf.allocated
-        found += todo[:most]
+        chosen += todo[:most]
         served += 1
-    return found
+    return chosen
 
 
 def may_leave(member: Member, given: bool) -> bool:
@@ -67,13 +69,15 @@ def next_victims(
     `may_leave`."""
     if crew.gang.together:
         return [member for member in crew.members if may_leave(member, given) and id(member) not in gone]
+    if crew.lines is not None:
+        return given_up(crew, gone, rank, by_fill, partial(may_leave, given=given))
     counts = {
         name: sum(1 for member in leaf.members if member.status in ALLOCATED and id(member) not in gone)
         for name, leaf in crew.leaves.items()
     }
     leaves = list(crew.leaves.items())
     if by_fill:
-        leaves.sort(key=lambda item: _fill(counts[item[0]], item[1].minimum))
+        leaves.sort(key=lambda item: fill(counts[item[0]], item[1].minimum))
     # The reverse of the order in which they are filled: of equal ones the last gives up first.
     leaves.reverse()
     above = [(name, leaf) for name, leaf in leaves if counts[name] > leaf.minimum]
@@ -89,12 +93,5 @@ def _in_order(crew: Crew, by_fill: bool) -> Sequence[Leaf]:
     """Subgroups below their minimum first, then the emptiest."""
     leaves = list(crew.leaves.values())
     if by_fill and len(leaves) > 1:
-        leaves.sort(key=lambda leaf: _fill(leaf.allocated, leaf.minimum))
+        leaves.sort(key=lambda leaf: fill(leaf.allocated, leaf.minimum))
     return leaves
-
-
-def _fill(allocated: int, minimum: int) -> Fraction:
-    """How full a subgroup is: 0 below its minimum, then members to minimum."""
-    if allocated < minimum:
-        return Fraction(0)
-    return Fraction(allocated, minimum) if minimum else Fraction(allocated + 1)

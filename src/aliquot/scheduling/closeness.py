@@ -129,7 +129,7 @@ class Closeness:
                 if wanted := requests.get(resource, 0):
                     totals[resource] = totals.get(resource, 0) + wanted
             devices = self._state.wanted(facts).get(GPU, 0)
-            if devices:
+            if devices and not self._state.slots.vary(facts):
                 totals[GPU] = totals.get(GPU, 0) + exact(Fraction(devices, UNIT))
         return Need(tuple(counts.items()), totals)
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 from aliquot.dra.usage import Usage
 from aliquot.fractions.groups import reserves
 from aliquot.fractions.requests import GpuRequest
+from aliquot.fractions.resources import WHOLE_DEVICES
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex
 from aliquot.model.resource import ResourceClaim
@@ -27,7 +28,6 @@ from aliquot.scheduling.devices_wanted import DevicesWanted
 from aliquot.scheduling.evicting import tainted_pools
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew
-from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.links import ClaimLinks
 from aliquot.scheduling.memory import Memory

@@ -8,16 +8,20 @@ import msgspec
 from aliquot.model.core import Pod
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.scheduling import recording
-from aliquot.scheduling.blockers import room_reason, too_early
+from aliquot.scheduling.blockers import room_reason, too_early, too_few_beyond
+from aliquot.scheduling.choosing import torn
 from aliquot.scheduling.claims import claim_keys
 from aliquot.scheduling.entitlement import Entitlement, with_entitlement
-from aliquot.scheduling.gang_state import Crew, Line, Member, Status
+from aliquot.scheduling.gang_state import ALLOCATED, Crew, Line, Member, Status
 from aliquot.scheduling.plan import Decision
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.settling import settling_verdict
+from aliquot.workloads.subgroups import SubGroup, leaves, satisfied
 
 MOST_NODES = 8
 """So many nodes are named in the verdict on a gang that was promised places."""
+MOST_SUBGROUPS = 8
+"""So many subgroups are named in the verdict on a gang that can do without them."""
 
 
 def decisions(session: Session) -> list[Decision]:
@@ -61,6 +65,8 @@ def _of_gang(
         return
     verdict = session.findings.verdicts.get(id(crew)) or _held_up(session, crew, line)
     verdict = with_entitlement(verdict, crew, entitlement)
+    if crew.lines is not None:
+        verdict = msgspec.structs.replace(verdict, facts=(*verdict.facts, *_subgroups(crew)))
     replaced: tuple[Pod, ...] = ()
     if room_reason(verdict.reason) and verdict.reason is not Reason.BEHIND_IN_QUEUE:
         for claim in session.idle(line.gated) if line.gated else ():
@@ -68,6 +74,35 @@ def _of_gang(
         # What was written for a place that the gang cannot use any more holds devices for nothing.
         replaced = line.stranded
     yield recording.waits(gang.ref, gang.queue, line.pods, verdict, now, replaced, line.refs, line.named)
+
+
+def _subgroups(crew: Crew) -> Iterable[Fact]:
+    """How many subgroups a gang that can do without some needs, if it has fewer; else which of those beyond
+    wait: how many pods of each have a place, are there, and are needed for the next step."""
+    root, has = crew.gang.root, crew.allocated_of
+    if not satisfied(root, has):
+        if root.minimum < len(root.children):
+            yield Fact(test="subgroupsNeeded", count=len(root.children), wanted=str(root.minimum))
+        return
+    waiting: dict[str, SubGroup] = {}
+    for name, leaf in crew.leaves.items():
+        if any(member.status in (Status.WAITING, Status.HELD) for member in leaf.members):
+            group = torn(crew, name, has) or leaf.group
+            waiting.setdefault(group.name, group)
+    for group in list(waiting.values())[:MOST_SUBGROUPS]:
+        parts = [crew.leaves[leaf.name] for leaf in leaves(group)]
+        there = [item for leaf in parts for item in leaf.members if item.status in _THERE]
+        yield Fact(
+            test="subgroupWaits",
+            subject=group.name,
+            count=sum(item.status in (Status.WAITING, Status.HELD) for item in there),
+            unit="pods",
+            wanted=str(max(group.least, 1 + sum(leaf.allocated for leaf in parts))),
+            available=str(len(there)),
+        )
+
+
+_THERE = ALLOCATED | {Status.WAITING, Status.HELD, Status.EVICTED}
 
 
 def _line(crew: Crew) -> Line:
@@ -110,6 +145,8 @@ def _promise(promised: list[Member], removals: list[Removal]) -> Verdict:
 
 def _held_up(session: Session, crew: Crew, line: Line) -> Verdict:
     """Why members beyond those that were placed wait."""
+    if crew.lines is not None and (verdict := too_few_beyond(crew, session.tree)) is not None:
+        return verdict
     left = line.members
     first = next((member for member in left if member.status is Status.HELD), left[0])
     assert first.facts is not None

@@ -37,6 +37,7 @@ from aliquot.scheduling.staleness import evict_stale
 from aliquot.scheduling.starting import Starter
 from aliquot.scheduling.taking import Taker
 from aliquot.scheduling.taking_explained import explain_taking
+from aliquot.workloads.subgroups import lacking
 
 _TAKERS: dict[Step, type[Taker]] = {
     Step.RECLAIM: Reclaim,
@@ -150,9 +151,12 @@ class _Deciding:
 
     def _obstacle(self, crew: Crew) -> Verdict | None:
         todo = [member.facts for member in crew.members if member.facts is not None and not member.hold]
-        lacking = sum(max(0, leaf.minimum - leaf.allocated) for leaf in crew.leaves.values())
+        if crew.lines is None:
+            needed = sum(max(0, leaf.minimum - leaf.allocated) for leaf in crew.leaves.values())
+        else:
+            needed = lacking(crew.gang.root, crew.allocated_of)
         topologies = self._cluster.index.topologies if self._policy.topology else None
-        found = too_early(crew.gang, todo, lacking, self._cluster.tree, topologies=topologies)
+        found = too_early(crew.gang, todo, needed, self._cluster.tree, topologies=topologies)
         if found is None and len(crew.leaves) > 1:
             found = too_few(crew, self._cluster.tree)
         if found is None and self._policy.labelled_claims:

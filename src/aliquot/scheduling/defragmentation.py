@@ -6,6 +6,7 @@ another place on nodes in use. Nobody loses a place, no gang is moved in part, w
 stays, and moves stay within a budget of pods and of work that is lost by starting again.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -16,9 +17,10 @@ from aliquot.model.meta import ObjectRef
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.amounts import GPU, UNIT
 from aliquot.scheduling.apply import apply
+from aliquot.scheduling.choosing import torn
 from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.decide import decide, opened
-from aliquot.scheduling.gang_state import Crew, Member, Status
+from aliquot.scheduling.gang_state import Crew, Member, Status, leaf_groups
 from aliquot.scheduling.lost_work import freed, lost_seconds, weight
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.objectives import wants_accelerators
@@ -273,6 +275,8 @@ class _Defragmenting:
         """Those of a gang that have to move with its members on a node: only these, if it keeps its minimum
         meanwhile, else all."""
         moving = {id(member) for member in here}
+        if crew.lines is not None and not crew.gang.together:
+            return self._with_subgroups(crew, here)
         for leaf in crew.leaves.values():
             stay = sum(
                 1 for member in leaf.members if member.status is Status.RUNNING and id(member) not in moving
@@ -280,6 +284,17 @@ class _Defragmenting:
             if stay < leaf.minimum or crew.gang.together:
                 return [member for member in crew.members if member.status is Status.RUNNING]
         return list(here)
+
+    @staticmethod
+    def _with_subgroups(crew: Crew, here: Sequence[Member]) -> list[Member]:
+        """The same, of a gang that can do without some subgroups: with whole subgroups."""
+        running = [member for member in crew.members if member.status is Status.RUNNING]
+        left = Counter(member.leaf.group.name for member in running)
+        left.subtract(member.leaf.group.name for member in here)
+        groups = [torn(crew, member.leaf.group.name, left.__getitem__) for member in here]
+        names = {leaf.name for group in groups if group is not None for leaf in leaf_groups(group)}
+        moving = {id(member) for member in here}
+        return [member for member in running if id(member) in moving or member.leaf.group.name in names]
 
     def _starts(self) -> tuple[ObjectRef, ...]:
         """The gangs that wait and could be placed now, in turn."""

@@ -12,8 +12,8 @@ from aliquot.dra.pools import Devices, Pool, members
 from aliquot.dra.requests import blueprint
 from aliquot.dra.shares import share_of_device
 from aliquot.fractions.requests import GpuRequest, Kind
+from aliquot.fractions.resources import WHOLE_DEVICES
 from aliquot.model.resource import ResourceClaim
-from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.scheduling.mix import Breed, Example
 from aliquot.scheduling.state import ClusterState
 

@@ -61,25 +61,26 @@ class Entitlement:
         charge = session.next_charge(crew)
         if not charge.get(GPU) or gang.queue not in session.tree.numbers:
             return ()
-        key = (gang.queue, gang.preemptible, tuple(sorted(charge.items())))
+        get = charge.get
+        wants = [get(resource, 0) for resource in session.shares.resources]
+        key = (gang.queue, gang.preemptible, charge[GPU], *wants)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = self._found(crew, charge)
+            known = self._known[key] = self._found(crew, charge, wants)
         return known
 
-    def _found(self, crew: Crew, charge: Charge) -> tuple[Fact, ...]:
+    def _found(self, crew: Crew, charge: Charge, wants: Sequence[Amount]) -> tuple[Fact, ...]:
         session, gang = self.session, crew.gang
         number = session.tree.numbers[gang.queue]
-        wants = [charge.get(resource, 0) for resource in session.shares.resources]
         refusal = self._held.refusal(number, wants, gang.preemptible)
         if refusal is not None:
             return (self._refused(refusal, charge),)
-        ledger = session.state.queues
-        reclaimer = Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, self._held)
         # Of the gang it matters only which queues above it would stay within their quota with it.
-        within = tuple(reclaimer.within_quota(step) for step in session.tree.ways[reclaimer.number])
+        within = tuple([self._held.within_quota(step, wants) for step in session.tree.ways[number]])
         parts = self._grounds.get((gang.queue, within))
         if parts is None:
+            ledger = session.state.queues
+            reclaimer = Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, self._held)
             parts = self._grounds[gang.queue, within] = self._parts(crew, reclaimer)
         wanted = shown(charge[GPU], GPU)
         facts = []

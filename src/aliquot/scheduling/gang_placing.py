@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from aliquot.queues.amounts import Charge, total
+from aliquot.scheduling.choosing import torn
 from aliquot.scheduling.closeness import Closeness
-from aliquot.scheduling.gang_state import ALLOCATED, Crew, Leaf, Member, Status, leaf_groups
+from aliquot.scheduling.gang_state import ALLOCATED, Crew, Member, Status, leaf_groups
 from aliquot.scheduling.placing import Failure, Placer, When
 from aliquot.scheduling.pod_placement import PodPlacement
 from aliquot.scheduling.policy import Policy
@@ -20,8 +21,9 @@ class GangPlacer:
         self.closeness = closeness
 
     def rank(self, member: Member) -> tuple[object, ...]:
-        """The order of members in their subgroup."""
-        if not self.policy.largest_first or member.facts is None:
+        """The order of members in their subgroup: of those that are to be placed; those that run keep theirs,
+        whether somebody has found out about them or not."""
+        if not self.policy.largest_first or member.facts is None or member.status is Status.RUNNING:
             return (member.rank,)
         facts = member.facts
         devices = sum(len(claim.spec.devices.requests) for claim in facts.wanted)
@@ -37,9 +39,11 @@ class GangPlacer:
         *,
         first: int | None = None,
         joins: bool = True,
+        beyond: Sequence[Member] = (),
     ) -> list[PodPlacement] | Failure:
         """Place the members. bands: the nodes to which the choice is confined, None for all. joins: whether
-        they must join members that have their place already where a constraint says so."""
+        they must join members that have their place already where a constraint says so. beyond: members that
+        will want a place later: domains that hold those, too, come before others."""
         if not members:
             return []
         root = crew.gang.root
@@ -50,7 +54,7 @@ class GangPlacer:
             within = 0
             for band in bands:
                 within |= band
-        return self._group(crew if joins else None, root, members, when, within, None)
+        return self._group(crew if joins else None, root, members, when, within, None, beyond)
 
     def _group(
         self,
@@ -60,6 +64,7 @@ class GangPlacer:
         when: When,
         within: int | None,
         bands: Sequence[int] | None,
+        beyond: Sequence[Member],
     ) -> list[PodPlacement] | Failure:
         """Place the members of a subgroup in one of the domains that its constraint leaves. crew: the gang
         whose other members they must join; None: they need join nobody."""
@@ -69,15 +74,38 @@ class GangPlacer:
         if group.constraint is not None:
             pins = _pins(crew, group) if crew is not None else 0
             domains = self.closeness.domains(group.constraint, members, within, pins, bands)
+            if beyond:
+                domains = self._roomy_first(crew, group, [*members, *beyond], when, domains)
         for nodes, preferred in domains:
             start = state.mark()
-            found = self._inside(crew, group, members, when, nodes, preferred)
+            found = self._inside(crew, group, members, when, nodes, preferred, beyond)
             if not isinstance(found, Failure):
                 return found
             state.undo(start)
             if failure is None or len(found.placed) > len(failure.placed):
                 failure = found
         return failure or Failure(members[0])
+
+    def _roomy_first(
+        self,
+        crew: Crew | None,
+        group: SubGroup,
+        everybody: Sequence[Member],
+        when: When,
+        domains: Iterable[tuple[int | None, Sequence[int] | None]],
+    ) -> Iterable[tuple[int | None, Sequence[int] | None]]:
+        """The domains, those first that hold everybody."""
+        state = self.placer.state
+        tight: list[tuple[int | None, Sequence[int] | None]] = []
+        for nodes, preferred in domains:
+            start = state.mark()
+            found = self._inside(crew, group, everybody, when, nodes, preferred, ())
+            state.undo(start)
+            if isinstance(found, Failure):
+                tight.append((nodes, preferred))
+            else:
+                yield nodes, preferred
+        yield from tight
 
     def _inside(
         self,
@@ -87,6 +115,7 @@ class GangPlacer:
         when: When,
         within: int | None,
         bands: Sequence[int] | None,
+        beyond: Sequence[Member],
     ) -> list[PodPlacement] | Failure:
         if not group.children:
             confined = bands if bands is not None else None if within is None else [within]
@@ -98,7 +127,8 @@ class GangPlacer:
             own = [member for member in members if member.leaf.group.name in names]
             if not own:
                 continue
-            found = self._group(crew, child, own, when, within, bands)
+            more = [member for member in beyond if member.leaf.group.name in names]
+            found = self._group(crew, child, own, when, within, bands, more)
             if isinstance(found, Failure):
                 found.placed = (*placed, *found.placed)
                 return found
@@ -118,11 +148,15 @@ class GangPlacer:
         return total(charges)
 
 
-def promise_all(leaves: Sequence[Leaf]) -> bool:
-    """Whether members that could start now have to wait, because others that their subgroup needs must."""
+def promise_all(crew: Crew, members: Sequence[Member]) -> bool:
+    """Whether members that could start now have to wait, because others that their subgroup needs must.
+    members: those that were given a place just now."""
+    if crew.lines is not None:
+        names = {member.leaf.group.name for member in members}
+        return any(torn(crew, name, lambda leaf: crew.leaves[leaf].placed) is not None for name in names)
     return any(
         leaf.placed < leaf.minimum and any(member.status is Status.PROMISED for member in leaf.members)
-        for leaf in leaves
+        for leaf in crew.leaves.values()
     )
 
 

@@ -1,6 +1,6 @@
 """Gangs as one decision changes them: what each member is up to, and how full each subgroup is."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -17,7 +17,7 @@ from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.nodes import Demand
 from aliquot.workloads.gangs import Gang
 from aliquot.workloads.sources.source import GroupKey
-from aliquot.workloads.subgroups import SubGroup
+from aliquot.workloads.subgroups import SubGroup, lines, satisfied, selective, surplus
 
 
 class Status(IntEnum):
@@ -126,10 +126,11 @@ class Leaf:
 class Giving(NamedTuple):
     """What a gang frees, step by step. parts: for each step and node that gets accelerators by it the number
     of the node, how many in billionths, and the weight of what the step loses for each second of work (see
-    `lost_work.weight`). total: all accelerators together."""
+    `lost_work.weight`). total: all accelerators together. first: who leaves in the first step."""
 
     parts: tuple[tuple[int, int, int], ...]
     total: int
+    first: tuple[Member, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,8 @@ class Want:
     charge: what they count for in their queue, as far as that is known before they have nodes. largest: the
     most accelerators of any, in billionths. exact: whether the charge is what they will count for, in_parts:
     whether some want parts of devices that count otherwise in queues than on nodes. shapes: of each; None if
-    one is like no other pod.
+    one is like no other pod. kind: equal for gangs with equal shapes and equal terms of closeness, see
+    `Kinds`; None without shapes.
     """
 
     members: tuple[Member, ...]
@@ -148,6 +150,7 @@ class Want:
     exact: bool
     in_parts: bool
     shapes: tuple[Shape, ...] | None
+    kind: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,26 +169,31 @@ class Line:
 
 class Crew:
     """A gang with its members' state. group: what its pods are grouped by. leaves: by name, in the order of
-    the tree. succeeded: some has. touched: how many changes of members are in force.
+    the tree. lines: of a gang that can do without some of its subgroups, for each leaf by name the groups
+    from the root down to it; None for any other. succeeded: some has. touched: how many changes of members
+    are in force. choice: which of the ways to serve such a gang next is wanted, the preferred first.
 
     Kept for whoever asks, and true while the gang is untouched: holds, want, wanted: what it holds, what it
     wants next, and what it wants in all; checked: what keeps it from being tried; giving: what it frees
-    step by step; line: who waits. promised: since when it has been promised room, the latest of its members,
-    None if it is not; a tuple once that was found out.
+    step by step; line: who waits; turn: its place in its queue, see `Session.sort_key`. promised: since when
+    it has been promised room, the latest of its members, None if it is not; a tuple once that was found out.
     """
 
     __slots__ = (
         "checked",
+        "choice",
         "gang",
         "giving",
         "group",
         "holds",
         "leaves",
         "line",
+        "lines",
         "members",
         "promised",
         "succeeded",
         "touched",
+        "turn",
         "want",
         "wanted",
     )
@@ -205,11 +213,14 @@ class Crew:
         self.touched = 0
         self.holds: Charge | None = None
         self.want: Want | None = None
+        self.turn: tuple[object, ...] | None = None
         self.wanted: Charge | None = None
         self.giving: Giving | None = None
         self.line: Line | None = None
         self.checked: tuple[Verdict | None] | None = None
         self.promised: tuple[datetime | None] | None = None
+        self.choice = 0
+        self.lines = lines(gang.root) if selective(gang.root) else None
         self.leaves: dict[str, Leaf] = {}
         for part in leaf_groups(gang.root):
             self.leaves[part.name] = Leaf(part, part.minimum)
@@ -230,6 +241,14 @@ class Crew:
             found += leaf.allocated
         return found
 
+    def allocated_of(self, leaf: str) -> int:
+        """Members of a leaf, by its name, that have a place and keep it."""
+        return self.leaves[leaf].allocated
+
+    def choose(self, choice: int) -> None:
+        """Want another of the ways to serve the gang next."""
+        self.choice, self.want = choice, None
+
     @property
     def using(self) -> bool:
         """Some member holds room on a node, though it may be leaving."""
@@ -246,17 +265,14 @@ class Crew:
     @property
     def complete(self) -> bool:
         """As many subgroups as the gang needs have their minimum, those counted that are leaving."""
-        return self._complete(self.gang.root)
-
-    def _complete(self, group: SubGroup) -> bool:
-        if not group.children:
-            leaf = self.leaves[group.name]
-            return leaf.using >= leaf.minimum
-        return sum(self._complete(child) for child in group.children) >= group.minimum
+        return satisfied(self.gang.root, lambda name: self.leaves[name].using)
 
     @property
     def fullness(self) -> int:
-        """-1 if some leaf is below its minimum, 1 if none is and some is above, else 0."""
+        """-1 if some leaf that the gang cannot do without is below its minimum, 1 if none is and some is
+        above, else 0."""
+        if self.lines is not None:
+            return fullness(self, self.allocated_of)
         above = 0
         for leaf in self.leaves.values():
             if leaf.allocated < leaf.minimum:
@@ -269,6 +285,15 @@ class Crew:
     def stale(self) -> bool:
         """Some of it runs, but a leaf has fewer than it needs, and nothing has succeeded."""
         return not self.succeeded and self.using and not self.complete
+
+
+def fullness(crew: Crew, has: Callable[[str], int]) -> int:
+    """As `Crew.fullness`, of a gang that can do without some subgroups. has: the members of a leaf that
+    count, by its name."""
+    root = crew.gang.root
+    if not satisfied(root, has):
+        return -1
+    return int(surplus(root, has))
 
 
 def requires_closeness(group: SubGroup) -> bool:

@@ -5,7 +5,8 @@ the first gate lifted to the last pod bound a gang holds devices for nothing; th
 long. Since when is written on the pods with the lifting of their gates.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,11 +14,11 @@ from aliquot.model.core import Pod
 from aliquot.model.index import live
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.scheduling.cluster import Cluster
-from aliquot.scheduling.gang_state import leaf_groups
 from aliquot.scheduling.repairs import MOST_MESSAGE, scheduler_says
 from aliquot.workloads.gangs import Gang
 from aliquot.workloads.labels import ADMITTED_AT
 from aliquot.workloads.settings import moment
+from aliquot.workloads.subgroups import SubGroup, leaves, lines, satisfied
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,20 @@ def overdue(cluster: Cluster, now: datetime, seconds: int | None) -> Iterator[Ta
         ]
         if not began or (now - min(began)).total_seconds() <= seconds:
             continue
-        missing = _missing(gang, cluster.gangs.pods(key))
-        if not missing:
+        there = _there(gang, cluster.gangs.pods(key))
+        torn = _torn(gang, there, late)
+        if not torn:
             # What is beyond the gang's minimum comes one by one.
             continue
+        missing = _missing(torn, there, gang)
+        names = {leaf.name for leaf in torn}
         gone = tuple(
             pod
             for pod in gang.members
-            if pod.metadata.controller is not None and (pod.spec.node_name or not pod.gated) and live(pod)
+            if pod.metadata.controller is not None
+            and (pod.spec.node_name or not pod.gated)
+            and live(pod)
+            and (not gang.root.children or gang.leaf_of.get(pod.key, "") in names)
         )
         if gone:
             told = next((pod for pod in late if scheduler_says(pod)), late[0])
@@ -62,15 +69,40 @@ def overdue(cluster: Cluster, now: datetime, seconds: int | None) -> Iterator[Ta
             yield TakenDown(gang, Verdict(reason=Reason.NOT_BOUND_IN_TIME, facts=facts), gone)
 
 
-def _missing(gang: Gang, pods: list[Pod]) -> tuple[Fact, ...]:
+def _there(gang: Gang, pods: Sequence[Pod]) -> Counter[str]:
+    """How many pods of each leaf are bound or have succeeded."""
+    return Counter(
+        gang.leaf_of.get(pod.key, "") if gang.root.children else gang.root.name
+        for pod in pods
+        if (pod.spec.node_name and live(pod)) or pod.status.phase == "Succeeded"
+    )
+
+
+def _torn(gang: Gang, there: Mapping[str, int], late: Sequence[Pod]) -> tuple[SubGroup, ...]:
+    """The leaves of what is bound in part: those of the whole gang; where that has what it needs, of each
+    subgroup that lacks some of these pods."""
+    root = gang.root
+
+    def bound(leaf: str) -> int:
+        return there.get(leaf, 0)
+
+    if not root.children:
+        return (root,) if bound(root.name) < gang.minimum else ()
+    found: dict[str, SubGroup] = {}
+    paths = lines(root)
+    for pod in late:
+        group = next(
+            (part for part in paths.get(gang.leaf_of.get(pod.key, ""), ()) if not satisfied(part, bound)),
+            None,
+        )
+        if group is not None:
+            found.update((leaf.name, leaf) for leaf in leaves(group))
+    return tuple(found.values())
+
+
+def _missing(torn: Sequence[SubGroup], there: Mapping[str, int], gang: Gang) -> tuple[Fact, ...]:
     """The leaves of which fewer are bound, or have succeeded, than must be."""
-    there: dict[str, int] = {}
-    leaves = tuple(leaf_groups(gang.root)) if gang.root.children else ()
-    for pod in pods:
-        if (pod.spec.node_name and live(pod)) or pod.status.phase == "Succeeded":
-            leaf = gang.leaf_of.get(pod.key, "") if leaves else ""
-            there[leaf] = there.get(leaf, 0) + 1
-    wanted = [(leaf.name, leaf.minimum) for leaf in leaves] or [("", gang.minimum)]
+    wanted = [(leaf.name, leaf.minimum if gang.root.children else gang.minimum) for leaf in torn]
     return tuple(
         Fact(
             test="members",

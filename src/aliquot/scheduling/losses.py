@@ -3,12 +3,18 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from aliquot.queues.amounts import Charge, total
+from aliquot.scheduling.choosing import bundles
 from aliquot.scheduling.gang_state import Crew, Member, Status
+from aliquot.workloads.subgroups import satisfied, surplus
 
 
 def elastic(crew: Crew) -> bool:
     """Whether it has more members than it needs, and gives those up one by one."""
-    return not crew.gang.together and any(len(leaf.members) > leaf.minimum for leaf in crew.leaves.values())
+    if crew.gang.together:
+        return False
+    if crew.lines is not None and surplus(crew.gang.root, lambda name: len(crew.leaves[name].members)):
+        return True
+    return any(len(leaf.members) > leaf.minimum for leaf in crew.leaves.values())
 
 
 def by_crew(members: Iterable[Member]) -> list[tuple[Crew, list[Member]]]:
@@ -24,7 +30,8 @@ def by_crew(members: Iterable[Member]) -> list[tuple[Crew, list[Member]]]:
 
 
 def bundles_of(members: Sequence[Member], lost: Collection[Status]) -> list[Charge]:
-    """What a gang loses, in the steps in which it is judged: pods beyond the minimum each, then the rest.
+    """What a gang loses, in the steps in which it is judged: pods beyond the minimum each, and subgroups that
+    it can do without, then the rest.
 
     members: those asked to leave, in the order in which they were; only those in one of the states `lost` are
     counted.
@@ -35,6 +42,9 @@ def bundles_of(members: Sequence[Member], lost: Collection[Status]) -> list[Char
     if members and members[0].crew.gang.together:
         whole = [item.hold.charge for item in members if item.hold is not None and item.status in lost]
         return [total(whole)] if whole else []
+    if members and members[0].crew.lines is not None:
+        parts = ([item for item in part if item.status in lost] for part in bundles(members))
+        return [total(item.hold.charge for item in part if item.hold is not None) for part in parts if part]
     by_leaf: dict[int, list[Member]] = {}
     for member in members:
         by_leaf.setdefault(id(member.leaf), []).append(member)
@@ -57,6 +67,13 @@ def keeps_minimum(asked: Iterable[Member], protected: Callable[[Crew], bool] | N
         return True
     for crew, members in by_crew(asked):
         if not elastic(crew) or not protected(crew):
+            continue
+        if crew.lines is not None:
+            left = {name: leaf.using for name, leaf in crew.leaves.items()}
+            for member in members:
+                left[member.leaf.group.name] -= 1
+            if not satisfied(crew.gang.root, left.__getitem__):
+                return False
             continue
         for leaf in crew.leaves.values():
             leaving = sum(1 for member in members if member.leaf is leaf)

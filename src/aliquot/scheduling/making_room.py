@@ -9,18 +9,21 @@ The first outcome that is legal is taken. Nobody leaves unless the gang is place
 This way of searching is KAI-Scheduler's: victims accumulate gang by gang, and nodes are probed one at a time.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
 
-from aliquot.queues.amounts import Charge, total
-from aliquot.scheduling.chunks import may_leave, next_members, next_victims
+from aliquot.queues.amounts import Charge
+from aliquot.scheduling.choosing import torn
+from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.room_bound import RoomBound
 from aliquot.scheduling.state import ClusterState, Point
+from aliquot.scheduling.steps import Steps, Victims, charge_of, holds_as_much
 from aliquot.scheduling.wants import next_want
+from aliquot.workloads.subgroups import leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +52,6 @@ Turns = Callable[[Crew, Sequence[Member], Sequence[Crew]], Iterable[Crew]]
 """The order in which members of a gang that wait, and gangs that had to leave for it, are placed."""
 
 
-class Victims(Protocol):
-    """Gangs that may be asked to leave, in the order in which they are asked, as things stood at first."""
-
-    def pop(self) -> Crew | None:
-        """The next; None if there is no more."""
-
-    def push(self, crew: Crew, asked: set[int]) -> None:
-        """Put back a gang that can give more; asked: ids of members that have been asked already."""
-
-
 class RoomMaker:
     """Looks for room for gangs in one state of a cluster, by one rule of who may be asked to leave."""
 
@@ -71,13 +64,15 @@ class RoomMaker:
         turns: Turns,
         rule: Callable[[Crew], Legal],
         may_give: Callable[[Sequence[Member]], bool],
+        side: Callable[[Crew, Crew], Hashable],
         search: int | None,
         spare: Callable[[Sequence[Member], Callable[[Sequence[Member]], bool]], Sequence[Member]] | None,
     ) -> None:
         """prepare: finds out what has to be known of a pod before it can be placed anew. rule: makes the test
         of outcomes for a gang, before anybody is asked. may_give: whether anything could come of asking some
-        members of a gang. search: how many gangs may be asked for one member; None: any number. spare: of
-        those who leave, who has to, found by trying who is enough; None: all."""
+        members of a gang. side: equal for victims of which a gang may take equally much. search: how many
+        gangs may be asked for one member, besides those that leave already; None: any number. spare: of those
+        who leave, who has to, found by trying who is enough; None: all."""
         self._state = state
         self._placer = placer
         self._prepare = prepare
@@ -85,6 +80,7 @@ class RoomMaker:
         self._turns = turns
         self._rule = rule
         self._may_give = may_give
+        self._side = side
         self._search = search
         self._spare = spare
 
@@ -100,8 +96,104 @@ class RoomMaker:
             return None
         start = state.mark()
         legal = self._rule(crew)
-        space = RoomBound(state, todo)
-        steps = _Steps(victims, placer, self._prepare)
+        space = RoomBound(state, todo, self._prepare)
+        suited = 0
+        for member in () if placer.policy.stepwise else todo:
+            assert member.facts is not None
+            suited |= placer.placer.hosts.of(member.facts)
+        steps = Steps(victims, placer, partial(self._side, crew), suited)
+        outcome: Outcome | None = None
+        if len(todo) > 1 and not placer.policy.stepwise and space.alike:
+            outcome = self._together(crew, todo, legal, space, steps)
+            if outcome is None and steps.over:
+                state.undo(start)
+                return None
+        if outcome is None:
+            outcome = self._one_by_one(crew, todo, legal, space, steps, start)
+        if outcome is None or not crew.complete:
+            state.undo(start)
+            return None
+        if sparing and self._spare is not None and len(outcome.disturbed) > 1:
+            fewest = self._fewest(self._spare, crew, todo, outcome, legal, space, start)
+            if fewest is None:
+                state.undo(start)
+                return self.make_room(crew, sparing=False)
+            outcome = fewest
+        return self._settled(outcome)
+
+    def _together(
+        self, crew: Crew, members: Sequence[Member], legal: Legal, space: RoomBound, steps: Steps
+    ) -> Outcome | None:
+        """Have all that have to leave for members that want the same found by counting, and try that once.
+        Notes in the steps if no other way is worth a try."""
+        state = self._state
+        start = state.mark()
+        leaving: list[Member] = []
+        asked: dict[int, list[Member]] = {}
+        at_node: dict[int, dict[int, None]] = {}
+        ruled_out: dict[Hashable, list[Charge]] = {}
+        number = 0
+        space.begin(members, ())
+        while not space.suffices:
+            if steps.hopeless or (self._search is not None and number >= self._search + len(leaving)):
+                steps.over = True
+                return None
+            if number == len(steps.found):
+                # Who is asked next depends on the state before anybody left.
+                state.undo(start)
+                steps.over = not steps.extend()
+                if steps.over:
+                    return None
+                for member in leaving:
+                    state.evict(member)
+            victims = steps.found[number]
+            number += 1
+            charge, side = charge_of(victims), self._side(crew, victims[0].crew)
+            if holds_as_much(charge, ruled_out.get(side, ())):
+                continue
+            if steps.barred(victims) or not self._may_give(victims):
+                continue
+            for member in victims:
+                assert member.hold is not None
+                asked.setdefault(id(member.crew), []).append(member)
+                at_node.setdefault(member.hold.number, {})[id(member.crew)] = None
+            for node in _nodes(victims[0].crew):
+                leave = [member for gang in at_node.get(node, ()) if gang in asked for member in asked[gang]]
+                if not space.gains(leave):
+                    continue
+                before = state.mark()
+                for member in leave:
+                    state.evict(member)
+                if self._forbidden(members, (*leaving, *leave), legal, space):
+                    state.undo(before)
+                    steps.refusals += 1
+                    if len(leave) == len(victims):
+                        ruled_out.setdefault(side, []).append(charge)
+                        steps.rule_out(side, charge)
+                    break
+                space.add(leave)
+                leaving += leave
+                for gang in at_node[node]:
+                    asked.pop(gang, None)
+                break
+        outcome, placed = self._try(crew, members, leaving, leaving, leaving, legal, space)
+        if outcome is None:
+            state.undo(start)
+            steps.refusals += placed
+            steps.unplaced += not placed
+        return outcome
+
+    def _one_by_one(
+        self,
+        crew: Crew,
+        todo: Sequence[Member],
+        legal: Legal,
+        space: RoomBound,
+        steps: Steps,
+        start: Point,
+    ) -> Outcome | None:
+        """Serve one member after the other."""
+        state, placer = self._state, self._placer
         outcome: Outcome | None = None
         leaving: set[int] = set()
         for count in range(1, len(todo) + 1):
@@ -120,16 +212,7 @@ class RoomMaker:
             outcome = self._serve(crew, todo[:count], known, near, legal, space, steps)
             if outcome is None:
                 break
-        if outcome is None or not crew.complete:
-            state.undo(start)
-            return None
-        if sparing and self._spare is not None and len(outcome.disturbed) > 1:
-            fewest = self._fewest(self._spare, crew, todo, outcome, legal, space, start)
-            if fewest is None:
-                state.undo(start)
-                return self.make_room(crew, sparing=False)
-            outcome = fewest
-        return self._settled(outcome)
+        return outcome
 
     def _fewest(
         self,
@@ -178,7 +261,7 @@ class RoomMaker:
         withdrawn = tuple(member for member in fresh if member.status is Status.WAITING)
         return Outcome(gone, moved, outcome.asked, withdrawn, outcome.tried)
 
-    def _known(self, outcome: Outcome | None, steps: "_Steps") -> Sequence[Member]:
+    def _known(self, outcome: Outcome | None, steps: Steps) -> Sequence[Member]:
         """Who is to leave from the start when one more member is served: those who have to, with all that
         were asked of their gangs; stepwise, with all that were asked together with them."""
         if outcome is None:
@@ -215,7 +298,7 @@ class RoomMaker:
         near: Sequence[Member],
         legal: Legal,
         space: RoomBound,
-        steps: "_Steps",
+        steps: Steps,
     ) -> Outcome | None:
         """Make room for some members. known: those disturbed for all of these but the last. near: those of
         them whose nodes are looked at."""
@@ -235,11 +318,10 @@ class RoomMaker:
         asked: dict[int, list[Member]] = {}
         at_node: dict[int, dict[int, None]] = {}
         accumulated = list(known)
-        number = 0
-        refusals = self._placer.policy.refusals
+        number = considered = 0
         judging = not self._placer.policy.stepwise
-        while self._search is None or number < self._search:
-            if refusals is not None and steps.refusals > refusals:
+        while self._search is None or considered < self._search:
+            if steps.hopeless:
                 return None
             if number == len(steps.found):
                 # Who is asked next depends on the state before anybody left.
@@ -252,6 +334,7 @@ class RoomMaker:
                     return None
             victims = [member for member in steps.found[number] if id(member) not in passed]
             number += 1
+            considered += bool(victims)
             if not victims or (judging and (steps.barred(victims) or not self._may_give(victims))):
                 continue
             for member in victims:
@@ -269,19 +352,29 @@ class RoomMaker:
                     continue
                 for member in leave:
                     state.evict(member)
-                around = (*near, *leave)
-                outcome, placed = self._try(
-                    crew, members, (*known, *leave), accumulated, around, legal, space
-                )
+                leaving = (*known, *leave)
+                outcome, placed = None, True
+                if not judging or not self._forbidden(members, leaving, legal, space):
+                    outcome, placed = self._try(
+                        crew, members, leaving, accumulated, (*near, *leave), legal, space
+                    )
                 if outcome is not None:
                     steps.tried = number
                     return outcome
                 state.undo(evicted)
+                steps.refusals += placed
+                steps.unplaced += not placed
                 if placed:
                     steps.bar(victims, leave)
-                    steps.refusals += 1
                     break
         return None
+
+    @staticmethod
+    def _forbidden(
+        members: Sequence[Member], leaving: tuple[Member, ...], legal: Legal, space: RoomBound
+    ) -> bool:
+        """Whether it is known without placing anybody that it is not allowed that these leave."""
+        return space.costs_all(leaving) and not legal(members, Outcome(leaving, (), leaving))
 
     def _try(
         self,
@@ -299,6 +392,8 @@ class RoomMaker:
         placer = self._placer
         involved = list({id(member.crew): member.crew for member in evicted}.values())
         bands = space.bands(near)
+        for member in evicted:
+            self._prepare(member)
         joins = not placer.policy.stepwise
         for turn in self._turns(crew, members, involved):
             if turn is crew:
@@ -318,72 +413,22 @@ class RoomMaker:
         return (outcome, True) if legal(members, outcome) else (None, True)
 
 
-class _Steps:
-    """Members that may be asked to leave, in the order and the steps in which they are asked.
-
-    found: the steps known so far. tried: how many of them were needed for the members served so far.
-    refusals: how many outcomes were not allowed.
-    """
-
-    def __init__(self, victims: Victims, placer: GangPlacer, prepare: Callable[[Member], None]) -> None:
-        self.found: list[list[Member]] = []
-        self.tried = 0
-        self._victims = victims
-        self._placer = placer
-        self._prepare = prepare
-        self._asked: set[int] = set()
-        self.refusals = 0
-        self._barred: dict[str, list[Charge]] = {}
-
-    def extend(self) -> bool:
-        """Find out some more steps, as many as are known; whether there are any."""
-        wanted = max(_FEW, 2 * len(self.found))
-        before = len(self.found)
-        placer, asked = self._placer, self._asked
-        while len(self.found) < wanted and (crew := self._victims.pop()) is not None:
-            given = placer.policy.stepwise
-            step = next_victims(crew, asked, placer.rank, placer.policy.by_fill, given)
-            asked.update(id(member) for member in step)
-            if step and any(may_leave(member, given) and id(member) not in asked for member in crew.members):
-                self._victims.push(crew, asked)
-            step = [member for member in step if member.hold is not None]
-            for member in step:
-                self._prepare(member)
-            if step:
-                self.found.append(step)
-        return len(self.found) > before
-
-    def bar(self, victims: Sequence[Member], leave: Sequence[Member]) -> None:
-        """It is not allowed to take these from their queue, if it was they alone who left: then neither is it
-        to take others that hold as much."""
-        if not self._placer.policy.stepwise and len(leave) == len(victims):
-            self._barred.setdefault(victims[0].crew.gang.queue, []).append(_charge(victims))
-
-    def barred(self, victims: Sequence[Member]) -> bool:
-        """Whether taking less than these hold from their queue was not allowed."""
-        bounds = self._barred.get(victims[0].crew.gang.queue)
-        if not bounds:
-            return False
-        holds = _charge(victims)
-        return any(
-            all(holds.get(resource, 0) >= amount for resource, amount in bound.items()) for bound in bounds
-        )
-
-
-_FEW = 4
-
-
 def _in_part(crew: Crew) -> bool:
     """Whether a gang of which members are gone for good runs on with fewer than it needs."""
+    if crew.lines is not None and not crew.gang.together:
+        parts = (
+            torn(crew, leaf.group.name, crew.allocated_of)
+            for leaf in crew.leaves.values()
+            if any(member.status is Status.EVICTED for member in leaf.members)
+        )
+        return any(
+            crew.leaves[leaf.name].allocated for part in parts if part is not None for leaf in leaves(part)
+        )
     return crew.allocated > 0 and any(
         (crew.gang.together or leaf.allocated < leaf.minimum)
         and any(member.status is Status.EVICTED for member in leaf.members)
         for leaf in crew.leaves.values()
     )
-
-
-def _charge(members: Iterable[Member]) -> Charge:
-    return total(member.hold.charge for member in members if member.hold is not None)
 
 
 def _fresh(member: Member) -> bool:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from aliquot.fractions.resources import MIG_PROFILE, WHOLE_DEVICES
 from aliquot.model.core import Node
 from aliquot.scheduling.facts import PodFacts
-from aliquot.scheduling.holdings import MIG_PARTS, WHOLE_DEVICES
 from aliquot.scheduling.outlook import Outlook
 from aliquot.scheduling.policy import Goal, Objective
 from aliquot.scheduling.requests import CPU
@@ -23,7 +23,7 @@ def wants_accelerators(facts: PodFacts) -> bool:
     if facts.claims.claims or facts.device_part is not None:
         return True
     return any(
-        WHOLE_DEVICES.match(resource) or MIG_PARTS.match(resource)
+        WHOLE_DEVICES.match(resource) or MIG_PROFILE.match(resource)
         for resource in facts.traits.demand.requests
         if "/" in resource
     )

@@ -4,7 +4,7 @@ The ledger of shared devices says when a whole device is opened for sharing and 
 shifts are booked in the table of free amounts, so that nobody else takes the device.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aliquot.fractions.charges import device_charge, pending_charge, smallest_memory
 from aliquot.fractions.devices import NodeDevices, node_devices
@@ -23,7 +23,8 @@ _THOUSAND = 1000
 
 
 class PartsInUse:
-    """Shared devices of all nodes, by the node's number."""
+    """Shared devices of all nodes, by the node's number. slotted: whether some node's plugin shares devices
+    in slots, and they count as such."""
 
     def __init__(
         self,
@@ -35,7 +36,8 @@ class PartsInUse:
         slices: bool,
     ) -> None:
         """order: which device of a node a part is taken from. smallest: memory in MiB of the smallest device,
-        by which a request for memory counts before it has a node. slices: count slices of MIG as devices."""
+        by which a request for memory counts before it has a node. slices: count slices of MIG, and slots of
+        shared devices, as devices."""
         self._slices = slices
         self._ledger = ledger
         self._table = table
@@ -44,6 +46,11 @@ class PartsInUse:
         self._smallest = smallest
         self._units: dict[tuple[str, int], Demand] = {}
         self._legacy: set[int] = set()
+        devices = ledger.devices
+        self._slots = [1 if slices else item.units for item in devices] if _any_slots(devices) else []
+        self.slotted = bool(self._slots)
+        self._offering: dict[str, tuple[int, ...]] = {}
+        self._differ: dict[str, bool] = {}
 
     @staticmethod
     def of(table: NodeTable, policy: Policy) -> "PartsInUse":
@@ -146,9 +153,36 @@ class PartsInUse:
         """What the request counts for on the node, in billionths of an accelerator."""
         return device_charge(request, self._ledger.devices[number], slices_as_devices=self._slices)
 
-    def wanted(self, request: GpuRequest) -> Amount:
-        """What the request counts for before it has a node, in billionths of an accelerator."""
-        return pending_charge(request, self._smallest, slices_as_devices=self._slices)
+    def wanted(self, request: GpuRequest, numbers: Sequence[int] | None = None) -> Amount:
+        """What the request counts for before it has a node, in billionths of an accelerator. numbers: the
+        nodes that it could have, None for any: it counts as on that of them where it counts most."""
+        slots = 1
+        if self._slots and request.kind is Kind.WHOLE:
+            found = self.offering(request.resource) if numbers is None else numbers
+            slots = min((self._slots[number] for number in found), default=1)
+        return pending_charge(request, self._smallest, slices_as_devices=self._slices, slots=slots)
+
+    def slots(self, number: int) -> int:
+        """How many slots a device of the node has; 1 where devices are handed out whole."""
+        return self._slots[number] if self._slots else 1
+
+    def slots_differ(self, resource: str) -> bool:
+        """Whether a unit of the resource is more on one node than on another. "": of any."""
+        known = self._differ.get(resource)
+        if known is None:
+            found = {self.slots(number) for number in self.offering(resource)}
+            known = self._differ[resource] = len(found) > 1
+        return known
+
+    def offering(self, resource: str) -> tuple[int, ...]:
+        """The nodes whose device plugin offers the resource. "": any."""
+        found = self._offering.get(resource)
+        if found is None:
+            every = enumerate(self._ledger.devices)
+            found = self._offering[resource] = tuple(
+                number for number, item in every if item.count and (not resource or item.resource == resource)
+            )
+        return found
 
     def groups(self, number: int, pod: Key) -> tuple[str, ...]:
         """The shared devices that a pod on the node has parts of."""
@@ -220,3 +254,7 @@ class PartsInUse:
         if found is None:
             found = self._units[key] = Demand({}, ((devices.resource, devices.units),), ())
         return found
+
+
+def _any_slots(devices: Iterable[NodeDevices]) -> bool:
+    return any(item.units > 1 for item in devices)

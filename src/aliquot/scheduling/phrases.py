@@ -205,3 +205,18 @@ _GROUPS: dict[str, _Write] = {
     "hostPort": lambda fact, have, are, lack: f"{have} the host port taken",
     "pods": lambda fact, have, are, lack: f"{have} no room for another pod",
 }
+
+
+def subgroups_phrase(facts: Sequence[Fact]) -> str:
+    """Which subgroups wait that the gang can do without, or how many it needs; "" where there are none."""
+    needed = next((fact for fact in facts if fact.test == "subgroupsNeeded"), None)
+    if needed is not None:
+        return f"{needed.wanted} of its {count(needed.count, 'subgroup')} must start together"
+    found: list[str] = []
+    for fact in facts:
+        if fact.test == "subgroupWaits":
+            text = f"subgroup {fact.subject} waits with {count(fact.count, 'pod')}"
+            if int(fact.available) < int(fact.wanted):
+                text += f" and has {fact.available} of the {fact.wanted} that it needs"
+            found.append(text)
+    return ", ".join(found)

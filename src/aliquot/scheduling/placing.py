@@ -20,6 +20,7 @@ from aliquot.scheduling.allocating import DeviceFall
 from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.gang_state import Hold, Member, Status
 from aliquot.scheduling.holdings import pod_charge
+from aliquot.scheduling.hosts import Hosts
 from aliquot.scheduling.joint import Choice as DeviceChoice
 from aliquot.scheduling.joint import JointChoice, Mates
 from aliquot.scheduling.objectives import Scoring
@@ -82,6 +83,7 @@ class Placer:
         )
         self.rankings: dict[Shape, Ranking] = {}
         self.surveys: dict[Shape, object] = {}
+        self.hosts = Hosts(state, self.static_fit)
         self._joint = JointChoice(state, topologies, self._charge)
         self._everywhere = StaticFit(tuple(range(len(state.table.nodes))), {})
 
@@ -220,6 +222,7 @@ class Placer:
         demand, part = facts.traits.demand, facts.device_part
         charged = limits and bool(gang.queue)
         refused = 0
+        alike_everywhere = not wanted and part is None and not state.slots.vary(facts)
         for number in numbers:
             node = state.table.nodes[number]
             own = member.hold if evicted else None
@@ -269,7 +272,7 @@ class Placer:
                 if excess is not None:
                     failure.excess = failure.excess or excess
                     refused += 1
-                    if (not wanted and part is None) or refused > LIMIT_TRIES:
+                    if alike_everywhere or refused > LIMIT_TRIES:
                         return
                     continue
             yield PodPlacement(
@@ -373,7 +376,7 @@ class Placer:
     ) -> Charge:
         state = self.state
         plain = facts.gpus is None or facts.gpus.kind in (Kind.WHOLE, Kind.PART)
-        if plain and not facts.wanted:
+        if plain and not facts.wanted and not state.slots.vary(facts):
             return state.wanted(facts)
         gpus = 0 if facts.gpus is None else state.parts.charge(number, facts.gpus)
         charges = [pod_charge(facts.traits.demand.requests, gpus)]

@@ -1,5 +1,6 @@
 """Proof that a plan is sound: what its snapshot looks like afterwards breaks no rule."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -27,6 +28,7 @@ from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.served import ExtendedResources
 from aliquot.workloads.gangs import gangs, group_key
 from aliquot.workloads.grouping import Grouping
+from aliquot.workloads.subgroups import lines, satisfied
 
 _LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -44,9 +46,9 @@ def check_plan(snapshot: Snapshot, plan: Plan, policy: Policy) -> tuple[Breach, 
 
     Checked from the snapshot alone: devices are given out once (dra.checker), so are those of device plugins
     and their parts (fractions.overuse), nodes are not filled beyond what they have, pods stand where their
-    labels, taints and claims allow and apart from those they avoid, no gang is placed in part, no queue that
-    was within its limit exceeds it, no claim has too many consumers.
-    Once those who leave are gone, promised pods have room on their nodes beside whoever stays.
+    labels, taints and claims allow and apart from those they avoid, no gang and no subgroup is placed in
+    part, no queue that was within its limit exceeds it, no claim has too many consumers. Once those who leave
+    are gone, promised pods have room on their nodes beside whoever stays.
     """
     after = apply(snapshot, plan, _LATER)
     spots = {(spot.pod.namespace, spot.pod.name): spot for item in plan.decisions for spot in item.placements}
@@ -206,6 +208,13 @@ def _whole_gangs(
         if len(running) < gang.minimum:
             detail = f"{len(running)} of {gang.minimum}"
             yield Breach(rule="GangInPart", subject=str(gang.ref), detail=detail)
+        elif gang.root.children:
+            there = Counter(gang.leaf_of.get(pod.key, "") for pod in running)
+            for leaf, line in lines(gang.root).items():
+                placed = any(pod.key in spots and gang.leaf_of.get(pod.key) == leaf for pod in running)
+                torn = [group.name for group in line if not satisfied(group, there.__getitem__)]
+                if placed and torn:
+                    yield Breach(rule="SubgroupInPart", subject=str(gang.ref), detail=torn[0])
 
 
 def _limits(

@@ -132,8 +132,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     consolidation_budget: how many gangs may be moved to make room for one; None: any number.
     move_victims: a victim for which another place is found is moved and does not count as lost.
-    victim_search: how many victims may be considered for one gang; None: any number. refusals: how many ways
-    of making room for one gang may be found and turn out not to be allowed; None: any number. victim_order:
+    victim_search: how many victims may be considered for each member of a gang; None: any number. refusals:
+    how many ways of making room for one gang may be tried in vain; None: any number. victim_order:
     which of victims with an equal right to stay is asked first, "cheapest" (the one that loses least work for
     what it frees of what is needed) or "youngest". spare_victims: once room is made, whoever need not leave
     after all keeps its place. stepwise: room is made as KAI-Scheduler does it. Whoever waits stands in line
@@ -197,8 +197,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     consolidation_budget: int | None = 16
     move_victims: bool = True
-    victim_search: int | None = 1000
-    refusals: int | None = 32
+    victim_search: int | None = 128
+    refusals: int | None = 12
     victim_order: str = "cheapest"
     spare_victims: bool = True
     reservation_seconds: int = 300

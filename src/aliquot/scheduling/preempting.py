@@ -24,16 +24,15 @@ class Preempt(Taker):
         if self._session.policy.stepwise:
             return super().victims(crew)
         queue, priority = crew.gang.queue, crew.gang.priority
-        stakes = self._session.crews.stakes().groups().get(queue, ())
-        lower = self.candidates.with_stakes(queue, [item for item in stakes if item.priority < priority])
+        lower = self.candidates.with_stakes(queue, lambda stake: stake.priority < priority)
         found = [victim for victim in lower if victim is not crew and self.may_be_asked(crew, victim)]
         return {queue: found} if found else {}
 
     def entitled(self, crew: Crew) -> bool:
         if self._session.policy.stepwise:
             return True
-        stakes = self._session.crews.stakes().groups().get(crew.gang.queue, ())
-        return any(stake.priority < crew.gang.priority for stake in stakes)
+        stakes, gang = self._session.crews.stakes(), crew.gang
+        return bool(stakes.groups().get(gang.queue)) and stakes.least(gang.queue).priority < gang.priority
 
     def may_try(self, crew: Crew) -> bool:
         session, gang = self._session, crew.gang
@@ -89,7 +88,7 @@ class Consolidate(Taker):
             gpus = member.facts.gpus
             if gpus is not None and gpus.kind is Kind.MEMORY:
                 memory += gpus.memory_mib * gpus.devices
-            else:
+            elif not state.slots.vary(member.facts):
                 wanted += state.wanted(member.facts).get(GPU, 0)
         free = free_memory = 0.0
         for number in range(len(state.table.nodes)):

@@ -1,8 +1,9 @@
 """Reclaim: a queue below its fair share takes from queues above theirs, or one below its quota from those
 above theirs."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import NamedTuple
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
@@ -10,7 +11,7 @@ from aliquot.queues.order import VictimOrder
 from aliquot.queues.reclaim import Held, Reclaimer
 from aliquot.queues.runtimes import protected
 from aliquot.queues.tree import NO_BOUND
-from aliquot.scheduling.asking import Batch
+from aliquot.scheduling.asking import Batch, RuledOut
 from aliquot.scheduling.gang_state import Crew, Member, Status, requires_closeness
 from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
 from aliquot.scheduling.making_room import Legal, Outcome
@@ -19,9 +20,11 @@ from aliquot.scheduling.stakes import NOTHING, Stake
 from aliquot.scheduling.taking import Taker, for_workload
 from aliquot.scheduling.wants import next_want
 
-BATCHES = (48, 384)
-"""So many gangs at least are asked at first, and then, if they are not enough, before all others: those of
-the queues that have the least right to what they hold, of each queue all."""
+FIRST_BATCH = 16
+GROWTH = 3
+MOST_BATCH = 256
+"""So many gangs at least are asked at first, those of the queues that have the least right to what they hold,
+of each queue all; if they are not enough, so many times as many, and so on, up to so many at a time."""
 
 
 class Reclaim(Taker):
@@ -32,6 +35,7 @@ class Reclaim(Taker):
         self._mine: Reclaimer | None = None
         self._idle_known = (-1, 0.0)
         self._held: tuple[int, Held] | None = None
+        self._beneath: dict[int, bool] = {}
         self._protecting = session.policy.min_runtimes and session.runtimes.reclaiming
 
     def entitled(self, crew: Crew) -> bool:
@@ -40,31 +44,35 @@ class Reclaim(Taker):
             return policy.fair_shares
         # Taking gives a queue no more than it is entitled to, so who has too much now has too much later.
         session, gang = self._session, crew.gang
-        charge = session.next_charge(crew)
+        charge, held, number = session.next_charge(crew), self._holding(), session.tree.numbers[gang.queue]
+        if not held.keeps_share(number, charge):
+            return False
+        if gang.preemptible:
+            return True
         wants = [charge.get(resource, 0) for resource in session.shares.resources]
-        return self._holding().refusal(session.tree.numbers[gang.queue], wants, gang.preemptible) is None
+        return held.refusal(number, wants, gang.preemptible) is None
 
     def may_try(self, crew: Crew) -> bool:
         self._mine = self._reclaimer(crew)
         return self._mine.may_try() is None
 
-    def batches(self, crew: Crew) -> Iterator[Batch]:
+    def batches(self, crew: Crew, ruled_out: RuledOut) -> Iterator[Batch]:
         if self._session.policy.stepwise:
-            yield from super().batches(crew)
+            yield from super().batches(crew, ruled_out)
             return
-        found = {} if self._too_little(crew) else self._stakes(crew)
+        found = {} if self._too_little(crew) else self._sides(crew)
         groups = self._session.crews.stakes().groups()
-        size = {name: sum(len(groups[name][stake]) for stake in stakes) for name, stakes in found.items()}
+        size = {name: sum(map(len, groups[name].values())) for name in found}
         rest = sorted(found)
-        for most in BATCHES:
-            if sum(size[name] for name in rest) <= most:
-                break
-            first = self._foremost(rest, size, most)
-            rest = [name for name in rest if name not in first]
+        most = FIRST_BATCH
+        while rest:
+            first: Collection[str] = rest
+            if sum(size[name] for name in rest) > most:
+                first = self._foremost(rest, size, most)
             if batch := self._batch(crew, first, found):
                 yield batch
-        if batch := self._batch(crew, rest, found):
-            yield batch
+            rest = [name for name in rest if name not in first and not ruled_out.covers(name)]
+            most = min(GROWTH * most, MOST_BATCH)
 
     def _too_little(self, crew: Crew) -> bool:
         """Whether the gang wants more accelerators than are idle anywhere and may be lost by anybody
@@ -74,23 +82,33 @@ class Reclaim(Taker):
         if not want.exact or not want.charge.get(GPU) or want.in_parts:
             return False
         lacking = want.charge[GPU] - self._idle()
-        return lacking > 0 and not self._below(crew) and mine.most(GPU) < lacking
+        return lacking > 0 and not self._below(mine.number) and mine.most(GPU, UNIT, self._divided) < lacking
 
-    def _below(self, crew: Crew) -> bool:
-        """Whether something may be taken from queues above or below that of the gang."""
-        mine, session = self._mine, self._session
-        assert mine is not None
-        queues, names = self.candidates.queues(), session.tree.names
-        return any(
-            own == other and any(names[number] in queues for number in numbers)
-            for own, other, numbers in session.tree.rivals(mine.number)
-        )
+    @cached_property
+    def _divided(self) -> frozenset[int]:
+        """The queues in or below which somebody holds a part of an accelerator."""
+        tree = self._session.tree
+        numbers = (tree.numbers.get(queue) for queue in self._session.crews.stakes().divided())
+        return frozenset(step for number in numbers if number is not None for step in tree.ways[number])
 
-    def _batch(self, crew: Crew, names: Collection[str], found: Mapping[str, Sequence[Stake]]) -> Batch:
-        """The gangs of some queues with these stakes that may be asked."""
+    def _below(self, queue: int) -> bool:
+        """Whether something may be taken from queues above or below a queue, by its number."""
+        found = self._beneath.get(queue)
+        if found is None:
+            session, queues = self._session, self.candidates.queues()
+            names = session.tree.names
+            found = self._beneath[queue] = any(
+                own == other and any(names[number] in queues for number in numbers)
+                for own, other, numbers in session.tree.rivals(queue)
+            )
+        return found
+
+    def _batch(self, crew: Crew, names: Collection[str], sides: Mapping[str, "_Side"]) -> Batch:
+        """The gangs of some queues that may be asked."""
         batch: dict[str, list[Crew]] = {}
         for name in sorted(names):
-            chosen = self.candidates.with_stakes(name, found[name])
+            side = sides[name]
+            chosen = self.candidates.with_stakes(name, partial(self._may_lose, name, side))
             if self._protecting:
                 chosen = [victim for victim in chosen if self.may_be_asked(crew, victim)]
             if chosen:
@@ -112,18 +130,18 @@ class Reclaim(Taker):
         order.close()
         return names
 
-    def _stakes(self, crew: Crew) -> dict[str, list[Stake]]:
-        """What may be lost for the gang, by queue."""
+    def _sides(self, crew: Crew) -> dict[str, "_Side"]:
+        """The queues of which something might be lost for the gang, with the place where they are met."""
         mine, session = self._mine, self._session
         assert mine is not None
         most, idle = self._too_large_to_move(crew), self._idle()
         stakes, names = session.crews.stakes(), session.tree.names
         groups, queues = stakes.groups(), self.candidates.queues()
-        found: dict[str, list[Stake]] = {}
+        found: dict[str, _Side] = {}
         for own, other, numbers in session.tree.rivals(mine.number):
             if not mine.may_take_from(own, other):
                 continue
-            there = [name for number in numbers if (name := names[number]) in queues and name in groups]
+            there = [name for number in numbers if (name := names[number]) in queues and groups.get(name)]
             if not there:
                 continue
             # If not even the least that anybody holds there may be lost, pods can only be moved.
@@ -132,20 +150,18 @@ class Reclaim(Taker):
             if lossless and (idle < UNIT or not _may_move(smallest, most, idle)):
                 continue
             # What may be lost is the same for all queues that are met at one place.
-            judged: dict[int, bool] = {}
-            for name in there:
-                chosen = []
-                for stake in groups[name]:
-                    may_lose = judged.get(id(stake))
-                    if may_lose is None:
-                        may_lose = judged[id(stake)] = _may_move(stake, most, idle) or (
-                            not lossless and mine.may_take_alone(name, dict(stake.charge))
-                        )
-                    if may_lose:
-                        chosen.append(stake)
-                if chosen:
-                    found[name] = chosen
+            found.update(dict.fromkeys(there, _Side(most, idle, lossless, {})))
         return found
+
+    def _may_lose(self, queue: str, side: "_Side", stake: Stake) -> bool:
+        """Whether a gang of the queue with this stake might make room for the gang."""
+        known = side.judged.get(id(stake))
+        if known is None:
+            assert self._mine is not None
+            known = side.judged[id(stake)] = _may_move(stake, side.most, side.idle) or (
+                not side.lossless and self._mine.may_take_alone(queue, dict(stake.charge))
+            )
+        return known
 
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
         if victim.gang.queue == crew.gang.queue:
@@ -201,6 +217,11 @@ class Reclaim(Taker):
         minimum = session.runtimes.reclaim(crew.gang.queue, victim.gang.queue)
         return bool(minimum) and protected(victim.gang.started, minimum, session.now)
 
+    def side(self, crew: Crew, queue: str) -> Hashable:
+        number, mine = self._session.tree.numbers[queue], self._mine
+        assert mine is not None
+        return self._session.tree.sides(mine.number, number)
+
     def rule(self, crew: Crew) -> Legal:
         session = self._session
         whole = self._reclaimer(crew)
@@ -225,6 +246,16 @@ class Reclaim(Taker):
         queues = (crew.gang.queue, member.crew.gang.queue)
         shares = [fact for queue in queues for fact in share_facts(self._session, queue, self._mine)]
         return Verdict(reason=Reason.RECLAIMED, facts=(for_workload(crew), *shares))
+
+
+class _Side(NamedTuple):
+    """Queues that are met at one place. most: see `_too_large_to_move`. idle: see `_idle`. lossless: pods
+    there can only be moved. judged: by the id of a stake whether it may be lost, or moved."""
+
+    most: Amount | float
+    idle: float
+    lossless: bool
+    judged: dict[int, bool]
 
 
 _ANY = frozenset(Status)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
@@ -34,6 +35,11 @@ UNUSED = Verdict(reason=Reason.CLAIM_UNUSED)
 def decision_id(now: datetime, *content: object) -> str:
     """Text that names a decision: equal for equal workload, time and content. 12 hexadecimal digits."""
     return _digest(encode_json((now, content)))
+
+
+@lru_cache(maxsize=1)
+def _time(now: datetime) -> bytes:
+    return encode_json(now)
 
 
 def _digest(content: bytes) -> str:
@@ -174,7 +180,7 @@ def waits(
     if named is None:
         named = naming(workload, refs)
     rest = encode_json((verdict, [pod.ref for pod in replaced]))
-    name = _digest(b"[%b,[%b,%b]]" % (encode_json(now), named, rest[1:-1]))
+    name = _digest(b"[%b,[%b,%b]]" % (_time(now), named, rest[1:-1]))
     actions = tuple(Evict(decision=name, pod=pod.ref, verdict=verdict) for pod in replaced)
     return Decision(id=name, workload=workload, queue=queue, pods=refs, verdict=verdict, actions=actions)
 

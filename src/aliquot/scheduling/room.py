@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.pools import Pool, members
 from aliquot.dra.usage import PoolUsage, Usage
+from aliquot.fractions.resources import extended_devices
 from aliquot.model.resource import ExactDeviceRequest, ResourceClaim
-from aliquot.scheduling.holdings import legacy_devices
 from aliquot.scheduling.nodes import NodeTable
 from aliquot.scheduling.requests import CPU, MEMORY
 
@@ -136,7 +136,7 @@ class DeviceRoom:
             idle, started = _free_of_counter_sets(pool, usage, pool.local.get(name, 0))
             whole += idle
             partly += started
-        plugin = float(legacy_devices(self._table.free[number], self._table.nodes[number]))
+        plugin = float(extended_devices(self._table.free[number], self._table.nodes[number]))
         return FreeDevices(whole + plugin, partly, plugin)
 
 

@@ -1,10 +1,12 @@
 """A bound on whether members of a gang can fit, before it is tried."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 
 from aliquot.fractions.requests import Kind
-from aliquot.queues.amounts import GPU, UNIT
+from aliquot.queues.amounts import GPU, UNIT, Amount
 from aliquot.scheduling.gang_state import Member
+from aliquot.scheduling.losses import elastic
 from aliquot.scheduling.objectives import wants_accelerators
 from aliquot.scheduling.state import ClusterState
 
@@ -16,8 +18,13 @@ class RoomBound:
     each node would have, and whether the largest goes into any.
     """
 
-    def __init__(self, state: ClusterState, todo: Sequence[Member]) -> None:
+    def __init__(
+        self, state: ClusterState, todo: Sequence[Member], prepare: Callable[[Member], None]
+    ) -> None:
+        """prepare: finds out what has to be known of a pod before it can be placed anew."""
         self._state = state
+        self._prepare = prepare
+        self._todo = todo
         self._charges = {id(member): _accelerators(state, member) for member in todo}
         self._only = all(member.facts is not None and wants_accelerators(member.facts) for member in todo)
         self._idle = state.idle_accelerators()
@@ -30,12 +37,15 @@ class RoomBound:
         self._times: dict[float, int] = {}
         self._before: dict[int, float] = {}
         self._enough = False
+        self._total = self._idle.total()
+        self._needed = 0.0
 
     def begin(self, members: Sequence[Member], known: Sequence[Member]) -> None:
         """Start again for these members, with the known victims gone."""
         needs = [self._charges[id(member)] for member in members]
         self._least, self._most = min(needs), max(needs)
         self._wanted = len(members)
+        self._needed = sum(needs)
         self._free = {}
         self._largest = self._idle.most()
         if self._least > 0:
@@ -60,6 +70,67 @@ class RoomBound:
                 before = self._before.get(hold.number, self._base[hold.number])
             found[hold.number] = before + float(hold.charge.get(GPU, 0) / UNIT)
         return any(free + _SLACK >= self._least for free in found.values())
+
+    @property
+    def alike(self) -> bool:
+        """Whether all members want the same number of accelerators, and at least some."""
+        wanted = set(self._charges.values())
+        return len(wanted) == 1 and wanted != {0.0}
+
+    def gains(self, leave: Iterable[Member]) -> bool:
+        """Whether there would be room for more of the least requests if these left, too."""
+        found: dict[int, float] = {}
+        for member in leave:
+            hold = member.hold
+            assert hold is not None
+            number = hold.number
+            before = found.get(number)
+            if before is None:
+                before = self._free.get(number, self._base[number])
+            found[number] = before + float(hold.charge.get(GPU, 0) / UNIT)
+        return any(
+            int(after / self._least + _SLACK)
+            > int(self._free.get(number, self._base[number]) / self._least + _SLACK)
+            for number, after in found.items()
+        )
+
+    def costs_all(self, leaving: Sequence[Member]) -> bool:
+        """Whether all of these would be lost if the members got their places: with what is idle anywhere, too
+        little is left over for any gang of them, or for any pod of a gang that gives up single pods.
+
+        Nobody has an idle device, members want 3, and gangs with 2 and 2 leave: 1 is left over, so both gangs
+        are lost. Said only where what everybody wants and holds is whole devices.
+        """
+        if not self._whole:
+            return False
+        units: dict[int, list[Amount]] = {}
+        freed: Amount = 0
+        for member in leaving:
+            hold = member.hold
+            assert hold is not None
+            amount = hold.charge.get(GPU, 0)
+            if not amount or amount % UNIT or hold.groups or (hold.claims and not self._exact(member)):
+                return False
+            freed += amount
+            units.setdefault(id(member.crew), []).append(amount)
+        slack = self._total + freed / UNIT - self._needed + _SLACK
+        crews = {id(member.crew): member.crew for member in leaving}
+        return all(
+            (min(amounts) if elastic(crews[key]) else sum(amounts)) > slack * UNIT
+            for key, amounts in units.items()
+        )
+
+    @cached_property
+    def _whole(self) -> bool:
+        """Whether the members want whole devices, so many as is known already."""
+        return all(charge > 0 and charge == int(charge) for charge in self._charges.values()) and all(
+            self._exact(member) for member in self._todo
+        )
+
+    def _exact(self, member: Member) -> bool:
+        self._prepare(member)
+        facts = member.facts
+        return facts is not None and facts.alternative is None and self._state.is_exact(facts)
 
     def add(self, victims: Iterable[Member]) -> None:
         """Count what these would leave behind."""
@@ -95,16 +166,19 @@ _SLACK = 1e-6
 """For the rounding of fractions: the bound may be too generous, never too strict."""
 
 
-def in_parts(member: Member) -> bool:
-    """Whether a member wants parts of devices that count otherwise in queues than on nodes."""
+def in_parts(state: ClusterState, member: Member) -> bool:
+    """Whether a member wants parts of devices that count otherwise in queues than on nodes, or on some nodes
+    than on others."""
     gpus = None if member.facts is None else member.facts.gpus
-    return gpus is not None and (bool(gpus.mig) or gpus.kind is Kind.MEMORY)
+    if member.facts is None or gpus is None:
+        return False
+    return bool(gpus.mig) or gpus.kind is Kind.MEMORY or state.slots.vary(member.facts)
 
 
 def _accelerators(state: ClusterState, member: Member) -> float:
     """How many accelerators a member wants, as far as that is known before it has a node; of parts that count
     otherwise in queues than on nodes, nothing."""
     assert member.facts is not None
-    if in_parts(member):
+    if in_parts(state, member):
         return 0.0
     return float(state.wanted(member.facts).get(GPU, 0) / UNIT)

@@ -23,6 +23,7 @@ from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.settling import Settling
 from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.wants import next_want
+from aliquot.workloads.subgroups import satisfied
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,18 @@ class Session:
 
     def sort_key(self, crew: Crew, fullness: int | None = None) -> tuple[object, ...]:
         """The place of a gang in its queue: the smallest goes first. fullness: to be taken for its own."""
+        if fullness is None and crew.turn is not None and not crew.touched:
+            return crew.turn
         policy, gang = self.policy, crew.gang
-        return (
+        found = (
             -gang.priority if policy.by_priority else 0,
             (crew.fullness if fullness is None else fullness) if policy.by_elasticity else 0,
             gang.created,
             gang.key,
         )
+        if fullness is None and not crew.touched:
+            crew.turn = found
+        return found
 
     def in_turn(
         self, crews: Iterable[Crew], hopeful: Callable[[Crew], bool] | None = None
@@ -145,7 +151,10 @@ class Session:
 
     @staticmethod
     def ready(crew: Crew) -> bool:
-        """Every leaf has as many members as it needs, those counted that could be placed."""
+        """Every leaf that the gang cannot do without has as many members as it needs, those counted that
+        could be placed."""
+        if crew.lines is not None:
+            return satisfied(crew.gang.root, lambda name: crew.leaves[name].ready)
         for leaf in crew.leaves.values():  # noqa: SIM110 - asked of every gang that waits
             if leaf.ready < leaf.minimum:
                 return False

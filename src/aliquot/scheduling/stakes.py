@@ -1,17 +1,20 @@
 """What running gangs have to lose: the same for many, so that it is judged once for all of them."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
-from aliquot.queues.amounts import GPU, Amount, Charge, total
+from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, total
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.gang_state import leaf_groups
 from aliquot.scheduling.nodes import Demand
 from aliquot.scheduling.tallies import Tally
 from aliquot.workloads.gangs import Gang
 from aliquot.workloads.sources.source import GroupKey
+from aliquot.workloads.subgroups import selective
 
 
 class Stake(NamedTuple):
@@ -71,11 +74,13 @@ class Stakes:
 
     def __init__(self) -> None:
         self._new: dict[GroupKey, _Entry] = {}
-        self._known: dict[GroupKey, tuple[str, Stake | None, Tally]] = {}
+        self._known: dict[GroupKey, tuple[str, Stake | None, Tally, bool]] = {}
         self._alike: dict[Stake, Stake] = {}
-        self._groups: dict[str, dict[Stake, set[GroupKey]]] = {}
+        self._groups: dict[str, dict[Stake, dict[GroupKey, Gang]]] = {}
         self._tallies: dict[str, Tally] = {}
         self._least: dict[str, Stake] = {}
+        self._divided: Counter[str] = Counter()
+        self._lines: dict[str, list[tuple[GroupKey, Stake]]] = {}
 
     def enter(
         self,
@@ -96,11 +101,13 @@ class Stakes:
         known = self._known.pop(key, None)
         if known is None:
             return
-        queue, stake, tally = known
+        queue, stake, tally, divided = known
         self._tallies[queue].add(tally, -1)
+        self._divided[queue] -= divided
         if stake is not None:
+            self._lines.pop(queue, None)
             alike = self._groups[queue][stake]
-            alike.discard(key)
+            del alike[key]
             if not alike:
                 del self._groups[queue][stake]
                 self._least.pop(queue, None)
@@ -110,6 +117,20 @@ class Stakes:
         self._catch_up()
         return self._groups
 
+    def line(self, queue: str) -> Sequence[tuple[GroupKey, Stake]]:
+        """The gangs of a queue that may be asked to leave with what they have to lose, the youngest first."""
+        self._catch_up()
+        found = self._lines.get(queue)
+        if found is None:
+            aged = [
+                (gang.created, gang.key, key, stake)
+                for stake, alike in self._groups.get(queue, {}).items()
+                for key, gang in alike.items()
+            ]
+            aged.sort(key=_age, reverse=True)
+            found = self._lines[queue] = [(key, stake) for _, _, key, stake in aged]
+        return found
+
     def least(self, queue: str) -> Stake:
         """The least of what gangs of a queue have to lose, see `least`."""
         self._catch_up()
@@ -117,6 +138,11 @@ class Stakes:
         if found is None:
             found = self._least[queue] = least(self._groups.get(queue, ()))
         return found
+
+    def divided(self) -> list[str]:
+        """The queues of which some gang holds a part of an accelerator."""
+        self._catch_up()
+        return [queue for queue, gangs in self._divided.items() if gangs]
 
     def tallies(self) -> Mapping[str, Tally]:
         """By queue what its gangs hold."""
@@ -139,13 +165,20 @@ class Stakes:
             stake = _stake(entry, charges)
             if stake is not None:
                 stake = self._alike.setdefault(stake, stake)
-                alike = self._groups.setdefault(queue, {}).setdefault(stake, set())
+                alike = self._groups.setdefault(queue, {}).setdefault(stake, {})
                 if not alike:
                     self._least.pop(queue, None)
-                alike.add(key)
+                self._lines.pop(queue, None)
+                alike[key] = entry.gang
             self._tallies.setdefault(queue, Tally()).add(tally)
-            self._known[key] = (queue, stake, tally)
+            divided = any(charge.get(GPU, 0) % UNIT for charge in charges)
+            self._divided[queue] += divided
+            self._known[key] = (queue, stake, tally, divided)
         self._new.clear()
+
+
+def _age(item: tuple[datetime, tuple[str, str, str], GroupKey, Stake]) -> tuple[object, ...]:
+    return item[:2]
 
 
 def _charges(entry: _Entry) -> list[Charge]:
@@ -190,6 +223,8 @@ def _elastic(gang: Gang, pods: Sequence[Pod]) -> bool:
     members |= {pod.key for pod in pods if pod.metadata.deletion_timestamp and pod.spec.node_name}
     if not gang.root.children:
         return len(members) > gang.root.minimum
+    if selective(gang.root) and len(members) > gang.root.least:
+        return True
     parts = list(leaf_groups(gang.root))
     count = dict.fromkeys((part.name for part in parts), 0)
     for key in members:

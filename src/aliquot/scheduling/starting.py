@@ -1,12 +1,15 @@
 """Starting gangs on what is free: in turn, each as a whole, and pod by pod beyond its minimum."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from aliquot.model.index import Key
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU
 from aliquot.scheduling.blockers import room_reason
+from aliquot.scheduling.choosing import MOST_CHOICES, beyond, ways
 from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.explaining import Explainer
 from aliquot.scheduling.facts import PodFacts
@@ -18,7 +21,7 @@ from aliquot.scheduling.pod_placement import PodPlacement
 from aliquot.scheduling.reservations import Reservations
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.state import ClusterState
-from aliquot.scheduling.wants import next_want
+from aliquot.scheduling.wants import closeness_of, next_want
 
 MOST_SWAPS = 16
 """How many members of a gang, with those like them, may be left out because they find no place."""
@@ -116,7 +119,7 @@ class Starter:
         if isinstance(found, Verdict):
             self._refuse(crew, want, found)
             return False
-        if promise_all(list(crew.leaves.values())):
+        if promise_all(crew, [item.member for item in found]):
             for placement in found:
                 if placement.member.status is Status.PLACED:
                     session.state.defer(placement.member)
@@ -136,7 +139,12 @@ class Starter:
     def _keys(self, crew: Crew, want: Want) -> tuple[tuple[object, ...], ...]:
         """What the failure of a gang is remembered by: by the first for want of room, for whatever gang; by
         the second by the terms of its queue. Empty for a gang that is like no other."""
-        shapes, gang = shapes_of(crew, want, self._session.state), crew.gang
+        gang, root, state = crew.gang, crew.gang.root, self._session.state
+        if want.kind is not None and state.neighbours.open:
+            if (root.children or root.constraint is not None) and crew.allocated:
+                return ()
+            return ((None, want.kind), (gang.queue, gang.preemptible, want.kind))
+        shapes = shapes_of(crew, want, state)
         return () if shapes is None else ((None, shapes), (gang.queue, gang.preemptible, shapes))
 
     def _known(self, crew: Crew, want: Want, keys: Sequence[tuple[object, ...]]) -> Verdict | None:
@@ -168,7 +176,9 @@ class Starter:
                     self._failed[keys[1]] = verdict
                 return verdict
         bands = self._holding.bands(crew, want)
-        found = session.placer.place(crew, members, When.EITHER, bands, first=self._meeting_point(members))
+        meeting = self._meeting_point(members)
+        more = () if crew.lines is None else beyond(crew, members)
+        found = session.placer.place(crew, members, When.EITHER, bands, first=meeting, beyond=more)
         if not isinstance(found, Failure):
             return found
         others = self._others_instead(crew, members, found, bands)
@@ -227,6 +237,10 @@ class Starter:
         of those like it; None if that does not help."""
         session = self._session
         policy, placer = session.policy, session.placer
+        if crew.lines is not None:
+            other = self._other_subgroups(crew, bands)
+            if other is not None:
+                return other
         spare = sum(leaf.waiting for leaf in crew.leaves.values()) - len(members)
         without: set[int] = set()
         for _ in range(min(policy.gang_search, MOST_SWAPS)):
@@ -240,12 +254,24 @@ class Starter:
                 if member is odd or alike:
                     without.add(id(member))
             chosen = next_members(crew, placer.rank, policy.by_fill, without=without)
-            if len(chosen) < len(members):
+            if not chosen or (crew.lines is None and not _serves_as_well(crew, chosen, members)):
                 return None
             found = placer.place(crew, chosen, When.EITHER, bands)
             if not isinstance(found, Failure):
                 return found
             failure = found
+        return None
+
+    def _other_subgroups(self, crew: Crew, bands: Sequence[int] | None) -> list[PodPlacement] | None:
+        """Other subgroups instead of those that the gang wants next, where it can do without some."""
+        session = self._session
+        policy, placer = session.policy, session.placer
+        most = min(policy.gang_search, MOST_CHOICES)
+        for chosen in islice(ways(crew, placer.rank, policy.by_fill), 1, 1 + most):
+            more = beyond(crew, chosen)
+            found = placer.place(crew, chosen, When.EITHER, bands, beyond=more)
+            if not isinstance(found, Failure):
+                return found
         return None
 
     def _meeting_point(self, members: Sequence[Member]) -> int | None:
@@ -262,6 +288,16 @@ class Starter:
         return self._session.placer.placer.meeting_point([members[0], *sharers])
 
 
+def _serves_as_well(crew: Crew, chosen: Sequence[Member], members: Sequence[Member]) -> bool:
+    """Whether a gang that needs all of its subgroups gets by some members what it gets by others: of those
+    that it must have, as many of each subgroup."""
+    if len(chosen) < len(members):
+        return False
+    if len(crew.leaves) == 1 or crew.fullness >= 0:
+        return True
+    return Counter(id(member.leaf) for member in chosen) == Counter(id(member.leaf) for member in members)
+
+
 def shapes_of(crew: Crew, want: Want, state: ClusterState) -> tuple[object, ...] | None:
     """Equal for members of which one cannot be placed if the other could not, in this order of decisions.
 
@@ -276,7 +312,7 @@ def shapes_of(crew: Crew, want: Want, state: ClusterState) -> tuple[object, ...]
     if root.children or root.constraint is not None:
         if crew.allocated:
             return None
-        found.append((root, tuple(member.leaf.group.name for member in members)))
+        found.append(closeness_of(crew, members))
     concerns = state.neighbours.concerns
     for member in members:
         item = member.facts

@@ -18,13 +18,15 @@ from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.claims import ClaimBook, claim_keys
 from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.gang_state import Crew, Hold, Member, Status
-from aliquot.scheduling.holdings import legacy_devices, pod_charge
+from aliquot.scheduling.holdings import pod_charge
 from aliquot.scheduling.idle import IdleAccelerators
 from aliquot.scheduling.interpod import PodNeighbours
+from aliquot.scheduling.kinds import Kinds
 from aliquot.scheduling.nodes import NodeTable
 from aliquot.scheduling.parts import PartsInUse
 from aliquot.scheduling.pod_placement import OtherDevices, PodPlacement
 from aliquot.scheduling.room import DeviceRoom
+from aliquot.scheduling.slots import Slots
 
 MOST_TASKS = 10_000
 """More pods than this, no node is asked to hold."""
@@ -81,6 +83,8 @@ class ClusterState:
         self._wanted: dict[Shape, Charge] = {}
         self._by_shape: dict[Hashable, PodFacts] = {}
         self._exact: dict[bytes, bool] = {}
+        self.kinds = Kinds()
+        self.slots = Slots(parts, table.nodes)
 
     @property
     def later(self) -> DeviceAllocator:
@@ -127,9 +131,8 @@ class ClusterState:
             self.table.changes.append(number)
 
     def capacity(self, number: int, *, slices_as_devices: bool = False) -> Amount:
-        """The accelerators of a node, in billionths; slices_as_devices: see `legacy_devices`."""
-        node = self.table.nodes[number]
-        whole = legacy_devices(self.table.whole[number], node, slices_as_devices=slices_as_devices)
+        """The accelerators of a node, in billionths; slices_as_devices: see `extended_devices`."""
+        whole = self.slots.devices(number, self.table.whole[number], slices_as_devices)
         return exact((whole + self.room.most(number)) * UNIT)
 
     def accelerators(self, number: int) -> float:
@@ -137,11 +140,12 @@ class ClusterState:
         return float(self.capacity(number) / UNIT)
 
     def wanted(self, facts: PodFacts) -> Charge:
-        """What a pod counts for in its queue, as far as that is known before it has a node."""
+        """What a pod counts for in its queue, as far as that is known before it has a node: where units of a
+        resource are slots on some nodes, the most that it may come to."""
         key = facts.shape
         known = self._wanted.get(key) if key is not None else None
         if known is None:
-            gpus = 0 if facts.gpus is None else self.parts.wanted(facts.gpus)
+            gpus = 0 if facts.gpus is None else self.parts.wanted(facts.gpus, self.slots.open_to(facts))
             charges = [pod_charge(facts.traits.demand.requests, gpus)]
             charges += [self.devices.wanted(claim) for claim in facts.wanted]
             known = total(charges)
@@ -151,6 +155,8 @@ class ClusterState:
 
     def is_exact(self, facts: PodFacts) -> bool:
         """Whether `wanted` is what the pod will count for: its claims are its own, for whole devices."""
+        if self.slots.vary(facts):
+            return False
         if not facts.wanted:
             return True
         key = facts.claims_shape
@@ -193,11 +199,10 @@ class ClusterState:
         return self._idle.catch_up()
 
     def free_accelerators(self, number: int, *, slices_as_devices: bool = False) -> float:
-        """How many accelerators of a node are idle later; slices_as_devices: see `legacy_devices`."""
-        node, leaving = self.table.nodes[number], self.table.leaving[number]
-        free = legacy_devices(self.table.free[number], node, slices_as_devices=slices_as_devices)
-        if leaving is not None:
-            free += legacy_devices(leaving, node, slices_as_devices=slices_as_devices)
+        """How many accelerators of a node are idle later; slices_as_devices: see `extended_devices`."""
+        free = self.slots.devices(number, self.table.free[number], slices_as_devices)
+        if (leaving := self.table.leaving[number]) is not None:
+            free += self.slots.devices(number, leaving, slices_as_devices)
         return float(free) + self._room_later.devices(number)
 
     def touched(self) -> Iterable[Crew]:

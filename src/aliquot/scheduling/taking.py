@@ -4,7 +4,7 @@ Work that is not preemptible is never asked to leave, and in its minimum run tim
 """
 
 from bisect import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from operator import itemgetter
@@ -12,14 +12,18 @@ from operator import itemgetter
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import Charge
 from aliquot.queues.order import WorkOrder
-from aliquot.scheduling.asking import Asked, Batch, Candidates
+from aliquot.scheduling.asking import Asked, Batch, Candidates, RuledOut
+from aliquot.scheduling.gang_placing import promise_all
 from aliquot.scheduling.gang_state import Crew, Member, Status
-from aliquot.scheduling.making_room import Legal, RoomMaker
+from aliquot.scheduling.making_room import Legal, Outcome, RoomMaker
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
 from aliquot.scheduling.under_way import arrive, set_out
 from aliquot.scheduling.victims import VictimCosts, spare
 from aliquot.scheduling.wants import next_want
+
+MOST_TAKEN_FOR = 8
+"""For how many other choices of its subgroups room is tried to be made."""
 
 
 class Taker:
@@ -81,8 +85,11 @@ class Taker:
     def run(self, only: Crew | None = None) -> None:
         """Take for whoever is entitled to, or for one gang only."""
         session = self._session
-        waiting = session.waiting() if only is None else [only] * session.could_be_tried(only)
-        waiting = [crew for crew in waiting if self.entitled(crew) and not self._too_soon(crew)]
+        waiting = [
+            crew
+            for crew in (session.crews.waiting.values() if only is None else (only,))
+            if session.could_be_tried(crew) and self.entitled(crew) and not self._too_soon(crew)
+        ]
         if not waiting:
             return
         maker = self.maker()
@@ -110,7 +117,7 @@ class Taker:
             kind = self._kind(crew)
             if kind is not None and self._fails(kind):
                 continue
-            outcome = maker.make_room(crew) if self.may_try(crew) else None
+            outcome = self._room_for(maker, crew)
             if outcome is None:
                 if kind is not None:
                     self._note(kind)
@@ -133,6 +140,34 @@ class Taker:
                 session.findings.removals.append(Removal(member, verdict, crew))
             if session.policy.stepwise:
                 set_out(member.crew for member in outcome.moved)
+            else:
+                self._hold_back(outcome)
+
+    def _hold_back(self, outcome: Outcome) -> None:
+        """Of gangs of which members have to leave or to move, those that were given a place by this decision
+        start together with those that are promised one, if they are fewer than the gang needs."""
+        for crew in {id(member.crew): member.crew for member in outcome.disturbed}.values():
+            placed = [member for member in crew.members if member.status is Status.PLACED]
+            if placed and promise_all(crew, placed):
+                for member in placed:
+                    self._session.state.defer(member)
+
+    def _room_for(self, maker: RoomMaker, crew: Crew) -> Outcome | None:
+        """Room for what the gang wants next; for other subgroups of it instead, where it can do without some
+        and those that it would have first cannot have room."""
+        if crew.lines is None:
+            return maker.make_room(crew) if self.may_try(crew) else None
+        session = self._session
+        try:
+            for choice in range(1 + min(session.policy.gang_search, MOST_TAKEN_FOR)):
+                crew.choose(choice)
+                if not next_want(crew, session.placer).members:
+                    return None
+                if self.may_try(crew) and (outcome := maker.make_room(crew)) is not None:
+                    return outcome
+            return None
+        finally:
+            crew.choose(0)
 
     def maker(self) -> RoomMaker:
         """Who looks for room by the rule of this step."""
@@ -146,6 +181,7 @@ class Taker:
             self._turns,
             self.rule,
             self.may_give,
+            self._side_of,
             session.policy.victim_search,
             partial(spare, now=session.now) if session.policy.spare_victims else None,
         )
@@ -176,6 +212,13 @@ class Taker:
         """Whether anything could come of asking these members of a gang to leave."""
         return True
 
+    def side(self, crew: Crew, queue: str) -> Hashable:
+        """Equal for queues of which a gang may take equally much."""
+        return queue
+
+    def _side_of(self, crew: Crew, victim: Crew) -> Hashable:
+        return self.side(crew, victim.gang.queue)
+
     def rule(self, crew: Crew) -> Legal:
         """The test of what would become of the cluster."""
         raise NotImplementedError
@@ -193,21 +236,23 @@ class Taker:
                     found.setdefault(victim.gang.queue, []).append(victim)
         return found
 
-    def batches(self, crew: Crew) -> Iterator[Batch]:
-        """The same, in parts of which the next is only asked if those before were not enough; none empty."""
+    def batches(self, crew: Crew, ruled_out: RuledOut) -> Iterator[Batch]:
+        """The same, in parts of which the next is only asked if those before were not enough; none empty.
+        ruled_out: queues that may be left out, as is found out meanwhile."""
         found = self.victims(crew)
         if found:
             yield found
 
     def _victims(self, crew: Crew) -> Asked | None:
-        batches = self.batches(crew)
+        ruled_out = RuledOut(self._session, partial(self.side, crew))
+        batches = self.batches(crew, ruled_out)
         first = next(batches, None)
         if first is None:
             return None
         costs = None
         if self._costs is not None:
             costs = partial(self._costs.keys, next_want(crew, self._session.placer).members)
-        return Asked(self._session, chain((first,), batches), costs)
+        return Asked(self._session, chain((first,), batches), costs, ruled_out)
 
     def _turns(self, crew: Crew, members: Sequence[Member], involved: Sequence[Crew]) -> Iterator[Crew]:
         """Who is placed in which order: the gang, then whoever had to leave, in the order of their queues, as

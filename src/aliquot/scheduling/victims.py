@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from aliquot.queues.amounts import GPU, UNIT
-from aliquot.scheduling.chunks import Rank, next_victims
+from aliquot.scheduling.choosing import Rank, bundles
+from aliquot.scheduling.chunks import next_victims
 from aliquot.scheduling.gang_state import ALLOCATED, Crew, Giving, Member
 from aliquot.scheduling.lost_work import freed, lost_seconds, lost_work, weight
 from aliquot.scheduling.state import ClusterState
@@ -58,7 +59,7 @@ class VictimCosts:
         by_node: dict[int, list[_Offer]] = {}
         known, giving_of = self._known, self._giving_of
         for place, victim in enumerate(victims):
-            (parts, total), seconds = known.get(id(victim)) or giving_of(victim)
+            (parts, total, _), seconds = known.get(id(victim)) or giving_of(victim)
             # A gang that frees room elsewhere, too, is not all for one node.
             useful = total if total < needed else needed
             for number, frees, each in parts:
@@ -106,6 +107,7 @@ class VictimCosts:
         """What the gang frees as it is asked: first pods that it can do without, then the rest."""
         asked: set[int] = set()
         parts: list[tuple[int, int, int]] = []
+        first: tuple[Member, ...] = ()
         total = 0
         for _ in range(_MOST_STEPS):
             members = next_victims(victim, asked, self._rank, self._by_fill)
@@ -113,6 +115,7 @@ class VictimCosts:
             members = [member for member in members if member.hold is not None]
             if not members:
                 break
+            first = first or tuple(members)
             frees: dict[int, int] = {}
             for member in members:
                 if member.hold is not None:
@@ -123,18 +126,20 @@ class VictimCosts:
             total += sum(frees.values())
             if len(asked) >= len(victim.members):
                 break
-        return Giving(tuple(parts), total)
+        return Giving(tuple(parts), total, first)
 
 
 def groups(members: Sequence[Member], now: datetime) -> list[list[Member]]:
     """Victims in groups that leave or stay together, those that lose most first: each gang as a whole; of one
-    that keeps its minimum without them, each pod."""
+    that keeps its minimum without them, each pod, or each subgroup that it can do without."""
     by_crew: dict[int, list[Member]] = {}
     for member in members:
         by_crew.setdefault(id(member.crew), []).append(member)
     found: list[list[Member]] = []
     for own in by_crew.values():
-        if _keeps_minimum(own):
+        if own[0].crew.lines is not None and not own[0].crew.gang.together:
+            found += bundles(own)
+        elif _keeps_minimum(own):
             found += [[member] for member in own]
         else:
             found.append(own)

@@ -1,9 +1,11 @@
 """What a gang wants next: found out once, as long as nothing is done to the gang."""
 
+from collections.abc import Sequence
+
 from aliquot.queues.amounts import GPU
 from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.gang_placing import GangPlacer
-from aliquot.scheduling.gang_state import Crew, Want
+from aliquot.scheduling.gang_state import Crew, Member, Want
 from aliquot.scheduling.room_bound import in_parts
 
 
@@ -16,15 +18,30 @@ def next_want(crew: Crew, placer: GangPlacer) -> Want:
     members = tuple(next_members(crew, placer.rank, placer.policy.by_fill))
     state = placer.placer.state
     facts = [member.facts for member in members if member.facts is not None]
-    shapes = [item.shape for item in facts]
+    shapes = tuple(item.shape for item in facts)
+    alike = len(facts) == len(members) and None not in shapes
     found = Want(
         members,
         placer.wanted(members),
         max((state.wanted(item).get(GPU, 0) for item in facts), default=0),
         len(facts) == len(members) and all(state.is_exact(item) for item in facts),
-        any(map(in_parts, members)),
-        None if None in shapes or len(facts) < len(members) else tuple(shapes),  # type: ignore[arg-type]
+        any(in_parts(state, member) for member in members),
+        shapes if alike else None,  # type: ignore[arg-type]
+        state.kinds.number((closeness_of(crew, members), shapes)) if alike else None,
     )
     if not crew.touched:
         crew.want = found
     return found
+
+
+def closeness_of(crew: Crew, members: Sequence[Member]) -> tuple[object, ...]:
+    """What of the terms of a gang decides, besides what its members are, where these can be: () if nothing
+    does."""
+    root = crew.gang.root
+    if not root.children and root.constraint is None:
+        return ()
+    names = tuple(member.leaf.group.name for member in members)
+    if crew.lines is None:
+        return (root, names)
+    # Others of its subgroups may do instead.
+    return (root, names, tuple(leaf.waiting for leaf in crew.leaves.values()))

@@ -16,6 +16,7 @@ from aliquot.scheduling.phrases import (
     node_group,
     reclaim_phrase,
     ruling_phrase,
+    subgroups_phrase,
 )
 from aliquot.scheduling.plan import Allocate, Deallocate, Decision, Evict, Plan
 from aliquot.scheduling.remedies import fix_sentence
@@ -37,6 +38,9 @@ def paragraph(verdict: Verdict) -> str:
     ruling = ruling_phrase(verdict.facts)
     if ruling:
         parts.append(ruling)
+    subgroups = subgroups_phrase(verdict.facts)
+    if subgroups:
+        parts.append(subgroups)
     overtaken = _fact(verdict.facts, "overtaken")
     if overtaken is not None:
         later = count(overtaken.count, "workload")

@@ -6,13 +6,13 @@ import msgspec
 from msgspec.structs import replace
 
 from aliquot.cel.quantity import Quantity
+from aliquot.fractions.resources import WHOLE_DEVICES
 from aliquot.model.core import Node, Pod
 from aliquot.model.meta import Condition
 from aliquot.model.resource import Device, DeviceTaint, ResourceSlice
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.amounts import UNIT
 from aliquot.scheduling.claims import claim_keys
-from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.scheduling.policy import NO_ACCELERATORS
 from aliquot.simulation import draws
 from aliquot.simulation.agenda import MachineFails, MachineReturns, SpotGone

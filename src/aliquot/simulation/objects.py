@@ -10,6 +10,7 @@ from aliquot.catalog.openb import DRIVER as OPENB_CLASS
 from aliquot.catalog.openb import SHARE
 from aliquot.cel.quantity import Quantity
 from aliquot.fractions.groups import GROUPS_ANNOTATION
+from aliquot.fractions.resources import WHOLE_DEVICES
 from aliquot.model.core import (
     MANAGED_LABEL,
     PLACEMENT_GATE,
@@ -43,7 +44,6 @@ from aliquot.model.resource import (
 )
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.affinity import as_new
-from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.simulation.workload import WHOLE_DEVICE, Workload
 from aliquot.workloads import labels
 

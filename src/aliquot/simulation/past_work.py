@@ -7,12 +7,12 @@ from typing import TypeAlias
 import msgspec
 from msgspec.structs import replace
 
+from aliquot.fractions.resources import WHOLE_DEVICES
 from aliquot.model.core import Pod
 from aliquot.model.resource import ResourceClaim
 from aliquot.model.snapshot import Snapshot
 from aliquot.model.workloads import Job
 from aliquot.queues.amounts import UNIT
-from aliquot.scheduling.holdings import WHOLE_DEVICES
 from aliquot.scheduling.requests import CPU, MEMORY, pod_requests
 from aliquot.simulation import draws
 from aliquot.simulation.lasting import Spread

@@ -9,10 +9,10 @@ import msgspec
 
 from aliquot.catalog.accelerators import Accelerator, accelerators
 from aliquot.catalog.prices import MICROS, prices_of
+from aliquot.fractions.resources import extended_devices
 from aliquot.model.core import Node
 from aliquot.model.resource import ResourceSlice
 from aliquot.queues.amounts import UNIT
-from aliquot.scheduling.holdings import legacy_devices
 from aliquot.scheduling.objectives import POWER_LABEL, PRICE_LABEL
 from aliquot.scheduling.policy import NO_ACCELERATORS
 
@@ -82,7 +82,7 @@ def _devices(node: Node, slices: Sequence[ResourceSlice]) -> int:
     if found:
         return found * UNIT
     whole = {name: int(amount.value()) for name, amount in node.status.allocatable.items() if "/" in name}
-    return int(Fraction(legacy_devices(whole, node)) * UNIT)
+    return int(Fraction(extended_devices(whole, node)) * UNIT)
 
 
 def _cost(node: Node) -> int | None:

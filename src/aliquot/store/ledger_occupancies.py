@@ -11,6 +11,7 @@ from aliquot.accounting.leftovers import Demand, Room, spare_of
 from aliquot.accounting.price_files import milliseconds
 from aliquot.dra.fleet import Fleet
 from aliquot.dra.pools import BLOCKING_EFFECTS
+from aliquot.fractions.resources import extended_devices
 from aliquot.inventory import legacy
 from aliquot.inventory.devices import DeviceState, DeviceTable, Holder, device_table
 from aliquot.inventory.layout import Board, Layout
@@ -21,7 +22,6 @@ from aliquot.model.resource import DeviceTaint, DeviceTaintRule, ResourceClaim
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.affinity import as_new
-from aliquot.scheduling.holdings import legacy_devices
 from aliquot.scheduling.objectives import POWER_LABEL, PRICE_LABEL
 from aliquot.scheduling.requests import CPU, MEMORY, amounts, pod_requests
 from aliquot.simulation.rates import INSTANCE_TYPE, REGION, is_spot
@@ -400,7 +400,7 @@ def _asked(
             if request.exactly is not None:
                 share = classes.get(request.exactly.device_class_name, Fraction(1))
                 found += [share] * min(request.exactly.count or 1, 1024)
-    plugin = Fraction(legacy_devices(wants, None))
+    plugin = Fraction(extended_devices(wants, None))
     if plugin:
         found += [Fraction(1)] * int(plugin) or [plugin]
     return found

@@ -1,6 +1,6 @@
 """Subgroups: the tree of parts that a gang consists of, and how much of each must be placed together."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -52,6 +52,58 @@ def leaves(root: SubGroup) -> Iterator[SubGroup]:
             waiting += reversed(found.children)
         else:
             yield found
+
+
+Has = Callable[[str], int]
+"""How many pods of a leaf are there, by its name."""
+
+
+def selective(group: SubGroup) -> bool:
+    """Whether the group, or one below it, can do without some of its children."""
+    return group.minimum < len(group.children) or any(selective(child) for child in group.children)
+
+
+def satisfied(group: SubGroup, has: Has) -> bool:
+    """Whether the group is complete: a leaf with its minimum of pods, an inner node with as many complete
+    children as it needs."""
+    if not group.children:
+        return has(group.name) >= group.minimum
+    return sum(satisfied(child, has) for child in group.children) >= group.minimum
+
+
+def lacking(group: SubGroup, has: Has) -> int:
+    """The fewest pods that would make the group complete.
+
+    Two of three subgroups are needed; they have 1 of 4, 0 of 2 and 3 of 4 pods: 0 + 2 of the second and 1 of
+    the third make 3.
+    """
+    if not group.children:
+        return max(0, group.minimum - has(group.name))
+    return sum(sorted(lacking(child, has) for child in group.children)[: group.minimum])
+
+
+def surplus(group: SubGroup, has: Has) -> bool:
+    """Whether a complete group has pods that it can do without."""
+    if not group.children:
+        return has(group.name) > group.minimum
+    complete = [child for child in group.children if satisfied(child, has)]
+    if len(complete) > group.minimum or any(surplus(child, has) for child in complete):
+        return True
+    return len(complete) == group.minimum and any(
+        has(leaf.name) for child in group.children if child not in complete for leaf in leaves(child)
+    )
+
+
+def lines(root: SubGroup) -> dict[str, tuple[SubGroup, ...]]:
+    """For each leaf, by name, the groups from the root down to it."""
+    found: dict[str, tuple[SubGroup, ...]] = {}
+    waiting: list[tuple[SubGroup, ...]] = [(root,)]
+    while waiting:
+        line = waiting.pop()
+        if not line[-1].children:
+            found[line[-1].name] = line
+        waiting += [(*line, child) for child in line[-1].children]
+    return found
 
 
 def together(leaves: Iterable[SubGroup], constraint: TopologyConstraint | None = None) -> SubGroup:

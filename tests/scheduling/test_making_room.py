@@ -1,0 +1,189 @@
+"""Whom reclaim asks, and what is known before anybody is placed."""
+
+import itertools
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.scheduling.builders import (
+    claim,
+    cluster,
+    gpu_node,
+    node,
+    pod,
+    pod_group,
+    queue,
+    request,
+    with_claim,
+)
+from tests.scheduling.looking import decided, evicted
+
+from aliquot.scheduling.asking import RuledOut
+from aliquot.scheduling.gang_state import Status
+from aliquot.scheduling.kinds import Kinds
+from aliquot.scheduling.making_room import RoomMaker
+from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.room_bound import RoomBound
+from aliquot.scheduling.stakes import Stake
+
+GPU = "nvidia.com/gpu"
+
+
+def labelled(name):
+    return {"aliquot.dev/queue": name}
+
+
+def two_queues(most="8"):
+    return [queue("rich"), queue("poor", quota={"gpu": most})]
+
+
+def busy(name, on, count=1, **options):
+    """A pod of the queue that has too much."""
+    return pod(name, node_name=on, labels=labelled("rich"), **{GPU: count}, **options)
+
+
+def waits(name, count=1, **options):
+    return pod(name, labels=labelled("poor"), **{GPU: count}, **options)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_who_runs_where_the_gang_could_not_be_is_not_asked(members):
+    policy = Policy(refusals=0, victim_search=members)
+    elsewhere = [
+        item for n in range(6) for item in (node(f"a{n}", **{GPU: 1}), busy(f"old-{n}", f"a{n}", created=9))
+    ]
+    here = [
+        item
+        for n in range(3)
+        for item in (node(f"b{n}", labels={"zone": "b"}, **{GPU: 1}), busy(f"mine-{n}", f"b{n}"))
+    ]
+    gang = [
+        pod_group("new", members),
+        *(waits(f"new-{n}", group="new", selector={"zone": "b"}) for n in range(members)),
+    ]
+
+    plan = decided(cluster(*two_queues(), elsewhere, here, gang), policy)
+
+    assert len(evicted(plan)) == members
+    assert all(name.startswith("mine-") for name in evicted(plan))
+
+
+def test_who_has_other_devices_than_the_gang_wants_is_not_asked():
+    def held(name, on, **options):
+        made = pod(name, generated=[f"{name}-gpu"], node_name=on, labels=labelled("rich"), **options)
+        taken = claim(
+            f"{name}-gpu", request(1), owner=made, node_name=on, devices=["gpu-0"], consumers=[made]
+        )
+        return [made, taken]
+
+    selector = 'device.attributes["gpu.example.com"].model == "large"'
+    wanted = with_claim("new", request(1, selector=selector), labels=labelled("poor"))
+    small = [(gpu_node(f"a{n}", 1, model="small"), held(f"old-{n}", f"a{n}", created=9)) for n in range(4)]
+    large = [gpu_node("b", 1, model="large"), held("mine", "b")]
+
+    plan = decided(cluster(*two_queues(), small, large, wanted), Policy(refusals=0, victim_search=1))
+
+    assert evicted(plan) == ["mine"]
+
+
+def test_room_that_is_counted_but_not_there_is_looked_for_elsewhere():
+    # Devices would be free on `a` first, for those that came last are asked first; but somebody who is not
+    # asked has its processors.
+    nodes = [node("a", cpu=4, **{GPU: 2}), node("b", cpu=4, **{GPU: 2})]
+    fixed = pod("fixed", node_name="a", cpu=3)
+    running = [
+        busy(f"{place}{n}", place, created=9 if place == "a" else 1) for place in "ab" for n in range(2)
+    ]
+    gang = [pod_group("new", 2), *(waits(f"new-{n}", group="new", cpu=2) for n in range(2))]
+
+    plan = decided(cluster(*two_queues(), nodes, fixed, running, gang))
+
+    assert sorted(evicted(plan)) == ["b0", "b1"]
+
+
+def test_a_gang_that_cannot_have_all_that_it_lacks_takes_from_nobody():
+    nodes = [node(name, **{GPU: 2}) for name in "abc"]
+    running = [busy(f"{place}{n}", place) for place in "abc" for n in range(2)]
+    gang = [pod_group("new", 5), *(waits(f"new-{n}", group="new") for n in range(5))]
+    queues = [queue("rich", quota={"gpu": "2"}), queue("poor", quota={"gpu": "8"})]
+
+    assert evicted(decided(cluster(queues, nodes, running, gang))) == []
+
+
+@st.composite
+def contests(draw):
+    """Up to three nodes full of gangs of one queue, and a gang of another that wants room."""
+    rooms = [draw(st.integers(1, 4)) for _ in range(draw(st.integers(1, 3)))]
+    objects = [*two_queues(str(draw(st.integers(0, 8))))]
+    objects += [node(f"n{number}", **{GPU: room}) for number, room in enumerate(rooms)]
+    serial = itertools.count()
+    free = dict(enumerate(rooms))
+    for gang in range(draw(st.integers(1, 5))):
+        size = draw(st.integers(1, 3))
+        objects.append(pod_group(f"g{gang}", draw(st.integers(1, size))))
+        for _ in range(size):
+            places = [number for number, room in free.items() if room]
+            if not places:
+                break
+            number = draw(st.sampled_from(places))
+            count = draw(st.integers(1, free[number]))
+            free[number] -= count
+            objects.append(busy(f"p{next(serial)}", f"n{number}", count, group=f"g{gang}"))
+    size, count = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    objects.append(pod_group("new", size))
+    objects += [waits(f"new-{n}", count, group="new") for n in range(size)]
+    return cluster(objects)
+
+
+@settings(max_examples=150, deadline=None)
+@given(contests())
+def test_of_whom_it_is_said_that_all_are_lost_nobody_keeps_or_finds_a_place(snapshot):
+    original = RoomMaker._try
+    said = []
+
+    def watched(self, crew, members, leaving, asked, near, legal, space):
+        all_lost = space.costs_all(leaving)
+        outcome, placed = original(self, crew, members, leaving, asked, near, legal, space)
+        if placed and all_lost:
+            said.append(all(member.status is Status.EVICTED for member in leaving))
+        return outcome, placed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RoomMaker, "_try", watched)
+        patch.setattr(RoomMaker, "_forbidden", staticmethod(lambda *_: False))
+        decided(snapshot)
+
+    assert all(said)
+
+
+@settings(max_examples=100, deadline=None)
+@given(contests())
+def test_what_is_judged_before_anybody_is_placed_does_not_change_who_leaves(snapshot):
+    plan = decided(snapshot)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RoomBound, "costs_all", lambda *_: False)
+        assert sorted(evicted(decided(snapshot))) == sorted(evicted(plan))
+
+
+def test_queues_are_ruled_out_on_their_side_if_nobody_there_would_give_up_less():
+    least = {name: Stake(0, False, (("gpu", held),), held) for name, held in {"a": 4, "b": 2, "c": 4}.items()}
+    stakes = SimpleNamespace(least=least.__getitem__)
+    session = SimpleNamespace(crews=SimpleNamespace(stakes=lambda: stakes))
+    found = RuledOut(session, {"a": "left", "b": "left", "c": "right"}.__getitem__)
+
+    assert [found.covers(name) for name in "abc"] == [False, False, False]
+    found.add("left", {"gpu": 3})
+    assert [found.covers(name) for name in "abc"] == [True, False, False]
+
+
+def test_terms_have_the_same_number_only_if_they_are_equal(monkeypatch):
+    monkeypatch.setattr("aliquot.scheduling.kinds.MOST", 3)
+    kinds = Kinds()
+    given_ = {}
+    for terms in [*"abcabdeaf", *"abc"]:
+        number = kinds.number(terms)
+        assert given_.setdefault(number, terms) == terms
+
+    assert kinds.number("c") == kinds.number("c")
