@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aliquot.embedded.hooks import User
+from aliquot.embedded.hooks import Completion, User, unchanged
 from aliquot.embedded.registry import SYSTEM, Registry
 from aliquot.embedded.resources import Resource
 from aliquot.embedded.status import StatusError
@@ -204,6 +204,7 @@ class _Recorder:
         user: User,
         namespace_object: Object | None,
         dry_run: bool,
+        completed: Completion = unchanged,
     ) -> Object | None:
         found = (namespace_object or {}).get("metadata", {}).get("name")
         self.seen.append((operation, resource.plural, subresource, name, found))
@@ -211,7 +212,7 @@ class _Recorder:
             obj["spec"]["schedulingGates"] = [{"name": "example.com/gate"}]
         if name == "forbidden":
             raise StatusError(403, "Forbidden", "no")
-        return obj
+        return obj if obj is None else completed(obj)
 
 
 def test_admission_sees_every_write_and_may_change_it(api: Any, clock: Any) -> None:

@@ -87,6 +87,24 @@ def test_the_chart_refuses_older_clusters_and_values_that_it_does_not_know() -> 
     assert "replica" in refused
 
 
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (("ledger.address=postgresql://aliquot:secret@db/ledger",), "ledger.address: Does not match pattern"),
+        (("ledger.address=postgresql://db/ledger?password=secret",), "ledger.address: Must not validate"),
+        (("podAnnotations.a=1",), "podAnnotations.a: Invalid type. Expected: string"),
+        (("nodeSelector.a=true",), "nodeSelector.a: Invalid type. Expected: string"),
+        (("automation.idle.dryRun=true",), "automation: nobody knows how devices are used; set prometheus"),
+    ],
+)
+def test_the_chart_refuses_what_the_cluster_or_the_controller_would(
+    values: tuple[str, ...], problem: str
+) -> None:
+    given = [word for value in values for word in ("--set", value)]
+    refused = helm("template", "a", str(CHART), "--kube-version", "1.36.0", *given, ok=False)
+    assert problem in refused
+
+
 KUSTOMIZATIONS = {
     "default": Options(),
     "before-1.36": Options(gates=Gates.V1BETA1),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -27,14 +27,26 @@ class User:
 SYSTEM = User("system:apiserver", ("system:masters", "system:authenticated"))
 
 
+Completion = Callable[[Object], Object]
+
+
+def unchanged(obj: Object) -> Object:
+    """Of what needs no completion."""
+    return obj
+
+
 class AdmissionChain(Protocol):
-    """Looks at every write before it is validated and stored.
+    """Looks at every write before it is stored.
 
     ``operation``: CREATE, UPDATE (patches too), DELETE, or CONNECT. ``subresource`` is ``""`` for the
     object itself. ``obj`` is the object as it would be stored, with defaults (for ``pods/binding`` and
     ``pods/eviction`` the Binding or Eviction; None for DELETE); ``old`` is the stored one (None for
     CREATE). ``namespace_object`` is the Namespace of a namespaced object. Returns the object to store,
     which may be ``obj`` itself, changed in place; raises StatusError to refuse.
+
+    ``completed`` brings what may be changed to what is stored, and raises StatusError if that is not valid.
+    It is called after everything that changes objects and before everything that only judges them, as in
+    an API server (k8s.io/apiserver, registry/generic/registry/store.go).
     """
 
     def admit(
@@ -49,6 +61,7 @@ class AdmissionChain(Protocol):
         user: User,
         namespace_object: Object | None,
         dry_run: bool,
+        completed: Completion = unchanged,
     ) -> Object | None: ...
 
 
@@ -67,8 +80,9 @@ class NoAdmission:
         user: User,
         namespace_object: Object | None,
         dry_run: bool,
+        completed: Completion = unchanged,
     ) -> Object | None:
-        return obj
+        return obj if obj is None else completed(obj)
 
 
 @dataclass(slots=True)

@@ -152,13 +152,15 @@ def create(
     behavior.default(new)
     behavior.on_create(new, now)
     unresolved = behavior.resolve(new, lambda *which: _find(registry, *which))
-    new, causes = _admitted(registry, resource, "CREATE", "", new, None, conformed.causes, found, options)
-    causes = causes + unresolved
-    causes = causes + _validate(resource, behavior, new)
-    causes = causes or _rules(resource, new, None)
-    if causes:
-        name = new["metadata"].get("name") or ""
-        raise invalid(resource.kind, resource.group, name, causes)
+
+    def judge(made: Object, causes: list[Cause]) -> None:
+        causes = causes + unresolved + _validate(resource, behavior, made)
+        causes = causes or _rules(resource, made, None)
+        if causes:
+            name = made["metadata"].get("name") or ""
+            raise invalid(resource.kind, resource.group, name, causes)
+
+    new = _admitted(registry, resource, "CREATE", "", new, None, conformed.causes, found, options, judge)
     if registry.collection(resource).get(namespace, new["metadata"]["name"]) is not None:
         raise already_exists(resource.plural, resource.group, new["metadata"]["name"])
     if not managed:
@@ -195,10 +197,24 @@ def _admitted(
     causes: list[Cause],
     namespace: Object | None,
     options: Options,
-) -> tuple[Object, list[Cause]]:
-    """The object after admission, conformed and defaulted again if admission changed it."""
+    judge: Callable[[Object, list[Cause]], None],
+) -> Object:
+    """The object after admission, conformed and defaulted again if admission changed it.
+
+    causes: what is wrong with it before that. judge: raises StatusError if the object is not valid.
+    """
     meta = new["metadata"]
     before = msgspec.json.encode(new)
+
+    def completed(changed: Object) -> Object:
+        if changed is new and msgspec.json.encode(new) == before:
+            judge(new, causes)
+            return new
+        conformed = conform(resource, changed, Options(options.user))
+        behavior_of(resource.key).default(conformed.obj)
+        judge(conformed.obj, conformed.causes)
+        return conformed.obj
+
     admitted = registry.admission.admit(
         "CREATE" if operation == "CREATE" else "UPDATE",
         resource,
@@ -210,12 +226,9 @@ def _admitted(
         options.user,
         namespace,
         options.dry_run,
+        completed,
     )
-    if admitted is None or (admitted is new and msgspec.json.encode(new) == before):
-        return new, causes
-    conformed = conform(resource, admitted, Options(options.user))
-    behavior_of(resource.key).default(conformed.obj)
-    return conformed.obj, conformed.causes
+    return new if admitted is None else admitted
 
 
 def require_version(resource: Resource, name: str, obj: Any) -> None:
@@ -263,15 +276,18 @@ def update(
     behavior.default(new)
     behavior.on_update(new, old, subresource, now)
     found = namespace_object(registry, resource, old_meta.get("namespace") or "")
-    new, causes = _admitted(
-        registry, resource, "UPDATE", subresource, new, old, conformed.causes, found, options
+
+    def judge(made: Object, causes: list[Cause]) -> None:
+        made["metadata"]["resourceVersion"] = old_meta["resourceVersion"]
+        causes = causes + metadata.validate_update(made["metadata"], old_meta)
+        causes += _validate(resource, behavior, made) + behavior.validate_update(made, old, subresource)
+        causes = causes or _rules(resource, made, old)
+        if causes:
+            raise invalid(resource.kind, resource.group, name, causes)
+
+    new = _admitted(
+        registry, resource, "UPDATE", subresource, new, old, conformed.causes, found, options, judge
     )
-    new["metadata"]["resourceVersion"] = old_meta["resourceVersion"]
-    causes = causes + metadata.validate_update(new["metadata"], old_meta) + _validate(resource, behavior, new)
-    causes += behavior.validate_update(new, old, subresource)
-    causes = causes or _rules(resource, new, old)
-    if causes:
-        raise invalid(resource.kind, resource.group, name, causes)
     if resource.generation and _desired(new) != _desired(old):
         new["metadata"]["generation"] = int(old_meta.get("generation") or 0) + 1
     if not managed:

@@ -137,3 +137,17 @@ def test_a_quota_above_its_limit_is_told_with_the_resource(cluster: Cluster) -> 
     ]
     with pytest.raises(StatusError, match="denied request: quota exceeds limit for memory"):
         cluster.create(queue("team", resources=resources))
+
+
+def test_what_is_no_queue_is_told_before_policies_look_at_it(cluster: Cluster) -> None:
+    cluster.install()
+    wrong = {"gpu": {"quota": 1}}
+    with pytest.raises(
+        StatusError, match=r"spec\.resources: Invalid value: .*must be of type array"
+    ) as refused:
+        cluster.create(queue("team", resources=wrong))
+    assert refused.value.code == 422
+    made = cluster.create(queue("team", resources=[{"name": "gpu", "quota": 1}]))
+    made["spec"]["resources"] = wrong
+    with pytest.raises(StatusError, match="must be of type array"):
+        cluster.update("queues.aliquot.dev", made)

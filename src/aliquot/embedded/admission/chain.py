@@ -9,7 +9,7 @@ from aliquot.embedded.admission.mutating import MutatingPolicies
 from aliquot.embedded.admission.pods import PodDefaults
 from aliquot.embedded.admission.requests import AdmissionRequest
 from aliquot.embedded.admission.validating import ValidatingPolicies
-from aliquot.embedded.hooks import Object, Operation, User
+from aliquot.embedded.hooks import Completion, Object, Operation, User, unchanged
 from aliquot.embedded.resources import Resource
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Admission:
         user: User,
         namespace_object: Object | None,
         dry_run: bool,
+        completed: Completion = unchanged,
     ) -> Object | None:
         request = AdmissionRequest(
             operation, resource, subresource, namespace, name, obj, old, user, namespace_object, dry_run
@@ -47,6 +48,8 @@ class Admission:
             request = request.with_object(changed)
             self._pods.apply(request)
             request = request.with_object(self._mutating.change(request, again=True))
+        if request.obj is not None:
+            request = request.with_object(completed(request.obj))
         self._pods.check(request)
         check_policy(request)
         self._validating.check(request)
