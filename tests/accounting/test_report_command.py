@@ -188,6 +188,18 @@ def test_invoices_are_compared_and_met(run: Any) -> None:
     assert run("check")[0] == 0
 
 
+def test_an_invoice_that_cannot_be_divided_says_what_to_do_and_posts_none(run: Any, prices: Path) -> None:
+    other = "{name: april, match: {node: n1}, from: 2026-04-01, until: 2026-05-01, amount: 5}"
+    prices.write_text(PRICES.replace("100.01}]", f"100.01}}, {other}]"))
+    status, out, err = run("invoices", "--post")
+    assert (status, out) == (2, "")
+    assert err == (
+        "error: invoice april: no device time was accounted that it could be divided over; correct its from "
+        "and until, or post it with the ledger of that time; nothing was posted\n"
+    )
+    assert json.loads(run("invoices", "-o", "json")[1])["items"][0]["state"] == "differs"
+
+
 def test_budgets_of_a_queue_hold_what_is_below_it(run: Any) -> None:
     status, out, _ = run("budgets", "--at", "2026-03-16", "-o", "json")
     items = {item["name"]: item for item in json.loads(out)["items"]}

@@ -131,6 +131,28 @@ async def test_the_page_shows_what_everything_went_to_and_goes_deeper(page: Page
         await page.until(f"{ROWS}[0] == 'job/of-research'")
 
 
+async def test_columns_of_the_course_are_one_stop_and_arrows_go_through_them(page: Page, kept: Path) -> None:
+    place = "[...document.querySelectorAll('#course .hit')].indexOf(document.activeElement)"
+    async with served(kept) as url:
+        await page.go(f"{url}spending/")
+        await page.until(READY % 1)
+        await page.until("document.querySelectorAll('#course .hit').length > 3")
+        last = await page.run("document.querySelectorAll('#course .hit').length - 1")
+        await page.run("document.querySelector('#course .hit[tabindex=\"0\"]').focus()")
+        for key, expected in (
+            ("", last),
+            ("ArrowLeft", last - 1),
+            ("Home", 0),
+            ("ArrowLeft", 0),
+            ("End", last),
+        ):
+            if key:
+                await page.key(key)
+            assert await page.run(place) == expected
+            assert await page.run("document.querySelectorAll('#course .hit[tabindex=\"0\"]').length") == 1
+        assert await page.run("document.getElementById('reading').textContent") != ""
+
+
 async def test_topics_and_dimensions_are_chosen_and_kept_in_the_address(page: Page, kept: Path) -> None:
     async with served(kept) as url:
         await page.go(f"{url}spending/#window=7d&topic=usage&by=label:team")

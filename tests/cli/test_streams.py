@@ -1,5 +1,7 @@
 """Streams that end early, are full or closed: one line or none, and the exit status that is documented."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,25 @@ def test_a_full_disk_is_told_in_a_line(arguments: tuple[str, ...]) -> None:
     assert done.stderr == (
         "error: standard output cannot be written: No space left on device; write it elsewhere\n"
     )
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp437", "utf-8"])
+def test_what_an_encoding_lacks_is_escaped(encoding: str, tmp_path: Path) -> None:
+    document = tmp_path / "pod.yaml"
+    document.write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a, annotations: {aliquot.dev/gang: 'ü…😀'}}\n"
+        "spec: {containers: [{name: c, image: x}]}\n",
+        "utf-8",
+    )
+    done = subprocess.run(
+        [*ALIQUOT, "plan", "-f", "fleets/h100-a100.yaml", "-f", str(document), "-o", "json"],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert b"Traceback" not in done.stderr
+    assert json.loads(done.stdout.decode(encoding))["items"][0]["workload"]["name"] == "ü…😀"
 
 
 @pytest.mark.parametrize("closed", ["1>&-", "2>&-"])

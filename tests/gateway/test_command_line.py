@@ -113,6 +113,15 @@ def test_the_configuration_is_checked_without_running(config: Path) -> None:
 
     assert checked.returncode == 0
     assert "2 budgets" in checked.stderr
+    assert "nobody" not in checked.stderr
+
+
+def test_a_budget_that_is_about_nobody_is_told(config: Path) -> None:
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "budgets": BUDGETS[:1]}))
+    checked = aliquot("gateway", "--config", str(config), "--check")
+
+    assert checked.returncode == 0
+    assert "budget company is about nobody: give it a subject (everyone: true), or children" in checked.stderr
 
 
 @pytest.mark.parametrize(

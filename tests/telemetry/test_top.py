@@ -132,9 +132,17 @@ async def test_an_exporter_is_read_directly_and_a_history_is_kept(folder: Path, 
     _, out, err = await top(folder, "devices", "plain-0", "--history", history)
     assert "~47/?/?" in out
     assert "nothing says" not in err
-    status, _, err = await top(folder, "devices", "--exporter", f"http://{target}/metrics")
-    assert status == 0
-    assert f"note: http://{target}/metrics: cannot be reached" in err
+    gone = ("--exporter", f"http://{target}/metrics")
+    status, out, err = await top(folder, "devices", "plain-0", *gone)
+    assert status == 2
+    assert "unknown" in out
+    assert f"error: http://{target}/metrics: cannot be reached" in err
+    async with serving(lambda request: web.Response(text=body)) as target:
+        for source in (("--history", history), ("--exporter", f"http://{target}/metrics")):
+            status, out, err = await top(folder, "devices", "plain-0", *gone, *source)
+            assert status == 1
+            assert "~47/?/?" in out
+            assert err.startswith("error: ")
 
 
 async def test_without_a_source_devices_are_shown_and_the_way_to_one_is_told(folder: Path) -> None:

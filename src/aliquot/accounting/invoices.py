@@ -47,7 +47,8 @@ def reconcile(invoice: Invoice, charged: Sequence[Charged]) -> tuple[Entry, ...]
         weights = [max(item.device_ms, 0) for item in charged]
     if not any(weights):
         raise ValueError(
-            f"invoice {invoice.name}: no device time was accounted that it could be divided over"
+            f"invoice {invoice.name}: no device time was accounted that it could be divided over; correct "
+            "its from and until, or post it with the ledger of that time"
         )
     parts = apportion(difference, weights)
     return tuple(

@@ -105,6 +105,11 @@ class Subject(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_
     key: str = ""
     user: str = ""
 
+    @property
+    def nobody(self) -> bool:
+        """Whether it covers no caller at all."""
+        return self == Subject()
+
     def covers(self, caller: Caller) -> bool:
         named = False
         for mine, theirs in (

@@ -93,6 +93,16 @@ class BudgetTree:
                     )
         return tuple(found[key] for key in sorted(found))
 
+    def about_nobody(self) -> tuple[str, ...]:
+        """Budgets that no call counts in: neither they nor any below them have a subject."""
+        about = {
+            above.name
+            for name, budget in self.budgets.items()
+            if not budget.spec.subject.nobody
+            for above in self._lines[name]
+        }
+        return tuple(sorted(self.budgets.keys() - about))
+
     def fallbacks(self) -> Mapping[str, str]:
         """The model that each budget falls back to, where it does."""
         return {

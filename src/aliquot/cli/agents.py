@@ -32,14 +32,14 @@ from aliquot.model.kinds import ObjectError
 from aliquot.store.switches import SwitchError, SwitchFile
 
 _COLUMNS = (
-    Column(title="AGENT", key="agent"),
-    Column(title="TENANT", key="tenant"),
-    Column(title="ISOLATION", key="isolation"),
+    Column(title="AGENT", key="agent", least=14),
+    Column(title="TENANT", key="tenant", drop=3),
+    Column(title="ISOLATION", key="isolation", drop=1),
     Column(title="PODS", key="pods", right=True),
     Column(title="STATE", key="state"),
-    Column(title="LIMITS", key="limits"),
+    Column(title="LIMITS", key="limits", drop=2),
     Column(title="STOPPED BY", key="by", wide=True),
-    Column(title="REASON", key="reason"),
+    Column(title="REASON", key="reason", least=12),
 )
 
 _switches_option = click.option(

@@ -203,14 +203,14 @@ def _expiry(text: str, now: int) -> int:
 
 _COLUMNS = (
     Column(title="KEY", key="key"),
-    Column(title="NAMESPACE", key="namespace"),
-    Column(title="QUEUE", key="queue"),
-    Column(title="AGENT", key="agent"),
-    Column(title="USER", key="user"),
+    Column(title="NAMESPACE", key="namespace", least=9),
+    Column(title="QUEUE", key="queue", drop=2),
+    Column(title="AGENT", key="agent", least=10),
+    Column(title="USER", key="user", least=10),
     Column(title="MODELS", key="models", wide=True),
     Column(title="ENDPOINTS", key="endpoints", wide=True),
     Column(title="CREATED", key="created", wide=True),
-    Column(title="EXPIRES", key="expires"),
+    Column(title="EXPIRES", key="expires", drop=3),
     Column(title="STATUS", key="status"),
     Column(title="NOTE", key="note", wide=True),
 )

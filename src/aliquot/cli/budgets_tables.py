@@ -10,17 +10,17 @@ from aliquot.budgets.windows import Window
 from aliquot.cli.output import Column, Row, Table
 
 _COLUMNS = (
-    Column(title="BUDGET", key="budget"),
-    Column(title="MEMBER", key="member"),
+    Column(title="BUDGET", key="budget", least=14),
+    Column(title="MEMBER", key="member", least=10),
     Column(title="MEASURE", key="measure"),
-    Column(title="PER", key="per"),
+    Column(title="PER", key="per", drop=4),
     Column(title="MODELS", key="models", wide=True),
     Column(title="LIMIT", key="limit", right=True),
     Column(title="SPENT", key="spent", right=True),
     Column(title="HELD", key="held", right=True, wide=True),
-    Column(title="LEFT", key="left", right=True),
+    Column(title="LEFT", key="left", right=True, drop=2),
     Column(title="USED", key="used", right=True),
-    Column(title="AT LIMIT", key="onLimit"),
+    Column(title="AT LIMIT", key="onLimit", drop=1),
     Column(title="SUBJECT", key="subject", wide=True),
 )
 

@@ -262,7 +262,7 @@ async def _run(
             cluster=Cluster(client),
             ledger=kept.ledger,
         )
-        pages = [*kept.pages(live), *governance_routes(source, login=bool(sockets.login))]
+        pages = [*kept.pages(live), *governance_routes(source, login=bool(sockets.login), beside=True)]
     for name, app, listener in _served(sockets, live, journal, policy, pages, registry, probes):
         server = PageServer(app)
         servers.append(server)

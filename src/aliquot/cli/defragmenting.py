@@ -12,13 +12,13 @@ from aliquot.queues.amounts import UNIT
 from aliquot.scheduling.defragmentation import Defragmentation, Move
 
 _COLUMNS = (
-    Column(title="EMPTIES", key="empties"),
-    Column(title="NAMESPACE", key="namespace"),
-    Column(title="POD", key="pod"),
-    Column(title="WORKLOAD", key="workload"),
+    Column(title="EMPTIES", key="empties", drop=1),
+    Column(title="NAMESPACE", key="namespace", least=9),
+    Column(title="POD", key="pod", least=16),
+    Column(title="WORKLOAD", key="workload", drop=2),
     Column(title="DEVICES", key="devices", right=True),
-    Column(title="FROM", key="from"),
-    Column(title="TO", key="to"),
+    Column(title="FROM", key="from", least=12),
+    Column(title="TO", key="to", least=12),
     Column(title="LOST WORK", key="lost", right=True),
 )
 

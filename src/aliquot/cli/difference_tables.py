@@ -12,13 +12,11 @@ from aliquot.simulation.comparing import METRICS, Comparison, Difference, Effect
 from aliquot.simulation.conditions import Condition
 from aliquot.simulation.results import Interruption, Outcome, WorkloadResult
 
-NAME_WIDTH = 27
-QUEUE_WIDTH = 12
 MOST_ROWS = 20
 
 _COLUMNS = (
-    Column(title="WORKLOAD", key="workload"),
-    Column(title="QUEUE", key="queue"),
+    Column(title="WORKLOAD", key="workload", least=20),
+    Column(title="QUEUE", key="queue", drop=1, least=8),
     Column(title="STARTS", key="before"),
     Column(title="THEN", key="after"),
     Column(title="SHIFT", key="shift", right=True),
@@ -31,14 +29,12 @@ _COLUMNS = (
 )
 
 
-def difference_table(found: Iterable[Difference], *, wide: bool = False) -> Table:
+def difference_table(found: Iterable[Difference]) -> Table:
     """One row for each workload, as it starts without and with the change."""
     return Table(
         kind="Differences",
         columns=_COLUMNS,
-        rows=tuple(
-            Row(cells=_cells(item, wide=wide), item=_item(item), name=_name(item.either)) for item in found
-        ),
+        rows=tuple(Row(cells=_cells(item), item=_item(item), name=_name(item.either)) for item in found),
     )
 
 
@@ -46,12 +42,12 @@ def _name(item: WorkloadResult) -> str:
     return f"{item.namespace}/{item.name}"
 
 
-def _cells(item: Difference, *, wide: bool) -> tuple[str, ...]:
+def _cells(item: Difference) -> tuple[str, ...]:
     either, before, after = item.either, item.before, item.after
     name, queue = _name(either), either.queue or NONE
     return (
-        name if wide else shortened(name, NAME_WIDTH),
-        queue if wide else shortened(queue, QUEUE_WIDTH),
+        name,
+        queue,
         _start(before),
         _start(after),
         _shift(item),
@@ -62,14 +58,6 @@ def _cells(item: Difference, *, wide: bool) -> tuple[str, ...]:
         _end(after),
         (after.reason if after is not None else "") or NONE,
     )
-
-
-def shortened(text: str, width: int) -> str:
-    """The text, its middle left out where it is too long."""
-    if len(text) <= width:
-        return text
-    tail = (width - 1) // 2
-    return f"{text[: width - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def _start(item: WorkloadResult | None) -> str:
@@ -216,27 +204,26 @@ def _metric(metric: Metric, before: Fraction, after: Fraction) -> dict[str, Any]
 
 
 _EVICTED_COLUMNS = (
-    Column(title="HAS TO LEAVE", key="workload"),
+    Column(title="HAS TO LEAVE", key="workload", least=20),
     Column(title="WHEN", key="when"),
     Column(title="DEVICES", key="devices", right=True),
     Column(title="LOSES", key="lost", right=True),
-    Column(title="FOR", key="for"),
+    Column(title="FOR", key="for", least=14),
     Column(title="CAUSE", key="cause"),
 )
-_FOR_WIDTH = 18
 
 
-def evicted_table(found: Iterable[Interruption], *, wide: bool = False) -> Table:
+def evicted_table(found: Iterable[Interruption]) -> Table:
     """Who has to leave by the change and did not without it, in order of time."""
     rows = []
     for item in found:
         name = f"{item.namespace}/{item.name}"
         cells = (
-            name if wide else shortened(name, NAME_WIDTH),
+            name,
             f"in {amounts.duration(item.time)}" if item.time else "now",
             amounts.fraction(Fraction(item.devices, UNIT)),
             amounts.duration(item.lost) if item.lost else "nothing",
-            (item.beneficiary if wide else shortened(item.beneficiary, _FOR_WIDTH)) or NONE,
+            item.beneficiary or NONE,
             item.cause.value,
         )
         rows.append(Row(cells=cells, item=interruption(item), name=name))

@@ -13,10 +13,10 @@ from aliquot.dra.pools import Pool
 from aliquot.dra.selectors import view_of
 
 _COLUMNS = (
-    Column(title="DEVICE", key="device"),
-    Column(title="POOL", key="pool"),
-    Column(title="NODE", key="node"),
-    Column(title="DRIVER", key="driver"),
+    Column(title="DEVICE", key="device", least=14),
+    Column(title="POOL", key="pool", drop=2),
+    Column(title="NODE", key="node", least=12),
+    Column(title="DRIVER", key="driver", drop=1),
 )
 
 

@@ -17,10 +17,10 @@ MOST_POOLS = 5
 """How many unusable pools are told one by one."""
 
 _COLUMNS = (
-    Column(title="CLAIM", key="claim"),
-    Column(title="REQUEST", key="request"),
-    Column(title="NODE", key="node"),
-    Column(title="DEVICE", key="device"),
+    Column(title="CLAIM", key="claim", least=16),
+    Column(title="REQUEST", key="request", drop=1),
+    Column(title="NODE", key="node", least=12),
+    Column(title="DEVICE", key="device", least=14),
     Column(title="DRIVER", key="driver", wide=True),
     Column(title="POOL", key="pool", wide=True),
     Column(title="CONSUMED", key="consumed", wide=True),

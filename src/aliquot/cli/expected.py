@@ -145,8 +145,8 @@ def table(expected: Expected) -> Table:
     return Table(
         kind="ExpectedStartList",
         columns=(
-            Column(title="NAMESPACE", key="namespace"),
-            Column(title="WAITS", key="workload"),
+            Column(title="NAMESPACE", key="namespace", least=9),
+            Column(title="WAITS", key="workload", least=16),
             COLUMN,
         ),
         rows=tuple(

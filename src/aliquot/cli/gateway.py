@@ -40,6 +40,9 @@ def gateway(config_file: Path, check: bool) -> None:
             f"{config_file}: good; {len(file.upstreams)} upstreams, {len(configuration.terms)} models, "
             f"{len(configuration.tree.budgets)} budgets"
         )
+        # Others may be below it where a cluster has budgets, too.
+        for name in [] if file.cluster is not None else configuration.tree.about_nobody():
+            note(f"note: budget {name} is about nobody: give it a subject (everyone: true), or children")
         return
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr

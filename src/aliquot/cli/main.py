@@ -1,10 +1,12 @@
 """The `aliquot` command. Sub-commands are imported when they run, so that help comes at once."""
 
+import codecs
 import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path, PurePath
 from typing import TextIO
 
@@ -13,6 +15,7 @@ import click
 from aliquot import __version__
 from aliquot.cli.failures import Failure
 from aliquot.cli.garbage import collect_seldom
+from aliquot.cli.printable import escape_unwritable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("aliquot.cli.up:up", "Run a GPU control plane on this machine: cluster, controller, page."),
@@ -110,6 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     collect_seldom()
     sys.stdout = sys.stdout or _nowhere()
     sys.stderr = sys.stderr or _nowhere()
+    codecs.register_error("escape", escape_unwritable)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="escape")
     name = "kubectl aliquot" if PurePath(sys.argv[0]).name.startswith("kubectl-") else "aliquot"
     try:
         status = cli.main(list(arguments) if arguments is not None else None, name, standalone_mode=False)

@@ -40,13 +40,15 @@ _AMOUNTS = (
     Column(title="PER MILLION", key="perMillion", right=True),
     Column(title="IN", key="perMillionInput", right=True, wide=True),
     Column(title="OUT", key="perMillionOutput", right=True, wide=True),
-    Column(title="KJ/MILLION", key="kilojoulesPerMillion", right=True),
-    Column(title="TOK/S/W", key="tokensPerJoule", right=True),
+    Column(title="KJ/MILLION", key="kilojoulesPerMillion", right=True, drop=1),
+    Column(title="TOK/S/W", key="tokensPerJoule", right=True, drop=2),
 )
 
 
 @click.command(
-    short_help="Show what tokens cost here.", epilog="Exit status: 0 shown, 1 nobody called, 2 error."
+    short_help="Show what tokens cost here.",
+    epilog="Exit status: 0 shown, 1 nothing to show: nobody called, or the ledger knows no server that "
+    "answered; 2 error.",
 )
 @click.option(
     "--config",
@@ -90,17 +92,25 @@ def cost(config_file: Path, ledger: str, days: int, dimensions: str, idle: str, 
     with source.open() as book:
         found = entries(book, since // 1000, until // 1000)
         rest = source.rest(book)
+        # What is shown is the ledger's money, whatever the prices of models are in.
+        currency = book.currency or configuration.file.currency
     chain = join(servers_by_model((*found, *rest)), uses, lambda use: use.model)
     if idle == "charged":
         chain = charged(chain)
-    write(_table(chain, rows(chain, keys), names, configuration.file.currency), output)
+    shown = rows(chain, keys)
+    write(_table(chain, shown, names, currency), output)
+    if not uses:
+        note(f"nobody called in the last {days} days; --days looks further back")
     if chain.elsewhere:
-        note(f"{len(chain.elsewhere)} calls were answered by servers that the ledger does not know")
-    return 0 if uses else 1
+        note(
+            f"{len(chain.elsewhere)} calls were answered by servers that the ledger does not know; label the "
+            "pods that serve a model with aliquot.dev/model"
+        )
+    return 0 if shown else 1
 
 
 def _table(chain: Chain, found: tuple[Row, ...], names: list[str], currency: str) -> Table:
-    columns = tuple(Column(title=name.upper(), key=name) for name in names) + _AMOUNTS
+    columns = tuple(Column(title=name.upper(), key=name, least=12) for name in names) + _AMOUNTS
     lines = [_line(row, names, currency) for row in found]
     for spare in chain.idle:
         if spare.amounts != Amounts():

@@ -10,14 +10,14 @@ from aliquot.cli.tables import joined
 from aliquot.inventory.amounts import NONE
 
 _COLUMNS = (
-    Column(title="NAME", key="name"),
+    Column(title="NAME", key="name", least=16),
     Column(title="MODEL", key="model", wide=True),
-    Column(title="VERSION", key="version"),
+    Column(title="VERSION", key="version", drop=2),
     Column(title="STATE", key="state"),
-    Column(title="OWNER", key="owner"),
-    Column(title="CALLERS", key="callers"),
+    Column(title="OWNER", key="owner", drop=1),
+    Column(title="CALLERS", key="callers", least=8, names=True),
     Column(title="PODS", key="pods", right=True),
-    Column(title="PRICE IN/OUT", key="price", right=True),
+    Column(title="PRICE IN/OUT", key="price", right=True, drop=3),
     Column(title="LICENCE", key="licence", wide=True),
     Column(title="SOURCE", key="source", wide=True),
     Column(title="REVISION", key="revision", wide=True),

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import msgspec
 import yaml
 
 from aliquot.cli.printable import in_one_line, printable
+from aliquot.cli.widths import ELLIPSIS, Fit, Width, fit, shown
 from aliquot.inventory.amounts import NONE
 
 API_VERSION = "aliquot.dev/v1alpha1"
@@ -36,12 +38,18 @@ _COLOURS = {
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
-    """A column. key: its name in CSV. wide: shown with `-o wide` (and in CSV) only. right: numbers."""
+    """A column. key: its name in CSV. wide: shown with `-o wide` (and in CSV) only. right: numbers.
+
+    drop, least, names: how it gives way in a terminal where not all fits; see `widths.Width`.
+    """
 
     title: str
     key: str
     wide: bool = False
     right: bool = False
+    drop: int = 0
+    least: int = 0
+    names: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +76,20 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 def coloured() -> bool:
     """Whether stdout takes colour: a terminal, and NO_COLOR (no-color.org) not set to anything."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def terminal_width() -> int:
+    """How many characters a line of stdout holds; 0 if it is no terminal, or one that does not say."""
+    return shutil.get_terminal_size((0, 0)).columns if sys.stdout.isatty() else 0
+
+
+def writable(text: str) -> bool:
+    """Whether the encoding of stdout has all of these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def note(text: str) -> None:
@@ -103,8 +125,12 @@ def write(table: Table, form: str, *, headers: bool = True) -> None:
             if not row.total:
                 _hand_over(row.name + "\n")
     else:
-        for line in lines(table, wide=form == "wide", headers=headers, colour=coloured()):
+        wide = form == "wide"
+        width = 0 if wide else terminal_width()
+        for line in lines(table, wide=wide, headers=headers, colour=coloured(), width=width):
             click.echo(line)
+        if titles := left_out(table, width, headers=headers):
+            note(f"note: no room for {', '.join(titles)}; -o wide shows all")
 
 
 def document(table: Table) -> dict[str, Any]:
@@ -140,25 +166,71 @@ def yaml_text(value: object) -> str:
     return text
 
 
-def lines(table: Table, *, wide: bool, headers: bool, colour: bool) -> Iterable[str]:
-    """The table as lines, columns padded to their widest cell and three blanks apart."""
-    shown = [number for number, column in enumerate(table.columns) if wide or not column.wide]
-    grid = [
-        [in_one_line(row.cells[number]) or ("" if row.total else NONE) for number in shown]
-        for row in table.rows
-    ]
-    titles = [[table.columns[number].title for number in shown]] if headers else []
-    widths = [max((len(line[place]) for line in titles + grid), default=0) for place in range(len(shown))]
-    right = [table.columns[number].right for number in shown]
-    for line in titles:
-        yield _line(line, widths, right, None)
-    for row, cells in zip(table.rows, grid, strict=True):
-        paint = _painter(row) if colour else None
-        yield _line(cells, widths, right, paint)
+def lines(table: Table, *, wide: bool, headers: bool, colour: bool, width: int = 0) -> Iterable[str]:
+    """The table as lines, columns padded to their widest cell and three blanks apart.
+
+    width: what a line holds, in which all is to fit if it can; 0 for no bound.
+    """
+    places, fitted = _fitted(table, wide=wide, headers=headers, width=width)
+    columns = [table.columns[place] for place in places]
+    rooms = [fitted.rooms[place] or 0 for place in places]
+    right = [column.right for column in columns]
+    gap = " " * fitted.gap
+    ellipsis = ELLIPSIS if writable(ELLIPSIS) else "~"
+    if headers:
+        yield _line([column.title for column in columns], rooms, right, None, gap)
+    for row in table.rows:
+        cells = [
+            shown(_cell(row, place), room, names=table.columns[place].names, ellipsis=ellipsis)
+            for place, room in zip(places, rooms, strict=True)
+        ]
+        yield _line(cells, rooms, right, _painter(row) if colour else None, gap)
+
+
+def left_out(table: Table, width: int, *, headers: bool) -> tuple[str, ...]:
+    """The titles of columns that say something and for which there is no room."""
+    places, _ = _fitted(table, wide=False, headers=headers, width=width)
+    return tuple(
+        column.title
+        for place, column in enumerate(table.columns)
+        if place not in places and not column.wide and not _blank(table, place)
+    )
+
+
+def _fitted(table: Table, *, wide: bool, headers: bool, width: int) -> tuple[list[int], Fit]:
+    """Which columns are shown, and of all columns how wide they may be."""
+    candidates = [place for place, column in enumerate(table.columns) if wide or not column.wide]
+    found = fit([_asked(table, place, headers) for place in candidates], width)
+    rooms = dict(zip(candidates, found.rooms, strict=True))
+    places = [place for place in candidates if rooms[place] is not None]
+    return places, Fit(gap=found.gap, rooms=tuple(rooms.get(place) for place in range(len(table.columns))))
+
+
+def _asked(table: Table, place: int, headers: bool) -> Width:
+    column = table.columns[place]
+    return Width(
+        cells=[column.title] * headers + [_cell(row, place) for row in table.rows],
+        drop=column.drop,
+        least=max(column.least, len(column.title)) if column.least else 0,
+        names=column.names,
+        blank=_blank(table, place),
+    )
+
+
+def _blank(table: Table, place: int) -> bool:
+    return bool(table.rows) and all(row.cells[place] in ("", NONE) for row in table.rows)
+
+
+def _cell(row: Row, place: int) -> str:
+    return in_one_line(row.cells[place]) or ("" if row.total else NONE)
 
 
 def _line(
-    cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], paint: Callable[[str], str] | None
+    cells: Sequence[str],
+    widths: Sequence[int],
+    right: Sequence[bool],
+    paint: Callable[[str], str] | None,
+    between: str,
 ) -> str:
     pieces = []
     last = len(cells) - 1
@@ -169,7 +241,7 @@ def _line(
             pieces.append(gap + text)
         else:
             pieces.append(text if place == last else text + gap)
-    return "   ".join(pieces).rstrip()
+    return between.join(pieces).rstrip()
 
 
 def _painter(row: Row) -> Callable[[str], str]:

@@ -16,6 +16,7 @@ from aliquot.dra.shares import share_of_result
 from aliquot.fractions.charges import device_charge
 from aliquot.fractions.devices import node_devices
 from aliquot.fractions.requests import WHOLE, GpuRequest, gpu_request
+from aliquot.fractions.resources import extended_devices
 from aliquot.inventory import amounts
 from aliquot.inventory.amounts import NONE
 from aliquot.inventory.decisions import nodes_of, told
@@ -25,7 +26,6 @@ from aliquot.inventory.report import Report
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex
 from aliquot.model.kinds import plain
-from aliquot.scheduling.holdings import legacy_devices
 from aliquot.scheduling.plan import Allocate, Decision, Evict
 from aliquot.scheduling.requests import pod_requests
 from aliquot.scheduling.wording import fix_sentence, sentence
@@ -120,13 +120,13 @@ def summary_lines(summary: Summary) -> list[str]:
 
 
 _COLUMNS = (
-    Column(title="NAMESPACE", key="namespace"),
-    Column(title="WORKLOAD", key="workload"),
-    Column(title="QUEUE", key="queue"),
+    Column(title="NAMESPACE", key="namespace", least=9),
+    Column(title="WORKLOAD", key="workload", least=16),
+    Column(title="QUEUE", key="queue", drop=1),
     Column(title="RESULT", key="result"),
-    Column(title="PODS", key="pods", right=True),
-    Column(title="DEVICES", key="devices", right=True),
-    Column(title="NODES", key="nodes"),
+    Column(title="PODS", key="pods", right=True, drop=2),
+    Column(title="DEVICES", key="devices", right=True, drop=3),
+    Column(title="NODES", key="nodes", least=14, names=True),
     Column(title="REASON", key="reason"),
     Column(title="MESSAGE", key="message", wide=True),
     Column(title="FIX", key="fix", wide=True),
@@ -191,7 +191,7 @@ def _devices(decision: Decision, fleet: Fleet, index: SnapshotIndex, pods: Mappi
             devices = None if node is None else node_devices(node)
             found += Fraction(device_charge(request, devices)) / WHOLE
         else:
-            found += legacy_devices(pod_requests(pod.spec), node)
+            found += extended_devices(pod_requests(pod.spec), node)
     return found
 
 
@@ -234,13 +234,13 @@ def _item(decision: Decision, outcome: str, starts: Expected | None = None) -> d
 
 
 _EVICTION_COLUMNS = (
-    Column(title="LEAVES", key="pod"),
-    Column(title="QUEUE", key="queue"),
-    Column(title="NODE", key="node"),
-    Column(title="DEVICES", key="devices", right=True),
-    Column(title="LOSES", key="lost", right=True),
-    Column(title="FOR", key="for"),
-    Column(title="REASON", key="reason"),
+    Column(title="LEAVES", key="pod", least=16),
+    Column(title="QUEUE", key="queue", drop=1),
+    Column(title="NODE", key="node", least=12),
+    Column(title="DEVICES", key="devices", right=True, drop=2),
+    Column(title="LOSES", key="lost", right=True, drop=4),
+    Column(title="FOR", key="for", least=14),
+    Column(title="REASON", key="reason", drop=3),
     Column(title="TO", key="to", wide=True),
     Column(title="MESSAGE", key="message", wide=True),
 )

@@ -13,7 +13,7 @@ from aliquot.queues.shares import FairShare
 from aliquot.queues.tree import GPU, UNIT, Amount
 
 _QUEUE_COLUMNS = (
-    Column(title="NAME", key="name"),
+    Column(title="NAME", key="name", least=14),
     Column(title="RESOURCE", key="resource", wide=True),
     Column(title="PRIORITY", key="priority", wide=True, right=True),
     Column(title="QUOTA", key="quota", right=True),

@@ -18,12 +18,12 @@ from aliquot.sizing.holders import holders_of
 from aliquot.usage.series import Series
 
 _COLUMNS = (
-    Column(title="NAMESPACE", key="namespace"),
-    Column(title="WORKLOAD", key="workload"),
-    Column(title="QUEUE", key="queue"),
+    Column(title="NAMESPACE", key="namespace", least=9),
+    Column(title="WORKLOAD", key="workload", least=16),
+    Column(title="QUEUE", key="queue", drop=1),
     Column(title="IDLE", key="idle", right=True),
     Column(title="STEP", key="step"),
-    Column(title="WHY", key="why"),
+    Column(title="WHY", key="why", drop=2),
 )
 
 

@@ -110,13 +110,13 @@ def backtest_item(name: str, fleet: Sequence[Offer], found: Backtest) -> dict[st
 
 
 _CHANGES = (
-    Column(title="NODE", key="node"),
+    Column(title="NODE", key="node", least=12),
     Column(title="GPU", key="gpu"),
     Column(title="BOARD", key="board", wide=True),
-    Column(title="LAYOUT", key="layout"),
+    Column(title="LAYOUT", key="layout", drop=1),
     Column(title="MAKE", key="make"),
     Column(title="REMOVE", key="remove"),
-    Column(title="LEAVE", key="leave"),
+    Column(title="LEAVE", key="leave", drop=2),
     Column(title="NEEDS", key="needs"),
 )
 

@@ -18,13 +18,13 @@ MICROS = 1_000_000
 HOURS_OF_MONTH = 730
 
 _COLUMNS = (
-    Column(title="WORKLOAD", key="workload"),
-    Column(title="NOW", key="now"),
+    Column(title="WORKLOAD", key="workload", least=20),
+    Column(title="NOW", key="now", drop=3),
     Column(title="ADVICE", key="advice"),
     Column(title="PART", key="part"),
     Column(title="SAVES", key="saves", right=True),
-    Column(title="CONFIDENCE", key="confidence"),
-    Column(title="RISK", key="risk"),
+    Column(title="CONFIDENCE", key="confidence", drop=2),
+    Column(title="RISK", key="risk", drop=1),
     Column(title="KIND", key="kind", wide=True),
     Column(title="IN FORCE", key="inForce", wide=True),
     Column(title="REASON", key="reason", wide=True),

@@ -1,18 +1,19 @@
 """`aliquot report check` and `aliquot report invoices`: is the ledger sound, does it meet the invoices."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from aliquot.accounting.amounts import MILLION
 from aliquot.accounting.columns import Columns
-from aliquot.accounting.invoices import reconcile
+from aliquot.accounting.invoices import Invoice, reconcile
 from aliquot.accounting.price_files import moment
 from aliquot.cli.failures import Failure
 from aliquot.cli.output import Column, Row, Table, note, say, write
 from aliquot.cli.report_input import Source, source_options
 from aliquot.cli.report_tables import decimal
-from aliquot.store.ledger import StaleWriterError
+from aliquot.store.ledger import Ledger, StaleWriterError
 from aliquot.store.ledger_audit import problems
 from aliquot.store.ledger_database import LedgerError
 from aliquot.store.ledger_reading import charged
@@ -59,6 +60,8 @@ def invoices(
     rows = []
     open_difference = False
     with source.open(read_only=not post) as opened:
+        if post:
+            _divisible(opened, asked)
         for invoice in asked:
             lines = charged(opened, invoice)
             total = sum(line.cost_micros for line in lines)
@@ -113,3 +116,12 @@ def invoices(
     if open_difference:
         note("post the differences with --post")
     return 1 if open_difference else 0
+
+
+def _divisible(opened: Ledger, asked: Sequence[Invoice]) -> None:
+    """Raises Failure where one of them cannot be posted, so that none is posted before that is known."""
+    for invoice in asked:
+        try:
+            reconcile(invoice, charged(opened, invoice))
+        except ValueError as error:
+            raise Failure(f"{error}; nothing was posted") from None

@@ -75,7 +75,7 @@ def report_table(
 
     extra = _extra_columns(topic, currency)
     columns = (
-        *(Column(title=name.upper(), key=name) for name in by),
+        *(Column(title=name.upper(), key=name, least=12) for name in by),
         *(Column(title=category.name, key=category.word, right=True) for category in _CATEGORIES),
         Column(title="TOTAL", key="total", right=True),
         *(column for column, _ in extra),
@@ -143,7 +143,7 @@ def chargeback_table(
     return Table(
         kind="ChargebackReport",
         columns=(
-            *(Column(title=name.upper(), key=name) for name in by),
+            *(Column(title=name.upper(), key=name, least=12) for name in by),
             Column(title="HELD", key="held", right=True),
             Column(title="OVERHEAD", key="overhead", right=True),
             Column(title="CHARGE", key="charge", right=True),

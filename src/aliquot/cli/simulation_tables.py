@@ -14,21 +14,21 @@ from aliquot.traces.tables import decimal
 MICROS = 1_000_000
 
 _COLUMNS = (
-    Column(title="SIMULATION", key="simulation"),
-    Column(title="TIME", key="seconds", right=True),
+    Column(title="SIMULATION", key="simulation", least=14),
+    Column(title="TIME", key="seconds", right=True, drop=1),
     Column(title="DONE", key="done", right=True),
-    Column(title="RUNNING", key="running", right=True),
+    Column(title="RUNNING", key="running", right=True, drop=5),
     Column(title="WAITING", key="waiting", right=True),
     Column(title="WAIT P50", key="waitP50", right=True),
-    Column(title="P90", key="waitP90", right=True),
+    Column(title="P90", key="waitP90", right=True, drop=6),
     Column(title="P99", key="waitP99", right=True),
     Column(title="ALLOCATED %", key="allocatedPercent", right=True),
-    Column(title="LOST %", key="lostPercent", right=True),
-    Column(title="FRAGMENTED %", key="fragmentedPercent", right=True),
+    Column(title="LOST %", key="lostPercent", right=True, drop=8),
+    Column(title="FRAGMENTED %", key="fragmentedPercent", right=True, drop=3),
     Column(title="EVICTED", key="evicted", right=True),
-    Column(title="FAILED", key="failed", right=True),
-    Column(title="COST", key="cost", right=True),
-    Column(title="MWH", key="mwh", right=True),
+    Column(title="FAILED", key="failed", right=True, drop=2),
+    Column(title="COST", key="cost", right=True, drop=7),
+    Column(title="MWH", key="mwh", right=True, drop=4),
 )
 
 
@@ -134,7 +134,7 @@ def _by_size(result: Result) -> dict[str, Waits]:
 def wait_table(results: Mapping[str, Result]) -> Table:
     """How long workloads waited, by simulation and size: until they were first placed, or so far."""
     columns = (
-        Column(title="SIMULATION", key="simulation"),
+        Column(title="SIMULATION", key="simulation", least=14),
         Column(title="DEVICES", key="size"),
         Column(title="WORKLOADS", key="count", right=True),
         Column(title="OPEN", key="open", right=True),

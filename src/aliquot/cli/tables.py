@@ -19,14 +19,14 @@ from aliquot.scheduling.wording import sentence
 TOTAL = "*"
 
 _DEVICE_COLUMNS = (
-    Column(title="NODE", key="node"),
-    Column(title="DEVICE", key="device"),
-    Column(title="PRODUCT", key="product"),
-    Column(title="MEMORY", key="memory", right=True),
-    Column(title="MODE", key="mode"),
+    Column(title="NODE", key="node", least=12),
+    Column(title="DEVICE", key="device", least=14),
+    Column(title="PRODUCT", key="product", drop=3),
+    Column(title="MEMORY", key="memory", right=True, drop=2),
+    Column(title="MODE", key="mode", drop=1),
     Column(title="USED/TOTAL", key="used"),
-    Column(title="QUEUE", key="queue"),
-    Column(title="WORKLOAD", key="workload"),
+    Column(title="QUEUE", key="queue", drop=4, names=True),
+    Column(title="WORKLOAD", key="workload", least=16, names=True),
     Column(title="CLAIM", key="claim", wide=True),
     Column(title="PODS", key="pods", wide=True),
     Column(title="DRIVER", key="driver", wide=True),
@@ -168,18 +168,18 @@ def reference(ref: ObjectRef | None) -> dict[str, str] | None:
 
 
 _WORKLOAD_COLUMNS = (
-    Column(title="NAMESPACE", key="namespace"),
-    Column(title="NAME", key="name"),
-    Column(title="QUEUE", key="queue"),
+    Column(title="NAMESPACE", key="namespace", least=9),
+    Column(title="NAME", key="name", least=16),
+    Column(title="QUEUE", key="queue", drop=4),
     Column(title="PRIORITY", key="priority", wide=True, right=True),
     Column(title="PODS", key="pods"),
     Column(title="DEVICES", key="devices", right=True),
     Column(title="STATUS", key="status"),
-    Column(title="POSITION", key="position", right=True),
+    Column(title="POSITION", key="position", right=True, drop=2),
     Column(title="REASON", key="reason"),
-    Column(title="NODES", key="nodes"),
+    Column(title="NODES", key="nodes", drop=3, names=True, least=12),
     Column(title="MESSAGE", key="message", wide=True),
-    Column(title="AGE", key="age"),
+    Column(title="AGE", key="age", drop=1),
 )
 
 

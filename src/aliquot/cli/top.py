@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ import click
 from aliquot.cli import top_tables
 from aliquot.cli.cluster import Target, mirrored, target_options
 from aliquot.cli.failures import Failure
-from aliquot.cli.output import FORMS, Table, note, sorted_by, write
+from aliquot.cli.output import FORMS, Table, note, sorted_by, terminal_width, write
 from aliquot.cli.snapshot import load
 from aliquot.cli.telemetry_sources import PROMETHEUS_VARIABLE, SETTINGS_VARIABLE, telemetry_settings
 from aliquot.cli.whatif import seconds
@@ -47,7 +46,8 @@ _KINDS = {
 
 @click.command(
     short_help="Show how devices are used, and what is wasted.",
-    epilog="Exit status: 0 shown, 1 nothing to show, 2 error. "
+    epilog="Exit status: 0 shown, 1 nothing to show or a source that cannot be read, 2 error or no source "
+    "that can be. "
     f"{SETTINGS_VARIABLE} may name the file of sources, {PROMETHEUS_VARIABLE} a Prometheus.",
 )
 @click.argument("kind", metavar="[devices|workloads|queues|teams|nodes]", default="devices")
@@ -124,7 +124,8 @@ def top(
                     table = sorted_by(table, sort_by)
                 except ValueError as error:
                     raise Failure(f"--sort: there is no column {sort_by!r}; columns are {error}") from None
-            return _show(table, seen, output, headers=not no_headers)
+            status = _show(table, seen, output, headers=not no_headers)
+            return max(status, _missed(seen, history=opened is not None))
 
         try:
             return asyncio.run(_run(looker, show, Target(kubeconfig, context), snapshot_file, watch))
@@ -180,7 +181,7 @@ def _tell(looker: Looker, seen: Look) -> None:
             " or --history FILE"
         )
     for problem in seen.collected.problems:
-        note(f"note: {problem}")
+        note(f"error: {problem}")
     for text in seen.collected.notes:
         note(f"note: {text}")
     if seen.usage.unmatched:
@@ -188,6 +189,13 @@ def _tell(looker: Looker, seen: Look) -> None:
         first = seen.usage.unmatched[0]
         what = first.uuid or first.serial or first.pci or f"{first.index} on {', '.join(first.nodes) or '?'}"
         note(f"note: exporters name {several} devices that the cluster does not publish, such as {what}")
+
+
+def _missed(seen: Look, *, history: bool) -> int:
+    """The exit status by what could be read: 1 where a source failed, 2 where nothing else told of use."""
+    if not seen.collected.problems:
+        return 0
+    return 1 if history or seen.collected.readings else 2
 
 
 def _table(kind: str, seen: Look, name: str, namespace: str) -> Table:
@@ -207,13 +215,8 @@ def _table(kind: str, seen: Look, name: str, namespace: str) -> Table:
 
 
 def _show(table: Table, seen: Look, output: str, *, headers: bool) -> int:
-    width = 80
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size((80, 24)).columns
-        if output == "table":
-            table = top_tables.fits(table, width)
     if output in ("table", "wide") and headers:
-        for line in top_tables.headline(seen.overview, width):
+        for line in top_tables.headline(seen.overview, terminal_width() or 80):
             click.echo(line)
         click.echo()
     write(table, output, headers=headers)

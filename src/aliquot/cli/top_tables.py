@@ -73,14 +73,14 @@ def idle(unit: UnitUse, end: int) -> str:
 
 
 _DEVICES = (
-    Column(title="DEVICE", key="device"),
+    Column(title="DEVICE", key="device", least=14),
     Column(title="STATE", key="state"),
     Column(title="HELD", key="held", right=True),
     Column(title="SM/TC/BW", key="busy", right=True),
     Column(title="MEM PEAK", key="memoryPeak", right=True),
     Column(title="OF", key="memory", right=True, wide=True),
     Column(title="IDLE", key="idle", right=True),
-    Column(title="QUEUE", key="queue"),
+    Column(title="QUEUE", key="queue", least=6),
     Column(title="WORKLOAD", key="workload", wide=True),
     Column(title="MODE", key="mode", wide=True),
     Column(title="PRODUCT", key="product", wide=True),
@@ -146,7 +146,7 @@ def _workload(owner: Owner) -> str:
 
 
 _GROUP = (
-    Column(title="NAME", key="name"),
+    Column(title="NAME", key="name", least=14),
     Column(title="DEVICES", key="devices", right=True),
     Column(title="UTIL", key="utilisation", right=True),
     Column(title="IDLE", key="idle", right=True),
@@ -159,16 +159,16 @@ _GROUP = (
 )
 
 _WORKLOADS = (
-    Column(title="NAMESPACE", key="namespace"),
+    Column(title="NAMESPACE", key="namespace", least=9),
     *_GROUP[:1],
-    Column(title="QUEUE", key="queue"),
+    Column(title="QUEUE", key="queue", least=6),
     *_GROUP[1:5],
     Column(title="MEM PEAK", key="memoryPeak", right=True, wide=True),
     *_GROUP[6:],
 )
 
 _NODES = (
-    Column(title="NODE", key="node"),
+    Column(title="NODE", key="node", least=14),
     Column(title="TOTAL", key="devices", right=True),
     Column(title="HELD", key="held", right=True),
     Column(title="UTIL", key="utilisation", right=True),
@@ -290,48 +290,3 @@ def headline(seen: Overview, width: int) -> tuple[str, ...]:
         )
         for line in textwrap.wrap(text, width, subsequent_indent="  ")
     )
-
-
-_CUT = {"device": 14, "node": 14, "name": 14, "namespace": 9, "queue": 6}
-"""Columns of names, which may be long, and how much of one is left at least."""
-
-
-def fits(table: Table, width: int) -> Table:
-    """The table with names cut so that lines are no wider than `width`, as far as that leaves names to read.
-
-    The column that is widest gives first, each name in its middle: `ip-10-0-…-27/gpu-0`.
-    """
-    shown = [number for number, column in enumerate(table.columns) if not column.wide]
-    rooms = {number: _width(table, number) for number in shown}
-    names = [number for number in shown if table.columns[number].key in _CUT]
-    over = sum(rooms.values()) + 3 * (len(shown) - 1) - width
-    while over > 0:
-        longer = [number for number in names if rooms[number] > _CUT[table.columns[number].key]]
-        if not longer:
-            break
-        rooms[max(longer, key=lambda number: rooms[number])] -= 1
-        over -= 1
-    rows = tuple(
-        Row(
-            cells=tuple(
-                _cut(cell, rooms[number]) if number in names else cell
-                for number, cell in enumerate(row.cells)
-            ),
-            item=row.item,
-            name=row.name,
-            total=row.total,
-        )
-        for row in table.rows
-    )
-    return Table(kind=table.kind, columns=table.columns, rows=rows, summary=table.summary)
-
-
-def _width(table: Table, number: int) -> int:
-    return max([len(table.columns[number].title), *(len(row.cells[number] or NONE) for row in table.rows)])
-
-
-def _cut(cell: str, room: int) -> str:
-    if len(cell) <= room:
-        return cell
-    end = room // 2
-    return f"{cell[: room - 1 - end]}…{cell[-end:]}"

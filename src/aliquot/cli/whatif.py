@@ -120,7 +120,7 @@ def show(comparison: Comparison, output: str) -> None:
     notable = comparison.notable()
     shown = notable if wide else notable[: difference_tables.MOST_ROWS]
     if shown:
-        write(difference_tables.difference_table(shown, wide=wide), output)
+        write(difference_tables.difference_table(shown), output)
         if len(notable) > len(shown):
             click.echo(f"and {len(notable) - len(shown)} more (-o wide lists all)")
         click.echo()
@@ -129,7 +129,7 @@ def show(comparison: Comparison, output: str) -> None:
     evicted = comparison.evicted()
     leaving = evicted if wide else evicted[: difference_tables.MOST_ROWS]
     if leaving:
-        write(difference_tables.evicted_table(leaving, wide=wide), output)
+        write(difference_tables.evicted_table(leaving), output)
         if len(evicted) > len(leaving):
             click.echo(f"and {len(evicted) - len(leaving)} more (-o wide lists all)")
         click.echo()

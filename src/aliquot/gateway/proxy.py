@@ -16,7 +16,7 @@ from aliquot.gateway.nesting import PARENT
 from aliquot.gateway.policies import ModelEntry, ModelList
 from aliquot.gateway.pump import Pump, Sent, settle_worst
 from aliquot.gateway.reception import SOON, Reception, no_model
-from aliquot.gateway.requests import PATHS, UPSTREAM_PATHS, Asked, written
+from aliquot.gateway.requests import NO_PATH, PATHS, UPSTREAM_PATHS, Asked, written
 from aliquot.gateway.usage import Usage, of_answer
 
 _log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class Proxy:
 
     async def _other(self, request: Request, path: bytes, mark: tuple[bytes, bytes]) -> None:
         if path != b"/v1/models" and not path.startswith(b"/v1/models/"):
-            raise failure(404, "there is nothing here; the API begins at /v1", code="not_found")
+            raise failure(404, NO_PATH, code="not_found")
         if request.method not in (b"GET", b"HEAD"):
             raise failure(405, "use GET", headers=[(b"Allow", b"GET, HEAD")])
         known = await self.reception.identify(request.headers.get(b"authorization"))

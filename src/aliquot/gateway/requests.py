@@ -29,6 +29,8 @@ PATHS: dict[bytes, Endpoint] = {
     b"/v1/embeddings": Endpoint.EMBEDDINGS,
 }
 
+NO_PATH = f"there is nothing here; there are {', '.join(path.decode() for path in PATHS)} and /v1/models"
+
 UPSTREAM_PATHS: dict[Endpoint, str] = {
     Endpoint.CHAT: "/chat/completions",
     Endpoint.COMPLETIONS: "/completions",

@@ -21,7 +21,7 @@ from aliquot.gateway.envoy.messages import (
 from aliquot.gateway.nesting import PARENT
 from aliquot.gateway.pump import settle_worst, stream_count
 from aliquot.gateway.reception import Reception
-from aliquot.gateway.requests import PATHS, Asked, written
+from aliquot.gateway.requests import NO_PATH, PATHS, Asked, written
 from aliquot.gateway.streams import Events, OversizeEventError, StreamMeter
 from aliquot.gateway.usage import of_answer
 
@@ -91,7 +91,7 @@ class EnvoyCall:
         if self._endpoint is None:
             if path == b"/v1/models" or path.startswith(b"/v1/models/"):
                 return self._continue("request_headers")
-            raise failure(404, "there is nothing here; the API begins at /v1", code="not_found")
+            raise failure(404, NO_PATH, code="not_found")
         if headers.get(b":method") != b"POST" or found.end_of_stream:
             raise failure(405, "use POST with a body", headers=[(b"Allow", b"POST")])
         if b"content-encoding" in headers:
