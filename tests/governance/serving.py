@@ -57,7 +57,9 @@ class Fixed:
         return dict(found)
 
 
-def application(source: Source, *, login: bool, clock: Clock | None = None, secure: bool = False) -> ASGIApp:
+def application(
+    source: Source, *, login: bool, clock: Clock | None = None, secure: bool = False, beside: bool = False
+) -> ASGIApp:
     async def health(request: object) -> PlainTextResponse:
         return PlainTextResponse("ok\n")
 
@@ -67,7 +69,7 @@ def application(source: Source, *, login: bool, clock: Clock | None = None, secu
 
     pages = Starlette(
         routes=[
-            *routes(source, login=login),
+            *routes(source, login=login, beside=beside),
             Route("/", health),
             Route("/healthz", health),
             Route("/favicon.ico", icon),

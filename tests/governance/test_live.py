@@ -188,6 +188,46 @@ def test_costs_of_tokens_add_up_to_the_ledger(folder: Path, capsys: pytest.Captu
     assert (wrong.code, "known are namespace" in wrong.err) == (2, True)
 
 
+async def test_money_of_the_ledger_is_told_in_its_own_currency(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Models are priced in dollars here, devices in euros; nothing is converted."""
+    (folder / "gateway.yaml").write_text(yaml.safe_dump(CONFIGURATION | {"currency": "USD"}))
+    configuration = load(folder / "gateway.yaml")
+    with Ledger.open(folder / "ledger.db", read_only=True) as ledger:
+        source = LiveSource(now_us=lambda: NOW_US + 1000, configuration=configuration, ledger=ledger)
+        spend = await source.spend(7)
+    command = ("--config", str(folder / "gateway.yaml"), "--ledger", str(folder / "ledger.db"), "-o", "json")
+    cost = await asyncio.to_thread(aliquot, capsys, "models", "cost", *command)
+
+    assert (spend["currency"], spend["ledgerCurrency"]) == ("USD", "EUR")
+    assert json.loads(cost.out)["summary"]["currency"] == "EUR"
+
+
+def test_costs_of_no_tokens_say_why_there_are_none(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Calls whose server no ledger knows, and no calls at all."""
+    with Ledger.open(folder / "none.db"):
+        pass
+    command = (
+        "models",
+        "cost",
+        "--config",
+        str(folder / "gateway.yaml"),
+        "--ledger",
+        str(folder / "none.db"),
+    )
+    elsewhere = aliquot(capsys, *command)
+    (folder / "budgets.db").unlink()
+    asyncio.run(_stored(folder / "budgets.db", []))
+    nobody = aliquot(capsys, *command)
+
+    assert (elsewhere.code, nobody.code) == (1, 1)
+    assert elsewhere.err.startswith(
+        "2 calls were answered by servers that the ledger does not know; label the"
+    )
+    assert nobody.err == "nobody called in the last 7 days; --days looks further back\n"
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with Cluster(tmp_path_factory.mktemp("pages") / "state").running() as running:

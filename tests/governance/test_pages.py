@@ -125,6 +125,15 @@ async def test_each_tab_shows_what_people_ask(page: Page) -> None:
         assert "4.99 EUR" in spend
 
 
+async def test_other_pages_are_linked_to_where_they_are_served(page: Page) -> None:
+    for beside in (True, False):
+        app = application(Fixed(**facts()), login=False, beside=beside)
+        async with served(app) as url:
+            await shown(page, url, "budgets")
+            await page.until(f"document.getElementById('title').hidden === {str(beside).lower()}")
+            assert await page.run("document.getElementById('pages').checkVisibility()") is beside
+
+
 async def test_tabs_are_used_by_keyboard_and_mouse(page: Page) -> None:
     source = Fixed(**facts())
     async with served(application(source, login=False)) as url:

@@ -46,6 +46,19 @@ async def painted(page: Page, x: float, y: float) -> list[int]:
     return found
 
 
+async def test_nothing_is_told_before_anything_is_known(page: Page) -> None:
+    live, cluster = Live(), without(scene().after, "huge")
+    async with served(live) as url:
+        await page.go(url)
+        await page.until("document.getElementById('connection').className === 'pill loading'")
+        assert await text(page, "connection") == "Loading"
+        assert await text(page, "queues") == await text(page, "waiting") == ""
+        live.publish(cluster, plan_of(cluster))
+        await page.until(READY)
+        assert await text(page, "connection") == "Live"
+        assert await text(page, "waiting") == "Nothing waits."
+
+
 async def test_the_page_shows_fleet_queues_waiting_and_decisions(page: Page, tmp_path: Path) -> None:
     live, cluster = Live(), scene()
     live.publish(cluster.after, plan_of(cluster.after))

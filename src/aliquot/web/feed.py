@@ -66,18 +66,26 @@ _END = b""
 
 
 class _Page:
-    """What one page has yet to be told. None in the queue: everything anew; _END: nothing more."""
+    """What one page has yet to be told. None in the queue: everything anew; _END: nothing more.
+
+    early: it asked before anything was known, and is told everything once something is.
+    """
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[bytes | None] = asyncio.Queue(BACKLOG)
+        self.early = False
 
     def put(self, event: bytes) -> None:
         try:
             self.queue.put_nowait(event)
         except asyncio.QueueFull:
-            while not self.queue.empty():
-                self.queue.get_nowait()
-            self.queue.put_nowait(None)
+            self.anew()
+
+    def anew(self) -> None:
+        """Everything is told from the beginning, and what is in the queue is part of it."""
+        while not self.queue.empty():
+            self.queue.get_nowait()
+        self.queue.put_nowait(None)
 
 
 class Feed:
@@ -113,7 +121,7 @@ class Feed:
         try:
             while True:
                 await self._wanted.wait()
-                await self._live.wait(self._version)
+                await self._live.wait(max(0, self._version))
                 pause = await self._advance()
                 await asyncio.sleep(pause)
         finally:
@@ -126,6 +134,10 @@ class Feed:
         before = self._view
         await self.current()
         after = self._view
+        for page in self._pages:
+            if page.early:
+                page.early = False
+                page.anew()
         if before is not None and after is not None and before is not after:
             for event in await asyncio.to_thread(_encoded, before, after):
                 for page in self._pages:
@@ -196,7 +208,10 @@ class Feed:
         page = _Page()
         self._pages.add(page)
         self._wanted.set()
-        page.queue.put_nowait(None)
+        if self._live.version:
+            page.anew()
+        else:
+            page.early = True
         try:
             while not self._closed:
                 try:

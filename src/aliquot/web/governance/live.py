@@ -138,7 +138,9 @@ class LiveSource:
             uses = await reading.uses(configuration, since, until)
 
         def joined() -> Json:
-            return views.spend(uses, self._chain(uses, since, until), configuration.file.currency)
+            kept_in = self._ledger.currency if self._ledger is not None else ""
+            chain = self._chain(uses, since, until)
+            return views.spend(uses, chain, configuration.file.currency, kept_in)
 
         return await _in_thread(joined)
 

@@ -40,8 +40,9 @@ class Source(Protocol):
     async def spend(self, days: int) -> Json: ...
 
 
-def routes(source: Source, *, login: bool = False) -> list[BaseRoute]:
-    """`/governance` and what it needs, to be mounted beside other pages. login: show how to log out."""
+def routes(source: Source, *, login: bool = False, beside: bool = False) -> list[BaseRoute]:
+    """`/governance` and what it needs. login: show how to log out. beside: the pages of the fleet are served,
+    too, and linked to."""
 
     async def page(request: Request) -> Response:
         return FileResponse(STATIC / "governance.html", media_type="text/html; charset=utf-8")
@@ -50,7 +51,7 @@ def routes(source: Source, *, login: bool = False) -> list[BaseRoute]:
         return FileResponse(ICON, media_type="image/svg+xml")
 
     async def terms(request: Request) -> Response:
-        return _json({"login": login})
+        return _json({"login": login, "beside": beside})
 
     def part(read: Callable[[], Awaitable[Json]]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:

@@ -203,8 +203,11 @@ def _limits(limits: Limits) -> list[str]:
     return found
 
 
-def spend(uses: Sequence[TokenUse], chain: Chain | None, currency: str) -> Json:
-    """Tokens and money by namespace and model. chain: with what the ledger says of it, None without one."""
+def spend(uses: Sequence[TokenUse], chain: Chain | None, currency: str, ledger_currency: str = "") -> Json:
+    """Tokens and money by namespace and model. chain: with what the ledger says of it, None without one.
+
+    currency: of the prices of models. ledger_currency: of what devices cost; "" for the same.
+    """
     by_price: dict[tuple[str, ...], list[TokenUse]] = {}
     keys = by("namespace", "model")
     for use in uses:
@@ -220,6 +223,7 @@ def spend(uses: Sequence[TokenUse], chain: Chain | None, currency: str) -> Json:
         "rows": found[:MAX_ROWS],
         "more": max(0, len(found) - MAX_ROWS),
         "currency": currency,
+        "ledgerCurrency": ledger_currency or currency,
         "calls": len(uses),
         "tokens": sum(use.total_tokens for use in uses),
         "price": _priced(uses),

@@ -131,6 +131,11 @@ def render(sized: Sized, *, linked: bool = False) -> str:
     )
 
 
+def missing(problem: str) -> str:
+    """The page of a server that has no sizes to show, and why."""
+    return _TEMPLATES.get_template("none.html").render(problem=problem)
+
+
 def style() -> str:
     """The style sheet of the page."""
     return resources.files("aliquot.web.sizing").joinpath("static", "sizing.css").read_text("utf-8")

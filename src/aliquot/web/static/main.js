@@ -43,11 +43,16 @@ function showAs(table) {
 byId("as-mosaic").addEventListener("click", () => showAs(false));
 byId("as-table").addEventListener("click", () => showAs(true));
 
-on("connection", (status) => {
+function showConnection(status) {
   byId("connection").className = `pill ${status}`;
-  setText(byId("connection"), status === "live" ? "Live" : "Connection lost, trying again");
+  setText(byId("connection"), { live: "Live", loading: "Loading", lost: "Connection lost, trying again" }[status]);
+}
+// What was known before a connection was lost may be old: it is live once it has been told anew.
+on("connection", (status) => showConnection(status === "live" ? "loading" : status));
+on("summary", (summary) => {
+  document.documentElement.dataset.version = summary.version;
+  showConnection("live");
 });
-on("summary", (summary) => { document.documentElement.dataset.version = summary.version; });
 
 startDetails();
 startTable();

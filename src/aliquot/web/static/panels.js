@@ -21,6 +21,8 @@ export function startPanels(choose, open) {
   on("decisions", () => showDecisions(open));
   on("summary", showFigures);
   document.addEventListener("recolour", () => {
+    // Before anything is known, empty lists are not said to be all there is.
+    if (!state.summary) return;
     for (const list of [byId("queues"), byId("legend"), byId("waiting"), byId("leaving")]) list.replaceChildren();
     showQueues(pick);
     showLegend(pick);
@@ -76,7 +78,7 @@ function queueItem(queue, pick) {
     mark.style.left = `calc(${(100 * queue.quota) / scale}% - 1px)`;
     bar.append(mark);
   }
-  const percent = whole ? ` ${Math.round((100 * queue.used) / whole)}%` : "";
+  const percent = whole ? ` ${inPercent(queue.used, whole)}` : "";
   const of = queue.limit !== null ? `/${trim(queue.limit)}` : queue.of ? `/${trim(queue.of)}` : "";
   const row = element("li", { class: queue.chosen ? "chosen" : "" },
     element("div", { class: "queue-line" },
@@ -97,6 +99,13 @@ function queueItem(queue, pick) {
       queue.problem ? element("span", { class: "broken" }, queue.problem) : null));
   row.style.paddingLeft = `${14 + 16 * Math.min(queue.depth, 6)}px`;
   return row;
+}
+
+/** In whole percent; above 0 and below 100 are never rounded to either, as in the tables of the command line. */
+function inPercent(part, whole) {
+  const rounded = Math.round((100 * part) / whole);
+  if (part > 0 && !rounded) return "<1%";
+  return rounded === 100 && part < whole ? ">99%" : `${rounded}%`;
 }
 
 const trim = (value) => String(Math.round(value * 100) / 100);

@@ -142,12 +142,15 @@ const draw = {
     const figures = make("dl", "figures");
     const facts = [["Calls", found.calls.toLocaleString("en")], ["Tokens", found.tokens.toLocaleString("en")],
       ["By price", found.price === null ? "–" : `${found.price} ${found.currency}`]];
-    if (found.idle) facts.push(["Servers idle", `${found.idle.cost} ${found.currency}`]);
+    if (found.idle) facts.push(["Servers idle", `${found.idle.cost} ${found.ledgerCurrency}`]);
     for (const [title, text] of facts) figures.append(make("div", "", make("dt", "", title), make("dd", "", text)));
     const note = found.unpriced && found.price !== null ? make("p", "sub", `${found.unpriced} calls of models without a price`) : null;
     const dash = (value) => (value === null ? "–" : value.toLocaleString("en"));
+    // Where models are priced in another currency than devices, two sums that differ are no mistake.
+    const unit = (currency) => (found.currency === found.ledgerCurrency ? "" : `, ${currency}`);
     const titles = [["Namespace", ""], ["Model", ""], ["Calls", "num"], ["Input", "num"], ["Output", "num"],
-      ["By price", "num"], ["By ledger", "num"], ["Per million", "num"], ["Joules", "num"], ["Tokens/s/W", "num"]];
+      [`By price${unit(found.currency)}`, "num"], [`By ledger${unit(found.ledgerCurrency)}`, "num"],
+      [`Per million${unit(found.ledgerCurrency)}`, "num"], ["Joules", "num"], ["Tokens/s/W", "num"]];
     return [choice, make("div", "card", figures), note, found.rows.length
       ? table(titles, found.rows.map((row) => [row.namespace || "–", row.model, dash(row.calls), dash(row.input),
         dash(row.output), dash(row.price), dash(row.cost), dash(row.perMillion), dash(row.joules), dash(row.tokensPerJoule)]))
@@ -214,4 +217,6 @@ document.getElementById("logout").addEventListener("click", async () => {
 });
 fetch("/api/governance/terms").then((answer) => answer.json()).then((terms) => {
   document.getElementById("logout").hidden = !terms.login;
+  document.getElementById("pages").hidden = !terms.beside;
+  document.getElementById("title").hidden = terms.beside;
 }).catch(() => {});

@@ -178,7 +178,7 @@ function drawCourse() {
       column.style.fill = `var(--${colour(number, one.name)})`;
       svg.append(column);
     });
-    const hit = shape("rect", { class: "hit", x: left + place * step, y: 4, width: step, height: base - 4, tabindex: 0,
+    const hit = shape("rect", { class: "hit", x: left + place * step, y: 4, width: step, height: base - 4, tabindex: place === told.times.length - 1 ? 0 : -1,
       role: "img", "aria-label": `${time}: ${shown(totals[place])}` });
     const tell = () => setText(byId("reading"), [`${time}: ${shown(totals[place])}`, ...told.course
       .filter((one) => one.amounts[amount][place] > 0).slice(0, 4)
@@ -191,9 +191,23 @@ function drawCourse() {
       svg.append(label);
     }
   });
+  svg.addEventListener("keydown", (event) => stepThrough(event, [...svg.querySelectorAll(".hit")]));
   byId("course").replaceChildren(svg);
   legend("keys", told.course.map((one, number) => [colour(number, one.name), one.name === null ? "others" : named(one.name),
     shown(one.amounts[amount].reduce((all, value) => all + value, 0), false)]));
+}
+
+/** Columns are one stop of the Tab key, at first the newest; arrows, Home and End go from one to the other. */
+function stepThrough(event, columns) {
+  const place = columns.indexOf(document.activeElement);
+  const last = columns.length - 1;
+  const next = { ArrowLeft: place - 1, ArrowRight: place + 1, Home: 0, End: last }[event.key];
+  if (place < 0 || next === undefined) return;
+  event.preventDefault();
+  const chosen = columns[Math.min(last, Math.max(0, next))];
+  columns[place].setAttribute("tabindex", "-1");
+  chosen.setAttribute("tabindex", "0");
+  chosen.focus();
 }
 
 function drawPath() {

@@ -81,7 +81,7 @@ const DEVICES = [
   ["Memory peak", (row) => memory(row), (row) => row.memoryPeak.value ?? -1, true],
   ["Idle", (row) => idle(row, latest.summary.end), (row) => (row.idleSince ? latest.summary.end - row.idleSince : -1), true],
   ["Queue", queues, queues],
-  ["Workload", workloads, workloads],
+  ["Workload", workloads, workloads, false, "names"],
   ["Why", why, why, false, "why wide-only"],
 ];
 
