@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.controller.load import Load, _pod
-from tests.controller.test_kills import kill_after, start_controller
+from tests.controller.test_kills import kill_after, start_controller, stop
 from tests.controller.witness import Witness
 from tests.controller.world import Cluster, until
 
@@ -136,13 +136,9 @@ async def trial(directory: Path, seed: int, kills: int) -> None:
             delay = randomness.choice((0.0, 0.0, 0.005, 0.05))
             await kill_after(running, process, randomness.randint(1, 8), delay, 6.0)
             assert witness.broken == []
-        # Something that only the last one can let go: else it could be told to stop before it has begun.
-        load.part()
         process = await start_controller(running, directory)
         done = await until(lambda: not load.unfinished(witness.ran), 60.0)
-        assert process.returncode is None, "the controller ended by itself"
-        process.terminate()
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        await stop(running, process)
         assert witness.broken == []
         assert done, load.unfinished(witness.ran)
         assert witness.given > kills
