@@ -64,6 +64,9 @@ class Standing:
         tree = shares.tree
         self._columns = [ledger.column(resource) for resource in shares.resources]
         self._rows: list[tuple[_Row, ...] | None] = [None] * len(tree.names)
+        self._ways = tree.ways
+        self._changed = ledger.watch()
+        self._known: list[tuple[Work, Key] | None] = [None] * len(tree.names)
         self._priorities = [-priority * sign for priority in tree.priorities]
         self._ages = [age * sign for age in tree.ages]
         self._shares_of = [
@@ -77,6 +80,19 @@ class Standing:
 
     def key(self, number: int, work: Work) -> Key:
         """The sort key of a queue (by number) whose next work wants `work`."""
+        if self._changed:
+            for changed in self._changed:
+                for step in self._ways[changed]:
+                    self._known[step] = None
+            self._changed.clear()
+        known = self._known[number]
+        if known is not None and known[0] == work:
+            return known[1]
+        key = self._key(number, work)
+        self._known[number] = work, key
+        return key
+
+    def _key(self, number: int, work: Work) -> Key:
         above, beyond, without = 1, 0, 0
         dominant_after: Amount | float = 0.0
         dominant: Amount | float = 0.0

@@ -10,7 +10,7 @@ fair share must stay below the saturation (held / fair share) of each sibling th
 the two would take from each other for ever.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from enum import StrEnum
@@ -52,14 +52,14 @@ class Held:
     meanwhile; that costs the number of queues, once for all who want to take in the same state.
 
     allocated, fixed: columns by queue number in the order of FairShares.resources; fixed is what cannot be
-    preempted. above_share, above_quota: by queue number, whether it holds more of something than its
-    allocatable share, or than its quota.
+    preempted.
     """
 
     def __init__(self, shares: FairShares, ledger: Ledger) -> None:
         self._shares = shares
         self.allocated = [list(ledger.column(resource)) for resource in shares.resources]
         self.fixed = [list(ledger.fixed_column(resource)) for resource in shares.resources]
+        self._above: dict[int, tuple[bool, bool]] = {}
         self._above_below: dict[int, list[int]] = {}
         self._left: dict[int, list[tuple[str, Amount]]] = {}
 
@@ -107,29 +107,24 @@ class Held:
                 return Refusal(Ground.OVER_QUOTA, shares.tree.names[number], shares.resources[place])
         return None
 
-    @cached_property
-    def above_share(self) -> list[bool]:
-        return self._above(self._shares.allocatable)
-
-    @cached_property
-    def above_quota(self) -> list[bool]:
-        return self._above(self._shares.quotas)
+    def above(self, number: int) -> tuple[bool, bool]:
+        """Whether a queue holds more of something than its allocatable share, and than its quota."""
+        found = self._above.get(number)
+        if found is None:
+            shares = self._shares
+            share = quota = False
+            for column, allocatable, quotas in zip(self.allocated, shares.allocatable, shares.quotas):
+                share = share or column[number] > allocatable[number]
+                quota = quota or column[number] > quotas[number]
+            found = self._above[number] = share, quota
+        return found
 
     def above_below(self, parent: int) -> list[int]:
         """The queues right below one that hold more of something than their allocatable share or quota."""
         found = self._above_below.get(parent)
         if found is None:
-            share, quota = self.above_share, self.above_quota
             below = self._shares.tree.below[parent]
-            found = self._above_below[parent] = [queue for queue in below if share[queue] or quota[queue]]
-        return found
-
-    def _above(self, bounds: Sequence[Sequence[Bound]]) -> list[bool]:
-        found = [False] * len(self._shares.tree.names)
-        for held, bound in zip(self.allocated, bounds):
-            for number, amount in enumerate(held):
-                if amount > bound[number]:
-                    found[number] = True
+            found = self._above_below[parent] = [queue for queue in below if any(self.above(queue))]
         return found
 
 
@@ -188,8 +183,8 @@ class Reclaimer:
 
     def may_take_from(self, own: int, other: int) -> bool:
         """Whether something may be taken from the side `other`, as things are; own: the side of this work."""
-        held = self._held
-        return held.above_share[other] or (held.above_quota[other] and self.within_quota(own))
+        share, quota = self._held.above(other)
+        return share or (quota and self.within_quota(own))
 
     def within_quota(self, number: int) -> bool:
         """Whether a queue would hold no more of anything than its quota, with the work."""
@@ -232,15 +227,26 @@ class Reclaimer:
             )
         return found
 
-    def most(self, resource: str, step: Amount = 0, finer: Collection[int] = ()) -> Bound:
+    def most(
+        self,
+        resource: str,
+        step: Amount = 0,
+        finer: Collection[int] = (),
+        largest: Callable[[int], Amount] | None = None,
+        only: Container[int] | None = None,
+    ) -> Bound:
         """A bound on how much of a resource any victims may lose together that could be taken; never too low.
         The work wants some of it. step: what every victim holds of it is a multiple of this (0: anything),
-        but for those in or below the queues `finer`, by number.
+        but for those in or below the queues `finer`, by number. largest: no bundle in or below a queue, by
+        number, has more of it. only: the sides of which anything is lost at all.
 
         At each level, a queue that would be above its share must stay less saturated than each sibling that
         loses something, which says how much that can lose. What is taken below a queue is gone from it: so
         it is counted from below, and as taken already further up. With shares of 10 and 20, 9 and 26 held and
         2 wanted, 11/10 has to be below (26 - x)/20: x is below 4, and with a step of 1 it is 3 at most.
+
+        And the right to take is lost with what the sibling has too much: of 23 with a share of 20, 2 may go,
+        and then one bundle more.
         """
         tree, shares = self._tree, self._shares
         if resource not in self._resources:
@@ -253,6 +259,8 @@ class Reclaimer:
             own = share[side]
             for sibling in self._held.above_below(tree.parents[side]):
                 if sibling == side or held[sibling] <= 0 or not self.may_take_from(side, sibling):
+                    continue
+                if only is not None and sibling not in only:
                     continue
                 other = share[sibling]
                 most = held[sibling]
@@ -268,8 +276,31 @@ class Reclaimer:
                         )
                     else:
                         most = min(most, most - after * factor * other // own)
+                if largest is not None and most > 0:
+                    before = self._while_entitled(place, side, sibling)
+                    if not isinstance(before, float):
+                        if step and sibling not in finer:
+                            before = -(-before // step) * step - step
+                        if before < most:
+                            most = min(most, before + largest(sibling))
                 taken += max(0, most)
         return taken
+
+    def _while_entitled(self, place: int, own: int, other: int) -> Bound:
+        """How much of a resource a side that may be taken from has more than gives the right to; NO_BOUND if
+        it is another resource that does."""
+        shares, held = self._shares, self._allocated
+        guaranteed = self.within_quota(own)
+        least: Bound = NO_BOUND
+        for index, column in enumerate(held):
+            bound = shares.allocatable[index][other]
+            if guaranteed:
+                bound = min(bound, shares.quotas[index][other])
+            if index == place:
+                least = bound
+            elif column[other] > bound:
+                return NO_BOUND
+        return NO_BOUND if isinstance(least, float) else held[place][other] - least
 
     @cached_property
     def _within_quotas(self) -> bool:

@@ -109,6 +109,7 @@ class QueueTree:
     priorities: tuple[int, ...] = ()
     ages: tuple[int, ...] = ()
     _rivals: dict[int, tuple["Rivals", ...]] = field(default_factory=dict, compare=False, repr=False)
+    _kin: dict[int, tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
     def of(queues: Iterable[Queue]) -> "QueueTree":
@@ -175,6 +176,18 @@ class QueueTree:
                     met.setdefault(self.sides(number, other), []).append(other)
             found = self._rivals[number] = tuple(
                 Rivals(*pair, tuple(numbers)) for pair, numbers in met.items()
+            )
+        return found
+
+    def kin(self, number: int) -> tuple[int, ...]:
+        """The queues above a queue and below it; worked out once for each queue."""
+        found = self._kin.get(number)
+        if found is None:
+            found = self._kin[number] = tuple(
+                other
+                for own, side, numbers in self.rivals(number)
+                if own == side
+                for other in numbers
             )
         return found
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
-from aliquot.queues.amounts import Charge, total
+from aliquot.queues.amounts import Amount, Charge, total
 from aliquot.queues.order import VictimOrder
 from aliquot.scheduling.chunks import may_leave
 from aliquot.scheduling.gang_state import ALLOCATED, Crew, Status, fullness
@@ -22,6 +22,7 @@ class Candidates:
         self._given = session.policy.stepwise
         self._by_queue: dict[str, list[Crew]] = {}
         self._least: dict[int, Stake] = {}
+        self._largest: dict[int, Amount] = {}
         self._queues = frozenset(session.crews.queues()) if not self._given else frozenset([""])
 
     def queues(self) -> Collection[str]:
@@ -53,6 +54,16 @@ class Candidates:
         if found is None:
             stakes = self._session.crews.stakes()
             found = self._least[side] = least(stakes.least(queue) for queue in queues)
+        return found
+
+    def largest(self, number: int) -> Amount:
+        """The most accelerators that any of them holds in or below a queue, by its number, in billionths."""
+        found = self._largest.get(number)
+        if found is None:
+            tree, stakes = self._session.tree, self._session.crews.stakes()
+            at = {queue: tree.numbers.get(queue) for queue in self._queues}
+            below = (name for name, own in at.items() if own is not None and number in tree.ways[own])
+            found = self._largest[number] = max(map(stakes.largest, below), default=0)
         return found
 
     def _may_leave(self, crew: Crew) -> bool:
@@ -122,11 +133,30 @@ class Asked:
         # Whoever asks has taken back what was tried before, so queues always hold what they hold now.
         self._order.close()
 
+    def gather(self, enough: Callable[[Iterable[Crew]], bool], most: int | None) -> bool:
+        """Take in batches, together, until they are enough; False, and nobody is asked, if all are not, or as
+        many gangs as `most`. enough: whether the room of these and of all it was asked about before may do."""
+        found: dict[str, Sequence[Crew]] = {}
+        count = 0
+        for batch in self._batches:
+            found.update(batch)
+            count += sum(map(len, batch.values()))
+            if enough(crew for crews in batch.values() for crew in crews):
+                self._take_in(found)
+                return True
+            if most is not None and count >= most:
+                break
+        return False
+
     def _go_on(self) -> bool:
         """Take in the next batch; whether there is one."""
         found = next(self._batches, None)
         if found is None:
             return False
+        self._take_in(found)
+        return True
+
+    def _take_in(self, found: Batch) -> None:
         self._asked.update(found)
         if self._rate is not None:
             self._costs.update(self._rate([crew for crews in found.values() for crew in crews]))
@@ -135,7 +165,6 @@ class Asked:
             work = [(self._key(crew, frozenset()), crew) for crew in crews]
             work.sort(key=_first)
             self._order.feed(queue, ((key, crew, self._holds(crew)) for key, crew in work))
-        return True
 
     def pop(self) -> Crew | None:
         """The next; None if there is no more."""

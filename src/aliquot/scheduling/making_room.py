@@ -113,7 +113,7 @@ class RoomMaker:
         if outcome is None or not crew.complete:
             state.undo(start)
             return None
-        if sparing and self._spare is not None and len(outcome.disturbed) > 1:
+        if sparing and self._spare is not None and self._may_spare(outcome, space):
             fewest = self._fewest(self._spare, crew, todo, outcome, legal, space, start)
             if fewest is None:
                 state.undo(start)
@@ -133,6 +133,10 @@ class RoomMaker:
         at_node: dict[int, dict[int, None]] = {}
         ruled_out: dict[Hashable, list[Charge]] = {}
         number = 0
+        space.begin(members, ())
+        if space.scattered and not steps.gather(space.would_do, self._search):
+            steps.over = True
+            return None
         space.begin(members, ())
         while not space.suffices:
             if steps.hopeless or (self._search is not None and number >= self._search + len(leaving)):
@@ -248,6 +252,12 @@ class RoomMaker:
         if found is None or {id(member) for member in fewest} != {id(member) for member in tried}:
             enough(fewest)
         return found
+
+    def _may_spare(self, outcome: Outcome, space: RoomBound) -> bool:
+        """Whether fewer might be enough, as far as is known without trying."""
+        if len(outcome.disturbed) < 2:
+            return False
+        return self._placer.policy.stepwise or not space.costs_all(outcome.disturbed)
 
     def _settled(self, outcome: Outcome) -> Outcome:
         """The outcome without those that had nothing but what this decision gave them."""
@@ -392,10 +402,12 @@ class RoomMaker:
         placer = self._placer
         involved = list({id(member.crew): member.crew for member in evicted}.values())
         bands = space.bands(near)
-        for member in evicted:
-            self._prepare(member)
         joins = not placer.policy.stepwise
-        for turn in self._turns(crew, members, involved):
+        # If nobody can be placed again it need not be tried.
+        lost = joins and space.costs_all(evicted)
+        for member in () if lost else evicted:
+            self._prepare(member)
+        for turn in (crew,) if lost else self._turns(crew, members, involved):
             if turn is crew:
                 if isinstance(placer.place(crew, members, When.LATER, bands, joins=joins), Failure):
                     return None, False

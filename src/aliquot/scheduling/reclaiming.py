@@ -61,8 +61,10 @@ class Reclaim(Taker):
             yield from super().batches(crew, ruled_out)
             return
         found = {} if self._too_little(crew) else self._sides(crew)
-        groups = self._session.crews.stakes().groups()
-        size = {name: sum(map(len, groups[name].values())) for name in found}
+        if found and self._too_little(crew, {side.number for side in found.values() if not side.lossless}):
+            return
+        stakes = self._session.crews.stakes()
+        size = {name: stakes.size(name) for name in found}
         rest = sorted(found)
         most = FIRST_BATCH
         while rest:
@@ -74,15 +76,17 @@ class Reclaim(Taker):
             rest = [name for name in rest if name not in first and not ruled_out.covers(name)]
             most = min(GROWTH * most, MOST_BATCH)
 
-    def _too_little(self, crew: Crew) -> bool:
+    def _too_little(self, crew: Crew, only: Collection[int] | None = None) -> bool:
         """Whether the gang wants more accelerators than are idle anywhere and may be lost by anybody
-        together."""
+        together. only: the sides where something may be lost, as far as they are known."""
         want, mine = next_want(crew, self._session.placer), self._mine
         assert mine is not None
         if not want.exact or not want.charge.get(GPU) or want.in_parts:
             return False
         lacking = want.charge[GPU] - self._idle()
-        return lacking > 0 and not self._below(mine.number) and mine.most(GPU, UNIT, self._divided) < lacking
+        if lacking <= 0 or self._below(mine.number):
+            return False
+        return mine.most(GPU, UNIT, self._divided, self.candidates.largest, only) < lacking
 
     @cached_property
     def _divided(self) -> frozenset[int]:
@@ -95,12 +99,8 @@ class Reclaim(Taker):
         """Whether something may be taken from queues above or below a queue, by its number."""
         found = self._beneath.get(queue)
         if found is None:
-            session, queues = self._session, self.candidates.queues()
-            names = session.tree.names
-            found = self._beneath[queue] = any(
-                own == other and any(names[number] in queues for number in numbers)
-                for own, other, numbers in session.tree.rivals(queue)
-            )
+            tree, queues = self._session.tree, self.candidates.queues()
+            found = self._beneath[queue] = any(tree.names[number] in queues for number in tree.kin(queue))
         return found
 
     def _batch(self, crew: Crew, names: Collection[str], sides: Mapping[str, "_Side"]) -> Batch:
@@ -150,7 +150,7 @@ class Reclaim(Taker):
             if lossless and (idle < UNIT or not _may_move(smallest, most, idle)):
                 continue
             # What may be lost is the same for all queues that are met at one place.
-            found.update(dict.fromkeys(there, _Side(most, idle, lossless, {})))
+            found.update(dict.fromkeys(there, _Side(other, most, idle, lossless, {})))
         return found
 
     def _may_lose(self, queue: str, side: "_Side", stake: Stake) -> bool:
@@ -249,9 +249,10 @@ class Reclaim(Taker):
 
 
 class _Side(NamedTuple):
-    """Queues that are met at one place. most: see `_too_large_to_move`. idle: see `_idle`. lossless: pods
+    """Queues that are met at one place. number: of that side. most: see `_too_large_to_move`. idle: see `_idle`. lossless: pods
     there can only be moved. judged: by the id of a stake whether it may be lost, or moved."""
 
+    number: int
     most: Amount | float
     idle: float
     lossless: bool

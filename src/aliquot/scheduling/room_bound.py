@@ -5,7 +5,7 @@ from functools import cached_property
 
 from aliquot.fractions.requests import Kind
 from aliquot.queues.amounts import GPU, UNIT, Amount
-from aliquot.scheduling.gang_state import Member
+from aliquot.scheduling.gang_state import Crew, Member
 from aliquot.scheduling.losses import elastic
 from aliquot.scheduling.objectives import wants_accelerators
 from aliquot.scheduling.state import ClusterState
@@ -76,6 +76,17 @@ class RoomBound:
         """Whether all members want the same number of accelerators, and at least some."""
         wanted = set(self._charges.values())
         return len(wanted) == 1 and wanted != {0.0}
+
+    @property
+    def scattered(self) -> bool:
+        """Whether those who leave may make no room although they hold as much: they have to be on one node
+        for a member that wants more than one device."""
+        return not self.suffices and self._least > 1
+
+    def would_do(self, crews: Iterable[Crew]) -> bool:
+        """Whether the members may fit if these gangs left, too."""
+        self.add(member for crew in crews for member in crew.members if member.hold is not None)
+        return self.suffices
 
     def gains(self, leave: Iterable[Member]) -> bool:
         """Whether there would be room for more of the least requests if these left, too."""

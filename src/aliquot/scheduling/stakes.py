@@ -79,6 +79,8 @@ class Stakes:
         self._groups: dict[str, dict[Stake, dict[GroupKey, Gang]]] = {}
         self._tallies: dict[str, Tally] = {}
         self._least: dict[str, Stake] = {}
+        self._largest: dict[str, Amount] = {}
+        self._sizes: dict[str, int] = {}
         self._divided: Counter[str] = Counter()
         self._lines: dict[str, list[tuple[GroupKey, Stake]]] = {}
 
@@ -105,7 +107,7 @@ class Stakes:
         self._tallies[queue].add(tally, -1)
         self._divided[queue] -= divided
         if stake is not None:
-            self._lines.pop(queue, None)
+            self._forget(queue)
             alike = self._groups[queue][stake]
             del alike[key]
             if not alike:
@@ -131,12 +133,32 @@ class Stakes:
             found = self._lines[queue] = [(key, stake) for _, _, key, stake in aged]
         return found
 
+    def size(self, queue: str) -> int:
+        """How many gangs of a queue may be asked to leave."""
+        self._catch_up()
+        found = self._sizes.get(queue)
+        if found is None:
+            found = self._sizes[queue] = sum(map(len, self._groups.get(queue, {}).values()))
+        return found
+
     def least(self, queue: str) -> Stake:
         """The least of what gangs of a queue have to lose, see `least`."""
         self._catch_up()
         found = self._least.get(queue)
         if found is None:
             found = self._least[queue] = least(self._groups.get(queue, ()))
+        return found
+
+    def largest(self, queue: str) -> Amount:
+        """The most accelerators that any gang of a queue holds that may be asked to leave, in billionths."""
+        self._catch_up()
+        found = self._largest.get(queue)
+        if found is None:
+            known = self._known
+            held = [
+                known[key][2].amount for alike in self._groups.get(queue, {}).values() for key in alike
+            ]
+            found = self._largest[queue] = max(held, default=0)
         return found
 
     def divided(self) -> list[str]:
@@ -155,6 +177,11 @@ class Stakes:
         known = self._known.get(key)
         return Tally() if known is None else known[2]
 
+    def _forget(self, queue: str) -> None:
+        """Of a queue of which a gang came or went, what is known of all of its gangs."""
+        for known in (self._lines, self._largest, self._sizes):
+            known.pop(queue, None)
+
     def _catch_up(self) -> None:
         for key, entry in self._new.items():
             queue = entry.gang.queue
@@ -168,7 +195,7 @@ class Stakes:
                 alike = self._groups.setdefault(queue, {}).setdefault(stake, {})
                 if not alike:
                     self._least.pop(queue, None)
-                self._lines.pop(queue, None)
+                self._forget(queue)
                 alike[key] = entry.gang
             self._tallies.setdefault(queue, Tally()).add(tally)
             divided = any(charge.get(GPU, 0) % UNIT for charge in charges)

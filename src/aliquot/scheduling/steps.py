@@ -25,6 +25,10 @@ class Victims(Protocol):
     def pop(self) -> Crew | None:
         """The next; None if there is no more."""
 
+    def gather(self, enough: Callable[[Iterable[Crew]], bool], most: int | None) -> bool:
+        """Have so many be there to be asked that they are enough; False if all are not, or as many as `most`.
+        enough: whether the room of these and of all it was asked about before may do."""
+
     def push(self, crew: Crew, asked: set[int]) -> None:
         """Put back a gang that can give more; asked: ids of members that have been asked already."""
 
@@ -66,6 +70,11 @@ class Steps:
         """Whether enough ways were tried in vain."""
         most = self._placer.policy.refusals
         return most is not None and (self.refusals > most or self.unplaced > _UNPLACED * most)
+
+    def gather(self, enough: Callable[[Iterable[Crew]], bool], most: int | None) -> bool:
+        """Before the first step: whether so many may be asked, of up to as many as `most`, that they would be
+        enough if all of them left."""
+        return self._victims.gather(enough, most)
 
     def extend(self) -> bool:
         """Find out some more steps; whether there are any."""
