@@ -1,5 +1,6 @@
 """Who may take from whom: the two rights, what speaks against taking, and that nobody takes back."""
 
+from collections import defaultdict
 from dataclasses import replace
 
 import pytest
@@ -280,6 +281,15 @@ def test_no_victims_that_may_be_taken_together_hold_more_than_the_bound(
             assert taken <= found.most("gpu", UNIT), victims
             below = {step for item in victims for step in tree.ways[numbers[item]]}
             assert taken <= found.most("gpu", 5 * UNIT, below), victims
+            largest: dict[int, int] = {}
+            for item, charges_of in victims.items():
+                for step in tree.ways[numbers[item]]:
+                    most = max(one.get("gpu", 0) for one in charges_of)
+                    largest[step] = max(most, largest.get(step, 0))
+            sides = {tree.sides(numbers[name], numbers[item])[1] for item in victims}
+            for step_size in (0, UNIT):
+                most = found.most("gpu", step_size, (), defaultdict(int, largest).__getitem__, sides)
+                assert taken <= most, victims
 
 
 @pytest.mark.parametrize(
@@ -305,6 +315,40 @@ def test_of_whole_devices_as_many_may_be_lost_as_leave_the_other_more_saturated(
     assert (shares.share("a", "gpu"), shares.share("b", "gpu")) == (4 * UNIT, 4 * UNIT)
     assert (found.most("gpu"), found.most("gpu", UNIT)) == (most * UNIT, whole * UNIT)
     assert found.most("gpu", UNIT, {ledger.tree.numbers["b"]}) == most * UNIT
+
+
+@pytest.mark.parametrize(
+    ("quota", "bundle", "most"),
+    [
+        # Of 7 with a share of 4, 2 may go, and then one bundle more.
+        (None, 1, 3),
+        (None, 4, 6),
+        (None, 9, 7),
+        # With a quota of 2 for both, the queue within its own may take what the other has beyond it.
+        (2, 1, 5),
+    ],
+)
+def test_the_right_to_take_ends_with_what_the_other_has_too_much(quota, bundle, most):
+    terms = {} if quota is None else {"quota": {"gpu": str(quota)}}
+    ledger = holding([queue("a", **terms), queue("b", **terms)], a=1, b=7)
+    for name in ("a", "b"):
+        ledger.wait(name, gpus(8))
+    shares = fair_shares(ledger.tree, TOTAL, ledger, ShareRules(resources=("gpu",)))
+    found = Reclaimer(shares, ledger, "a", gpus(1))
+
+    assert shares.share("b", "gpu") == 4 * UNIT
+    assert found.most("gpu", UNIT, (), lambda number: bundle * UNIT) == most * UNIT
+    assert found.most("gpu", UNIT, (), lambda number: bundle * UNIT, ()) == 0
+
+
+def test_who_has_too_much_of_something_else_may_lose_all_of_this():
+    ledger = holding([queue("a"), queue("b")], a=0, b=3)
+    ledger.add("b", {"cpu": 15 * UNIT})
+    for name in ("a", "b"):
+        ledger.wait(name, {"gpu": 8 * UNIT, "cpu": 20 * UNIT})
+    found = reclaimer(ledger, "a", 1, resources=("gpu", "cpu"))
+
+    assert found.most("gpu", UNIT, (), lambda number: UNIT) == 3 * UNIT
 
 
 def test_what_is_taken_below_a_queue_leaves_it_room_to_take_from_its_siblings():

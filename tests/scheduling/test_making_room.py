@@ -19,11 +19,12 @@ from tests.scheduling.builders import (
 )
 from tests.scheduling.looking import decided, evicted
 
-from aliquot.scheduling.asking import RuledOut
+from aliquot.scheduling.asking import Asked, RuledOut
 from aliquot.scheduling.gang_state import Status
 from aliquot.scheduling.kinds import Kinds
 from aliquot.scheduling.making_room import RoomMaker
 from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.reclaiming import FIRST_BATCH
 from aliquot.scheduling.room_bound import RoomBound
 from aliquot.scheduling.stakes import Stake
 
@@ -111,6 +112,38 @@ def test_a_gang_that_cannot_have_all_that_it_lacks_takes_from_nobody():
     assert evicted(decided(cluster(queues, nodes, running, gang))) == []
 
 
+def beside_others(count, cleared):
+    """Nodes with two devices: one of the queue that has most too much, and one that is of use on the nodes to
+    be cleared only. A gang waits whose pods want two devices each."""
+    queues = [
+        queue("poor", quota={"gpu": "8"}),
+        queue("rich", quota={"gpu": "0"}),
+        queue("other", quota={"gpu": "0"}),
+    ]
+    names = [f"n{n:02}" for n in range(count)]
+    objects = [node(name, **{GPU: 2}) for name in names]
+    objects += [busy(f"rich-{name}", name) for name in names]
+    for number, name in enumerate(names):
+        labels = labelled("other") if number in cleared else {}
+        objects.append(pod(f"other-{name}", node_name=name, labels=labels, **{GPU: 1}))
+    gang = [pod_group("new", 2), *(waits(f"new-{n}", 2, group="new") for n in range(2))]
+    return cluster(queues, objects, gang)
+
+
+def test_a_node_is_cleared_of_gangs_of_several_queues():
+    plan = decided(beside_others(FIRST_BATCH + 4, {7, 18}))
+
+    assert sorted(evicted(plan)) == ["other-n07", "other-n18", "rich-n07", "rich-n18"]
+
+
+def test_nobody_is_asked_if_all_together_would_not_clear_enough_nodes(monkeypatch):
+    asked = []
+    monkeypatch.setattr(Asked, "pop", lambda *_: asked.append("somebody"))
+    plan = decided(beside_others(FIRST_BATCH + 4, {7}))
+
+    assert (evicted(plan), asked) == ([], [])
+
+
 @st.composite
 def contests(draw):
     """Up to three nodes full of gangs of one queue, and a gang of another that wants room."""
@@ -139,11 +172,11 @@ def contests(draw):
 @settings(max_examples=150, deadline=None)
 @given(contests())
 def test_of_whom_it_is_said_that_all_are_lost_nobody_keeps_or_finds_a_place(snapshot):
-    original = RoomMaker._try
+    original, judged = RoomMaker._try, RoomBound.costs_all
     said = []
 
     def watched(self, crew, members, leaving, asked, near, legal, space):
-        all_lost = space.costs_all(leaving)
+        all_lost = judged(space, leaving)
         outcome, placed = original(self, crew, members, leaving, asked, near, legal, space)
         if placed and all_lost:
             said.append(all(member.status is Status.EVICTED for member in leaving))
@@ -151,7 +184,8 @@ def test_of_whom_it_is_said_that_all_are_lost_nobody_keeps_or_finds_a_place(snap
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RoomMaker, "_try", watched)
-        patch.setattr(RoomMaker, "_forbidden", staticmethod(lambda *_: False))
+        # Else nobody would be tried to be placed again.
+        patch.setattr(RoomBound, "costs_all", lambda *_: False)
         decided(snapshot)
 
     assert all(said)

@@ -184,10 +184,7 @@ class QueueTree:
         found = self._kin.get(number)
         if found is None:
             found = self._kin[number] = tuple(
-                other
-                for own, side, numbers in self.rivals(number)
-                if own == side
-                for other in numbers
+                other for own, side, numbers in self.rivals(number) if own == side for other in numbers
             )
         return found
 

@@ -135,7 +135,7 @@ class Asked:
 
     def gather(self, enough: Callable[[Iterable[Crew]], bool], most: int | None) -> bool:
         """Take in batches, together, until they are enough; False, and nobody is asked, if all are not, or as
-        many gangs as `most`. enough: whether the room of these and of all it was asked about before may do."""
+        many gangs as `most`. enough: whether the room of these and of all those before them may do."""
         found: dict[str, Sequence[Crew]] = {}
         count = 0
         for batch in self._batches:

@@ -249,8 +249,9 @@ class Reclaim(Taker):
 
 
 class _Side(NamedTuple):
-    """Queues that are met at one place. number: of that side. most: see `_too_large_to_move`. idle: see `_idle`. lossless: pods
-    there can only be moved. judged: by the id of a stake whether it may be lost, or moved."""
+    """Queues that are met at one place. number: of that side. most: see `_too_large_to_move`. idle: see
+    `_idle`. lossless: pods there can only be moved. judged: by the id of a stake whether it may be lost, or
+    moved."""
 
     number: int
     most: Amount | float

@@ -155,9 +155,7 @@ class Stakes:
         found = self._largest.get(queue)
         if found is None:
             known = self._known
-            held = [
-                known[key][2].amount for alike in self._groups.get(queue, {}).values() for key in alike
-            ]
+            held = [known[key][2].amount for alike in self._groups.get(queue, {}).values() for key in alike]
             found = self._largest[queue] = max(held, default=0)
         return found
 
