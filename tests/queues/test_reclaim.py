@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from tests.queues.builders import charges, gpus, queue, trees
 
 from aliquot.queues.amounts import UNIT
+from aliquot.queues.held import Ground, Refusal
 from aliquot.queues.ledger import Ledger
-from aliquot.queues.reclaim import Ground, Reclaimer, Refusal, more_saturated
+from aliquot.queues.reclaim import Reclaimer, more_saturated
 from aliquot.queues.rules import ShareRules
 from aliquot.queues.shares import fair_shares
 from aliquot.queues.tree import QueueTree

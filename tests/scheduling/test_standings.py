@@ -3,7 +3,7 @@
 from tests.scheduling.builders import NOW, claim, cluster, gpu_node, pod, queue, request, with_claim
 
 from aliquot.queues.amounts import GPU, UNIT
-from aliquot.queues.reclaim import Ground
+from aliquot.queues.held import Ground
 from aliquot.scheduling.decide import opened
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.standings import Standings, rights, standings

@@ -12,7 +12,7 @@ from aliquot.inventory.amounts import amount, percent
 from aliquot.inventory.queues import QueueState
 from aliquot.inventory.report import Report
 from aliquot.queues.amounts import UNIT, Amount
-from aliquot.queues.reclaim import Ground, Refusal
+from aliquot.queues.held import Ground, Refusal
 from aliquot.queues.shares import FairShare, Surplus
 from aliquot.queues.tree import GPU
 from aliquot.scheduling.session import Session

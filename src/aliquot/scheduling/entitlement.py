@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.amounts import GPU, Amount, Charge, exact, shown
-from aliquot.queues.reclaim import Ground, Held, Reclaimer, Refusal
+from aliquot.queues.held import Ground, Held, Refusal
+from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
 from aliquot.scheduling.gang_state import Crew
 from aliquot.scheduling.policy import Step

@@ -10,43 +10,18 @@ This way of searching is KAI-Scheduler's: victims accumulate gang by gang, and n
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from aliquot.queues.amounts import Charge
-from aliquot.scheduling.choosing import torn
 from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member, Status
+from aliquot.scheduling.outcomes import Legal, Outcome, fresh, in_part, nodes_of
 from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.room_bound import RoomBound
 from aliquot.scheduling.state import ClusterState, Point
 from aliquot.scheduling.steps import Steps, Victims, charge_of, holds_as_much
 from aliquot.scheduling.wants import next_want
-from aliquot.workloads.subgroups import leaves
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What would become of the cluster. gone: pods that leave for good. moved: those that leave and are
-    promised another place. asked: those by whom the outcome is judged: the same, or, stepwise, all that were
-    asked to leave up to then. withdrawn: those that were given a place by this very decision, and wait.
-    tried: all that were made to leave for a while, those included that stay where they were.
-    """
-
-    gone: tuple[Member, ...]
-    moved: tuple[Member, ...]
-    asked: tuple[Member, ...]
-    withdrawn: tuple[Member, ...] = ()
-    tried: tuple[Member, ...] = ()
-
-    @property
-    def disturbed(self) -> tuple[Member, ...]:
-        return (*self.gone, *self.moved)
-
-
-Legal = Callable[[Sequence[Member], Outcome], bool]
-"""Whether it is allowed to make room in this way for these members."""
 
 Turns = Callable[[Crew, Sequence[Member], Sequence[Crew]], Iterable[Crew]]
 """The order in which members of a gang that wait, and gangs that had to leave for it, are placed."""
@@ -161,7 +136,7 @@ class RoomMaker:
                 assert member.hold is not None
                 asked.setdefault(id(member.crew), []).append(member)
                 at_node.setdefault(member.hold.number, {})[id(member.crew)] = None
-            for node in _nodes(victims[0].crew):
+            for node in nodes_of(victims[0].crew):
                 leave = [member for gang in at_node.get(node, ()) if gang in asked for member in asked[gang]]
                 if not space.gains(leave):
                     continue
@@ -261,14 +236,14 @@ class RoomMaker:
 
     def _settled(self, outcome: Outcome) -> Outcome:
         """The outcome without those that had nothing but what this decision gave them."""
-        fresh = [member for member in outcome.disturbed if _fresh(member)]
-        if not fresh:
+        given = [member for member in outcome.disturbed if fresh(member)]
+        if not given:
             return outcome
-        for member in fresh:
+        for member in given:
             self._state.withdraw(member)
         gone = tuple(member for member in outcome.gone if member.status is not Status.WAITING)
         moved = tuple(member for member in outcome.moved if member.moved is not None)
-        withdrawn = tuple(member for member in fresh if member.status is Status.WAITING)
+        withdrawn = tuple(member for member in given if member.status is Status.WAITING)
         return Outcome(gone, moved, outcome.asked, withdrawn, outcome.tried)
 
     def _known(self, outcome: Outcome | None, steps: Steps) -> Sequence[Member]:
@@ -356,7 +331,7 @@ class RoomMaker:
             if number < tried or not space.suffices:
                 # What would not do for fewer members will not do for more. What did may have to do again.
                 continue
-            for node in _nodes(victims[0].crew):
+            for node in nodes_of(victims[0].crew):
                 leave = [member for gang in at_node.get(node, ()) for member in asked[gang]]
                 if not leave or not space.helps(leave):
                     continue
@@ -419,35 +394,7 @@ class RoomMaker:
         judged = tuple(asked) if placer.policy.stepwise else (*gone, *moved)
         outcome = Outcome(gone, moved, judged, tried=tuple(evicted))
         if joins and any(
-            _in_part(other) for other in {id(member.crew): member.crew for member in gone}.values()
+            in_part(other) for other in {id(member.crew): member.crew for member in gone}.values()
         ):
             return None, True
         return (outcome, True) if legal(members, outcome) else (None, True)
-
-
-def _in_part(crew: Crew) -> bool:
-    """Whether a gang of which members are gone for good runs on with fewer than it needs."""
-    if crew.lines is not None and not crew.gang.together:
-        parts = (
-            torn(crew, leaf.group.name, crew.allocated_of)
-            for leaf in crew.leaves.values()
-            if any(member.status is Status.EVICTED for member in leaf.members)
-        )
-        return any(
-            crew.leaves[leaf.name].allocated for part in parts if part is not None for leaf in leaves(part)
-        )
-    return crew.allocated > 0 and any(
-        (crew.gang.together or leaf.allocated < leaf.minimum)
-        and any(member.status is Status.EVICTED for member in leaf.members)
-        for leaf in crew.leaves.values()
-    )
-
-
-def _fresh(member: Member) -> bool:
-    """Whether a member had nothing but a place that this decision gave it."""
-    return member.hold is not None and member.hold.given is not Status.RUNNING
-
-
-def _nodes(crew: Crew) -> list[int]:
-    """The nodes that members of a gang are on."""
-    return sorted({member.hold.number for member in crew.members if member.hold is not None})

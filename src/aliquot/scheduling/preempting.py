@@ -11,7 +11,7 @@ from aliquot.queues.amounts import GPU, UNIT, Amount
 from aliquot.queues.runtimes import protected
 from aliquot.scheduling.gang_state import Crew, Member
 from aliquot.scheduling.losses import elastic, keeps_minimum
-from aliquot.scheduling.making_room import Legal, Outcome
+from aliquot.scheduling.outcomes import Legal, Outcome
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.taking import Taker, for_workload
 from aliquot.scheduling.wants import next_want

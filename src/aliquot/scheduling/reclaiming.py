@@ -7,14 +7,15 @@ from typing import NamedTuple
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
+from aliquot.queues.held import Held
 from aliquot.queues.order import VictimOrder
-from aliquot.queues.reclaim import Held, Reclaimer
+from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
 from aliquot.queues.tree import NO_BOUND
 from aliquot.scheduling.asking import Batch, RuledOut
 from aliquot.scheduling.gang_state import Crew, Member, Status, requires_closeness
 from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
-from aliquot.scheduling.making_room import Legal, Outcome
+from aliquot.scheduling.outcomes import Legal, Outcome
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.stakes import NOTHING, Stake
 from aliquot.scheduling.taking import Taker, for_workload

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.amounts import GPU, UNIT, Amount
-from aliquot.queues.reclaim import Reclaimer, Refusal
+from aliquot.queues.held import Refusal
+from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.shares import FairShare
 from aliquot.scheduling.decide import opened
 from aliquot.scheduling.memory import Memory

@@ -15,7 +15,8 @@ from aliquot.queues.order import WorkOrder
 from aliquot.scheduling.asking import Asked, Batch, Candidates, RuledOut
 from aliquot.scheduling.gang_placing import promise_all
 from aliquot.scheduling.gang_state import Crew, Member, Status
-from aliquot.scheduling.making_room import Legal, Outcome, RoomMaker
+from aliquot.scheduling.making_room import RoomMaker
+from aliquot.scheduling.outcomes import Legal, Outcome
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
 from aliquot.scheduling.under_way import arrive, set_out

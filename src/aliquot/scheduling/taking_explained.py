@@ -15,8 +15,8 @@ from aliquot.queues.runtimes import protected
 from aliquot.scheduling.confined import Confinement, confinement
 from aliquot.scheduling.entitlement import for_room
 from aliquot.scheduling.gang_state import Crew, Member, Status
-from aliquot.scheduling.making_room import Outcome
 from aliquot.scheduling.observer import Observer
+from aliquot.scheduling.outcomes import Outcome
 from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.policy import Step
 from aliquot.scheduling.preempting import Consolidate, Preempt
