@@ -18,6 +18,7 @@ from aliquot.model.ownership import Ownership
 from aliquot.model.queue import Queue, QueueStatus
 from aliquot.model.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.shares import FairShares
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.allocating import manager
 from aliquot.scheduling.facts import PodTraits
@@ -50,6 +51,8 @@ class Memory:
     """Pass the same one to successive calls of `decide` about one cluster."""
 
     cluster: "Cluster | None" = None
+    shares: FairShares | None = None
+    """Of the decision before: what is divided as it was then is taken over."""
     _index: SnapshotIndex | None = None
     _fleet: Fleet | None = None
     _others: Fleet | None = None
