@@ -1,7 +1,7 @@
 """Why reclaim does not help a gang that waits for room: as facts beside the reason why it found none."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import cached_property
@@ -51,11 +51,19 @@ class _Bound(NamedTuple):
     available: str
 
 
-class _Beside(NamedTuple):
-    """What the work of the queues beside one holds that may not be taken (kept), and that may (open)."""
+@dataclass(slots=True)
+class _Rivals:
+    """What the work of some other queues holds that may not be taken (kept), and that may (open)."""
 
-    kept: Tally
-    open: Tally
+    kept: Tally = field(default_factory=Tally)
+    open: Tally = field(default_factory=Tally)
+
+    def add(self, other: "_Rivals") -> None:
+        self.kept.add(other.kept)
+        self.open.add(other.open)
+
+    def count(self, tally: Tally, sign: int = 1, *, may_take: bool) -> None:
+        (self.open if may_take else self.kept).add(tally, sign)
 
 
 class Entitlement:
@@ -71,7 +79,8 @@ class Entitlement:
         self._known: dict[tuple[object, ...], tuple[Fact, ...]] = {}
         self._grounds: dict[tuple[object, ...], Sequence[tuple[str, int, str]]] = {}
         self._bounds: dict[tuple[object, ...], _Bound] = {}
-        self._besides: dict[tuple[int, bool], _Beside] = {}
+        self._below: dict[tuple[int, bool], _Rivals] = {}
+        self._around: dict[tuple[int, tuple[bool, ...]], _Rivals] = {}
 
     def facts(self, crew: Crew) -> tuple[Fact, ...]:
         """The facts; none for a gang that wants no accelerators, or where no queue shares."""
@@ -132,7 +141,7 @@ class Entitlement:
         within = tuple([self._held.within_quota(step, wants) for step in way])
         known = self._grounds.get((number, within))
         if known is None:
-            parts = self._parts(queue, number, dict(zip(way, within, strict=True)))
+            parts = self._parts(queue, way, within)
             known = self._grounds[number, within] = [
                 (
                     f"{ground} {part.until:%Y-%m-%dT%H:%M:%SZ}" if part.until is not None else ground,
@@ -143,32 +152,30 @@ class Entitlement:
             ]
         return known
 
-    def _parts(self, queue: str, number: int, within: Mapping[int, bool]) -> dict[str, _Part]:
-        """What the work of other queues holds, by why it may not be taken. within: the queue and those above
-        it, and whether they would stay within their quota."""
+    def _parts(self, queue: str, way: tuple[int, ...], within: tuple[bool, ...]) -> dict[str, _Part]:
+        """What the work of other queues holds, by why it may not be taken. way: the queue and those above it;
+        within: whether they would stay within their quota."""
         tree, names = self.session.tree, self.session.tree.names
         parts: dict[str, _Part] = {}
-        kept, open_ = Tally(), Tally()
         if self.session.policy.min_runtimes and self.session.runtimes.reclaiming:
-            for own, other, queues in tree.rivals(number):
-                if not self._may_take_from(other, within[own]):
-                    kept.add(self._together(queues))
+            found = _Rivals()
+            inside = dict(zip(way, within, strict=True))
+            for own, other, queues in tree.rivals(way[0]):
+                if self._may_take_from(other, inside[own]):
+                    for number in queues:
+                        self._by_time(queue, names[number], parts)
                 else:
-                    for rival in queues:
-                        self._by_time(queue, names[rival], parts)
+                    for number in queues:
+                        found.kept.add(self._own[number])
         else:
-            for own, inside in within.items():
-                beside = self._beside(own, inside)
-                kept.add(beside.kept)
-                open_.add(beside.open)
-            for own, other, queues in tree.rivals(number):
-                # Queues above it or below it, which are beside none.
-                if own == other:
-                    (open_ if self._may_take_from(other, within[own]) else kept).add(self._together(queues))
+            found = self._rivals(way, within)
+            for below in tree.below[way[0]]:
+                found.count(self._sums[below], may_take=self._may_take_from(way[0], within[0]))
+        kept, loose = found.kept, found.open
         for ground, workloads, amount in (
             (Ground.VICTIM_WITHIN_SHARE.value, kept.workloads, kept.amount),
-            (NOT_PREEMPTIBLE, open_.fixed_workloads, open_.fixed_amount),
-            (TAKEABLE, open_.workloads - open_.fixed_workloads, open_.amount - open_.fixed_amount),
+            (NOT_PREEMPTIBLE, loose.fixed_workloads, loose.fixed_amount),
+            (TAKEABLE, loose.workloads - loose.fixed_workloads, loose.amount - loose.fixed_amount),
         ):
             if workloads:
                 parts.setdefault(ground, _Part()).count(workloads, amount)
@@ -179,17 +186,28 @@ class Entitlement:
         held = self._held
         return held.above_share[other] or (within and held.above_quota[other])
 
-    def _beside(self, own: int, within: bool) -> _Beside:
-        """What the queues beside one hold with those below them: the same for all queues below it."""
-        found = self._besides.get((own, within))
-        if found is None:
-            found = self._besides[own, within] = _Beside(Tally(), Tally())
-            tree = self.session.tree
-            for other in tree.below[tree.parents[own]]:
-                if other != own:
-                    tally = found.open if self._may_take_from(other, within) else found.kept
-                    tally.add(self._sums[other])
+    def _rivals(self, way: tuple[int, ...], within: tuple[bool, ...]) -> _Rivals:
+        """What is held beside a queue, and beside and right in all that are above it."""
+        found = _Rivals()
+        own = way[0]
+        found.add(self._siblings(self.session.tree.parents[own], within[0]))
+        found.count(self._sums[own], -1, may_take=self._may_take_from(own, within[0]))
+        if len(way) > 1:
+            above = self._around.get((way[1], within[1:]))
+            if above is None:
+                above = self._around[way[1], within[1:]] = self._rivals(way[1:], within[1:])
+                above.count(self._own[way[1]], may_take=self._may_take_from(way[1], within[1]))
+            found.add(above)
         return found
+
+    def _siblings(self, parent: int, within: bool) -> _Rivals:
+        """What the queues right below one hold, with those below them."""
+        known = self._below.get((parent, within))
+        if known is None:
+            known = self._below[parent, within] = _Rivals()
+            for number in self.session.tree.below[parent]:
+                known.count(self._sums[number], may_take=self._may_take_from(number, within))
+        return known
 
     def _by_time(self, asking: str, queue: str, parts: dict[str, _Part]) -> None:
         """Add what the work of a queue holds, where some of it may be left alone for a while."""
@@ -204,16 +222,6 @@ class Entitlement:
             part.count(1, amount)
             if until is not None and (part.until is None or until < part.until):
                 part.until = until
-
-    def _together(self, queues: Iterable[int]) -> Tally:
-        """What the work of several queues holds."""
-        found = Tally()
-        names = self.session.tree.names
-        for number in queues:
-            tally = self._tallies.get(names[number])
-            if tally is not None:
-                found.add(tally)
-        return found
 
     def _protected_until(self, queue: str, victim: Crew) -> datetime | None:
         """When the minimum run time of a gang is over; None if it is."""
@@ -231,19 +239,22 @@ class Entitlement:
         return Held(self.session.shares, self.session.state.queues)
 
     @cached_property
-    def _sums(self) -> list[Tally]:
-        """What the work of each queue and of those below it holds, by number."""
-        tree = self.session.tree
-        found = [self._together([number]) for number in range(len(tree.names))]
-        # Every queue has a higher number than the one above it.
-        for number in reversed(range(len(found))):
-            if tree.parents[number] != TOP:
-                found[tree.parents[number]].add(found[number])
-        return found
+    def _own(self) -> list[Tally]:
+        """What the work right in each queue holds, by number."""
+        tallies, nothing = self.session.crews.tallies(), Tally()
+        return [tallies.get(name, nothing) for name in self.session.tree.names]
 
     @cached_property
-    def _tallies(self) -> Mapping[str, Tally]:
-        return self.session.crews.tallies()
+    def _sums(self) -> list[Tally]:
+        """What the work of each queue and of those below it holds, by number."""
+        parents = self.session.tree.parents
+        found = [Tally() for _ in parents]
+        # Every queue has a higher number than the one above it.
+        for number in reversed(range(len(parents))):
+            found[number].add(self._own[number])
+            if parents[number] != TOP:
+                found[parents[number]].add(found[number])
+        return found
 
     @cached_property
     def _running(self) -> dict[str, list[tuple[Crew, Amount]]]:
