@@ -37,8 +37,9 @@ def decisions(session: Session) -> list[Decision]:
         removals = by_gang.get(id(crew), [])
         if crew.touched or removals:
             found += _changed(session, crew, removals)
-        if _line(crew).members:
-            found += _waiting(session, crew, entitlement)
+        line = _line(crew)
+        if line.members:
+            found += _waiting(session, crew, line, entitlement)
     return found
 
 
@@ -65,9 +66,9 @@ def _changed(session: Session, crew: Crew, removals: list[Removal]) -> Iterable[
         yield recording.promised(gang, promised, removals, _promise(promised, removals), now)
 
 
-def _waiting(session: Session, crew: Crew, entitlement: Entitlement) -> list[Decision]:
+def _waiting(session: Session, crew: Crew, line: Line, entitlement: Entitlement) -> list[Decision]:
     """Why what waits of a gang does so, and what it has to give back."""
-    gang, now, line = crew.gang, session.now, _line(crew)
+    gang, now = crew.gang, session.now
     found: list[Decision] = []
     verdict = session.findings.verdicts.get(id(crew)) or _held_up(session, crew, line)
     verdict = with_entitlement(verdict, crew, entitlement)
