@@ -1,22 +1,28 @@
 """What a pod takes of its node, and which nodes its labels, tolerations and ports allow."""
 
 import pytest
+from msgspec.structs import replace
 from tests.scheduling.builders import node, q, quantities
 
 from aliquot.model.core import (
+    Affinity,
     Container,
     ContainerPort,
     NodeSelector,
     NodeSelectorRequirement,
     NodeSelectorTerm,
     Pod,
+    PodAffinity,
+    PodAffinityTerm,
     PodSpec,
     ResourceRequirements,
     Taint,
     Toleration,
 )
-from aliquot.model.meta import LabelSelector, LabelSelectorRequirement
+from aliquot.model.meta import LabelSelector, LabelSelectorRequirement, ObjectMeta
 from aliquot.scheduling.affinity import matches_labels, matches_node, named_node, tolerates
+from aliquot.scheduling.facts import PodTraits
+from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand, host_ports, ports_clash
 from aliquot.scheduling.requests import pod_requests, written
 
@@ -174,3 +180,54 @@ def test_the_ports_of_sidecars_count_and_those_of_init_containers_do_not():
 
     assert [port for _, _, port in host_ports(Pod(spec=spec))] == [1, 3]
     assert Demand.of(Pod(spec=spec)).requests == {"pods": 1}
+
+
+def _resources(**limits: str | int) -> ResourceRequirements:
+    return ResourceRequirements(limits=quantities(**limits))
+
+
+def _near(required: bool) -> Affinity:
+    terms = (PodAffinityTerm(topology_key="zone"),)
+    return Affinity(pod_affinity=PodAffinity(required=terms) if required else None)
+
+
+_ONE = PodSpec(containers=(container(cpu=1, memory="64Gi"),))
+_ASKING = [
+    replace(_ONE, containers=(container(cpu=2, memory="64Gi"),)),
+    replace(_ONE, containers=(container(cpu=1, memory="65Gi"),)),
+    replace(_ONE, containers=(*_ONE.containers, *_ONE.containers)),
+    replace(_ONE, containers=(replace(_ONE.containers[0], resources=_resources(cpu=3)),)),
+    replace(_ONE, containers=(replace(_ONE.containers[0], ports=(ContainerPort(host_port=80),)),)),
+    replace(_ONE, init_containers=(container(cpu=3),)),
+    replace(_ONE, init_containers=(container("Always", cpu=3),)),
+    replace(_ONE, overhead=quantities(cpu=1)),
+    replace(_ONE, resources=ResourceRequirements(requests=quantities(cpu=4))),
+    replace(_ONE, node_selector={"zone": "a"}),
+    replace(_ONE, tolerations=(Toleration(key="k", operator="Exists"),)),
+    replace(_ONE, affinity=_near(True)),
+]
+
+
+@pytest.mark.parametrize("spec", _ASKING)
+def test_pods_that_ask_for_something_else_are_not_alike(spec):
+    one, other = Pod(spec=_ONE), Pod(spec=spec)
+    memory = Memory()
+
+    assert memory.traits(other) == PodTraits.of(other) != PodTraits.of(one) == memory.traits(one)
+
+
+@pytest.mark.parametrize("name", ["gpu-fraction", "aliquot.dev/gpu-memory", "nvidia.com/mig-1g.5gb"])
+def test_pods_with_other_annotations_for_devices_are_not_alike(name):
+    one, other = (Pod(metadata=ObjectMeta(annotations={name: value}), spec=_ONE) for value in ("0.5", "1"))
+    memory = Memory()
+
+    assert memory.traits(one) == PodTraits.of(one) != PodTraits.of(other) == memory.traits(other)
+
+
+def test_pods_of_one_template_share_their_traits():
+    placed = replace(_ONE, node_name="n1", priority=3, containers=(container(cpu="1000m", memory="64Gi"),))
+    first = Pod(metadata=ObjectMeta(name="a", annotations={"note": "1"}), spec=_ONE)
+    second = Pod(metadata=ObjectMeta(name="b"), spec=placed)
+    memory = Memory()
+
+    assert memory.traits(first) is memory.traits(second)

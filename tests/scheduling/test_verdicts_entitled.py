@@ -1,15 +1,25 @@
 """Why others have to leave for work, and why reclaim does not help work that waits for room."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.scheduling.builders import NOW, claim, cluster, gpu_node, pod, queue, request, with_claim
 from tests.scheduling.looking import decided, decision_on, verdict_on
 
 from aliquot.model.verdicts import Reason
+from aliquot.queues.amounts import Amount, shown
+from aliquot.queues.reclaim import Ground, Reclaimer
+from aliquot.scheduling.decide import opened
+from aliquot.scheduling.entitlement import Entitlement
+from aliquot.scheduling.gang_state import Crew
 from aliquot.scheduling.plan import Evict
 from aliquot.scheduling.policy import Policy, Step
+from aliquot.scheduling.session import Session
+from aliquot.scheduling.tallies import accelerators
 from aliquot.scheduling.wording import decision_sentence, fix_sentence, paragraph, sentence
 
 IN = "aliquot.dev/queue"
@@ -122,3 +132,61 @@ def test_nobody_leaves_for_work_that_wants_to_wait_longer_first(delay, leaves):
     plan = decided(cluster(gpu_node("n1"), QUEUES, running("h", "a", 8), waits))
 
     assert bool(victim_verdicts(plan)) is leaves
+
+
+TREE = {"left": "", "right": "", "l1": "left", "l2": "left", "r1": "right", "r2": "right", "r11": "r1"}
+
+
+@given(st.data())
+def test_what_others_hold_is_counted_as_if_every_queue_were_compared_with_every_other(data: Any) -> None:
+    quotas = {name: data.draw(st.integers(0, 6)) for name in TREE}
+    queues = [queue(name, above, quota={"gpu": str(quotas[name])}) for name, above in TREE.items()]
+    objects = []
+    for number, name in enumerate(TREE):
+        objects.append(gpu_node(f"n{number}"))
+        count = data.draw(st.integers(0, 8))
+        if count:
+            notes = {} if data.draw(st.booleans()) else {"preemptible": "false"}
+            held, made = running(f"h-{name}", name, count, **notes)
+            selector = replace(made.status.allocation, node_selector=None)
+            devices = [replace(item, pool=f"n{number}") for item in selector.devices.results]
+            given = replace(selector, devices=replace(selector.devices, results=tuple(devices)))
+            objects.append(replace(held, spec=replace(held.spec, node_name=f"n{number}")))
+            objects.append(replace(made, status=replace(made.status, allocation=given)))
+        wanted = data.draw(st.integers(1, 4))
+        objects.append(with_claim(f"w-{name}", request(wanted), labels={IN: name}))
+    session = opened(cluster(queues, objects), Policy(), NOW)
+    entitlement = Entitlement(session)
+    for crew in session.crews.waiting.values():
+        told = {fact.subject: (fact.count, fact.available) for fact in entitlement.facts(crew)}
+        assert told == one_by_one(session, crew)
+
+
+def one_by_one(session: Session, crew: Crew) -> dict[str, tuple[int, str]]:
+    """By ground: workloads and accelerators of all other queues."""
+    ledger, tree = session.state.queues, session.tree
+    name, preemptible = crew.gang.queue, crew.gang.preemptible
+    reclaimer = Reclaimer(session.shares, ledger, name, session.next_charge(crew), preemptible)
+    refusal = reclaimer.may_try()
+    if refusal is not None:
+        resource = "gpu"
+        most = (
+            session.shares.share(name, resource)
+            if refusal.ground is Ground.OVER_FAIR_SHARE
+            else tree.quota(name, resource)
+        )
+        return {f"{refusal.ground.value} {name}": (0, shown(most or 0, resource))}
+    parts: dict[str, tuple[int, Amount]] = {}
+    for victim in session.crews.running():
+        amount = accelerators(victim)
+        if not amount or victim.gang.queue == name:
+            continue
+        sides = tree.sides(tree.numbers[name], tree.numbers[victim.gang.queue])
+        ground = "victimWithinShare"
+        if reclaimer.may_take_from(*sides):
+            ground = "takeable" if victim.gang.preemptible else "notPreemptible"
+        count, held = parts.get(ground, (0, 0))
+        parts[ground] = (count + 1, held + amount)
+    return {ground: (count, shown(held, "gpu")) for ground, (count, held) in parts.items()} or {
+        "nothing": (0, "")
+    }

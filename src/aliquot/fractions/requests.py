@@ -34,6 +34,8 @@ MEMORY_ANNOTATIONS = ("aliquot.dev/gpu-memory", "gpu-memory")
 DEVICES_ANNOTATIONS = ("aliquot.dev/gpu-fraction-num-devices", "gpu-fraction-num-devices")
 """Aliquot's name and KAI-Scheduler's."""
 
+_ANNOTATIONS = frozenset((*FRACTION_ANNOTATIONS, *MEMORY_ANNOTATIONS, *DEVICES_ANNOTATIONS))
+
 MOST_DEVICES = 1024
 """More devices than this, of one pod on one node, is a mistake."""
 
@@ -136,6 +138,15 @@ def gpu_request(pod: Pod) -> GpuRequest | RequestProblem | None:
         return _extended(pod, resources) if resources else None
     except _Malformed as problem:
         return problem.problem
+
+
+def gpu_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Those that a request can be made of."""
+    return {
+        name: value
+        for name, value in annotations.items()
+        if name in _ANNOTATIONS or name.startswith(MIG_PREFIX)
+    }
 
 
 def beside_shared(requests: Mapping[str, int], request: GpuRequest | None) -> Mapping[str, int]:

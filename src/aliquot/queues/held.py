@@ -48,24 +48,28 @@ class Held:
         self.fixed = [list(ledger.fixed_column(resource)) for resource in shares.resources]
         self._above: dict[int, tuple[bool, bool]] = {}
         self._above_below: dict[int, list[int]] = {}
-        self._left: dict[int, list[tuple[str, Amount]]] = {}
+        self._left: dict[int, list[tuple[str, int, Amount]]] = {}
 
     def keeps_share(self, number: int, charge: Charge) -> bool:
         """Whether a queue with this much more would stay within its fair share of every resource."""
+        get = charge.get
+        for resource, _, amount in self._share_left(number):  # noqa: SIM110 - asked of every gang that waits
+            if get(resource, 0) > amount:
+                return False
+        return True
+
+    def _share_left(self, number: int) -> list[tuple[str, int, Amount]]:
+        """What a queue may still get within its fair share, with the name and the place of the resource."""
         left = self._left.get(number)
         if left is None:
             shares = self._shares
             terms = zip(shares.resources, self.allocated, shares.shares, strict=True)
             left = self._left[number] = [
-                (resource, share[number] - column[number])
-                for resource, column, share in terms
+                (resource, place, share[number] - column[number])
+                for place, (resource, column, share) in enumerate(terms)
                 if not isinstance(share[number], float)
             ]
-        get = charge.get
-        for resource, amount in left:  # noqa: SIM110 - asked of every gang that waits
-            if get(resource, 0) > amount:
-                return False
-        return True
+        return left
 
     def within_quota(self, number: int, wanted: Sequence[Amount]) -> bool:
         """Whether a queue with this much more would hold no more of anything than its quota."""
@@ -84,9 +88,9 @@ class Held:
         """
         shares = self._shares
         if fair:
-            for place, (column, share, amount) in enumerate(zip(self.allocated, shares.shares, wanted)):
-                if column[number] + amount > share[number]:
-                    return Refusal(Ground.OVER_FAIR_SHARE, shares.tree.names[number], shares.resources[place])
+            for resource, place, left in self._share_left(number):
+                if wanted[place] > left:
+                    return Refusal(Ground.OVER_FAIR_SHARE, shares.tree.names[number], resource)
         if preemptible:
             return None
         for place, (column, quota, amount) in enumerate(zip(self.fixed, shares.quotas, wanted)):

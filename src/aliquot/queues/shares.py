@@ -7,6 +7,8 @@ something that enters has changed.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import compress
+from operator import ne
 
 from aliquot.queues.amounts import Amount, exact
 from aliquot.queues.division import Claimant, Division, Part, divide
@@ -63,15 +65,29 @@ class FairShare:
 
 
 class _Column:
-    """One resource: terms, shares and allocatable shares by queue number; divisions by the queue above."""
+    """One resource: terms, what is requested, past use, shares and allocatable shares by queue number;
+    divisions by the queue above. past: empty where nobody used anything."""
 
-    __slots__ = ("allocatable", "claimants", "divisions", "limits", "quotas", "shares", "totals", "weights")
+    __slots__ = (
+        "allocatable",
+        "claimants",
+        "divisions",
+        "limits",
+        "past",
+        "quotas",
+        "requested",
+        "shares",
+        "totals",
+        "weights",
+    )
 
     def __init__(self, tree: QueueTree, resource: str) -> None:
         names = tree.names
         self.quotas: tuple[Bound, ...] = tuple(bound(tree.quota(name, resource)) for name in names)
         self.limits: tuple[Bound, ...] = tuple(bound(tree.limit(name, resource)) for name in names)
         self.weights = tuple(tree.weight(name, resource) for name in names)
+        self.requested: list[Amount] = []
+        self.past: list[int] = []
         self.shares: list[Amount] = [0] * len(names)
         self.allocatable: list[Bound] = [
             allocatable_share(quota, limit, 0) for quota, limit in zip(self.quotas, self.limits)
@@ -177,31 +193,33 @@ def fair_shares(
         before = previous._columns.get(resource) if same and previous is not None else None
         column = columns[resource] = _Column(tree, resource) if before is None else _continued(before)
         allocated, pending = ledger.column(resource), ledger.pending[resource]
-        past = [use.get(name, {}).get(resource, 0) for name in tree.names] if use else None
+        column.requested = [exact(held + more) for held, more in zip(allocated, pending)]
+        column.past = [use.get(name, {}).get(resource, 0) for name in tree.names] if use else []
         column.totals[TOP] = total.get(resource, 0)
+        stale = _stale(tree, before, column) if before is not None else None
         for above in range(TOP, len(tree.names)):
             siblings = tree.below[above]
             if not siblings:
                 continue
             if above != TOP:
                 column.totals[above] = column.shares[above]
+            known = before is not None and stale is not None and above not in stale
+            if known and before is not None and before.totals.get(above) == column.totals[above]:
+                continue
             claimants = [
                 Claimant(
                     column.quotas[number],
                     column.limits[number],
                     column.weights[number],
                     tree.priorities[number],
-                    exact(allocated[number] + pending[number]),
-                    past[number] if past is not None else 0,
+                    column.requested[number],
+                    column.past[number] if column.past else 0,
                     tree.ages[number],
                 )
                 for number in siblings
             ]
             if above != TOP and not rules.leaves_only:
-                claimants.extend(_own_work(tree, column, above, allocated[above] + pending[above], claimants))
-            known = before is not None and before.claimants.get(above) == tuple(claimants)
-            if known and before is not None and before.totals.get(above) == column.totals[above]:
-                continue
+                claimants.extend(_own_work(tree, column, above, claimants))
             divided += 1
             division = divide(
                 column.totals[above],
@@ -222,12 +240,25 @@ def fair_shares(
     return found
 
 
-def _own_work(
-    tree: QueueTree, column: _Column, number: int, requested: Amount, below: Sequence[Claimant]
-) -> Iterable[Claimant]:
+def _stale(tree: QueueTree, before: _Column, after: _Column) -> set[int]:
+    """The queues (or TOP) below which something is requested, or was used in the past, that was not then."""
+    found: set[int] = set()
+    size = len(tree.names)
+    for old, new in (
+        (before.requested, after.requested),
+        (before.past or [0] * size, after.past or [0] * size),
+    ):
+        if old != new:
+            for number in compress(range(size), map(ne, old, new)):
+                # Its own work claims a part beside the queues below it.
+                found.update((tree.parents[number], number))
+    return found
+
+
+def _own_work(tree: QueueTree, column: _Column, number: int, below: Sequence[Claimant]) -> Iterable[Claimant]:
     """Work right in a queue that has queues below it claims a part beside them: as one more queue there, with
     what they leave of the quota, the weight 1 and the queue's own priority."""
-    own = exact(requested - sum(claimant.requested for claimant in below))
+    own = exact(column.requested[number] - sum(claimant.requested for claimant in below))
     if own > 0:
         quota: Bound = column.quotas[number]
         for claimant in below:

@@ -34,13 +34,17 @@ def decisions(session: Session) -> list[Decision]:
         session.findings.served(removal.for_whom or removal.member.crew)
     entitlement = Entitlement(session)
     for crew in session.findings.handled.values():
-        found += _of_gang(session, crew, by_gang.get(id(crew), []), entitlement)
+        removals = by_gang.get(id(crew), [])
+        if crew.touched or removals:
+            found += _changed(session, crew, removals)
+        line = _line(crew)
+        if line.members:
+            found += _waiting(session, crew, line, entitlement)
     return found
 
 
-def _of_gang(
-    session: Session, crew: Crew, removals: list[Removal], entitlement: Entitlement
-) -> Iterable[Decision]:
+def _changed(session: Session, crew: Crew, removals: list[Removal]) -> Iterable[Decision]:
+    """What is done for a gang, and to whom for its sake."""
     gang, now = crew.gang, session.now
     if crew.touched:
         settling = session.findings.settling
@@ -60,9 +64,12 @@ def _of_gang(
     ]
     if promised or removals:
         yield recording.promised(gang, promised, removals, _promise(promised, removals), now)
-    line = _line(crew)
-    if not line.members:
-        return
+
+
+def _waiting(session: Session, crew: Crew, line: Line, entitlement: Entitlement) -> list[Decision]:
+    """Why what waits of a gang does so, and what it has to give back."""
+    gang, now = crew.gang, session.now
+    found: list[Decision] = []
     verdict = session.findings.verdicts.get(id(crew)) or _held_up(session, crew, line)
     verdict = with_entitlement(verdict, crew, entitlement)
     if crew.lines is not None:
@@ -70,10 +77,13 @@ def _of_gang(
     replaced: tuple[Pod, ...] = ()
     if room_reason(verdict.reason) and verdict.reason is not Reason.BEHIND_IN_QUEUE:
         for claim in session.idle(line.gated) if line.gated else ():
-            yield recording.deallocated(claim, now)
+            found.append(recording.deallocated(claim, now))
         # What was written for a place that the gang cannot use any more holds devices for nothing.
         replaced = line.stranded
-    yield recording.waits(gang.ref, gang.queue, line.pods, verdict, now, replaced, line.refs, line.named)
+    found.append(
+        recording.waits(gang.ref, gang.queue, line.pods, verdict, now, replaced, line.refs, line.named)
+    )
+    return found
 
 
 def _subgroups(crew: Crew) -> Iterable[Fact]:

@@ -1,22 +1,24 @@
 """Why reclaim does not help a gang that waits for room: as facts beside the reason why it found none."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import cached_property
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.amounts import GPU, Amount, Charge, exact, shown
 from aliquot.queues.held import Ground, Held, Refusal
-from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.runtimes import protected
+from aliquot.queues.tree import TOP
 from aliquot.scheduling.gang_state import Crew
 from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.tallies import Tally, accelerators
+from aliquot.workloads.gangs import Gang
 
 RECLAIM = "reclaim"
 """The test of these facts. Subject: why others cannot be taken from (a Ground of the queues, or one of the
@@ -41,106 +43,171 @@ class _Part:
         self.amount = exact(self.amount + amount)
 
 
+class _Bound(NamedTuple):
+    """What a queue is held to of a resource, in the words of a fact. held: what counts against it."""
+
+    subject: str
+    held: Amount
+    available: str
+
+
+@dataclass(slots=True)
+class _Rivals:
+    """What the work of some other queues holds that may not be taken (kept), and that may (open)."""
+
+    kept: Tally = field(default_factory=Tally)
+    open: Tally = field(default_factory=Tally)
+
+    def add(self, other: "_Rivals") -> None:
+        self.kept.add(other.kept)
+        self.open.add(other.open)
+
+    def count(self, tally: Tally, sign: int = 1, *, may_take: bool) -> None:
+        (self.open if may_take else self.kept).add(tally, sign)
+
+
 class Entitlement:
-    """Explains, for one decision after all its steps, why gangs could not reclaim what they lack."""
+    """Explains, for one decision after all its steps, why gangs could not reclaim what they lack.
+
+    asked: the policy lets queues reclaim at all.
+    """
 
     def __init__(self, session: Session) -> None:
+        policy = session.policy
         self.session = session
+        self.asked = policy.fair_shares and Step.RECLAIM in policy.steps
         self._known: dict[tuple[object, ...], tuple[Fact, ...]] = {}
-        self._grounds: dict[tuple[object, ...], Mapping[str, _Part]] = {}
-        self._sums: dict[int, Tally] = {}
-
-    @property
-    def asked(self) -> bool:
-        """Whether the policy lets queues reclaim at all."""
-        policy = self.session.policy
-        return policy.fair_shares and Step.RECLAIM in policy.steps
+        self._grounds: dict[tuple[object, ...], Sequence[tuple[str, int, str]]] = {}
+        self._bounds: dict[tuple[object, ...], _Bound] = {}
+        self._below: dict[tuple[int, bool], _Rivals] = {}
+        self._around: dict[tuple[int, tuple[bool, ...]], _Rivals] = {}
 
     def facts(self, crew: Crew) -> tuple[Fact, ...]:
         """The facts; none for a gang that wants no accelerators, or where no queue shares."""
         session, gang = self.session, crew.gang
         charge = session.next_charge(crew)
-        if not charge.get(GPU) or gang.queue not in session.tree.numbers:
-            return ()
         get = charge.get
-        wants = [get(resource, 0) for resource in session.shares.resources]
-        key = (gang.queue, gang.preemptible, charge[GPU], *wants)
+        gpus = get(GPU)
+        if not gpus or gang.queue not in session.tree.numbers:
+            return ()
+        wants = tuple([get(resource, 0) for resource in session.shares.resources])
+        key = (gang.queue, gang.preemptible, gpus, wants)
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = self._found(crew, charge, wants)
+            known = self._known[key] = self._found(gang, charge, wants)
         return known
 
-    def _found(self, crew: Crew, charge: Charge, wants: Sequence[Amount]) -> tuple[Fact, ...]:
-        session, gang = self.session, crew.gang
-        number = session.tree.numbers[gang.queue]
+    def _found(self, gang: Gang, charge: Charge, wants: Sequence[Amount]) -> tuple[Fact, ...]:
+        number = self.session.tree.numbers[gang.queue]
         refusal = self._held.refusal(number, wants, gang.preemptible)
         if refusal is not None:
-            return (self._refused(refusal, charge),)
-        # Of the gang it matters only which queues above it would stay within their quota with it.
-        within = tuple([self._held.within_quota(step, wants) for step in session.tree.ways[number]])
-        parts = self._grounds.get((gang.queue, within))
-        if parts is None:
-            ledger = session.state.queues
-            reclaimer = Reclaimer(session.shares, ledger, gang.queue, charge, gang.preemptible, self._held)
-            parts = self._grounds[gang.queue, within] = self._parts(crew, reclaimer)
+            return (self._refused(refusal, number, charge),)
         wanted = shown(charge[GPU], GPU)
-        facts = []
-        for ground, part in parts.items():
-            subject = f"{ground} {part.until:%Y-%m-%dT%H:%M:%SZ}" if part.until is not None else ground
-            facts.append(
-                Fact(
-                    test=RECLAIM,
-                    subject=subject,
-                    count=part.workloads,
-                    unit=GPU,
-                    wanted=wanted,
-                    available=shown(part.amount, GPU),
-                )
-            )
-        return tuple(facts) or (Fact(test=RECLAIM, subject="nothing", unit=GPU, wanted=wanted),)
+        found = [
+            Fact(test=RECLAIM, subject=subject, count=count, unit=GPU, wanted=wanted, available=available)
+            for subject, count, available in self._told(gang.queue, number, wants)
+        ]
+        return tuple(found) or (Fact(test=RECLAIM, subject="nothing", unit=GPU, wanted=wanted),)
 
-    def _refused(self, refusal: Refusal, charge: Charge) -> Fact:
+    def _refused(self, refusal: Refusal, number: int, charge: Charge) -> Fact:
         """That with the gang its queue would hold more than it is entitled to."""
-        session = self.session
         resource = refusal.resource or GPU
-        number = session.tree.numbers[refusal.queue]
-        ledger = session.state.queues
-        over_share = refusal.ground is Ground.OVER_FAIR_SHARE
-        held = (ledger.column if over_share else ledger.fixed_column)(resource)[number]
-        bound: Amount | None
-        if over_share:
-            bound = session.shares.share(refusal.queue, resource)
-        else:
-            bound = session.tree.quota(refusal.queue, resource)
+        key = (number, resource, refusal.ground)
+        bound = self._bounds.get(key)
+        if bound is None:
+            bound = self._bounds[key] = self._bound(refusal, number, resource)
         return Fact(
             test=RECLAIM,
-            subject=f"{refusal.ground.value} {refusal.queue}",
+            subject=bound.subject,
             unit=resource,
-            wanted=shown(exact(held + charge.get(resource, 0)), resource),
-            available=shown(bound or 0, resource),
+            wanted=shown(exact(bound.held + charge.get(resource, 0)), resource),
+            available=bound.available,
         )
 
-    def _parts(self, crew: Crew, reclaimer: Reclaimer) -> dict[str, _Part]:
-        """What the work of other queues holds, by why it may not be taken."""
-        parts: dict[str, _Part] = {}
-        names = self.session.tree.names
-        by_time = self.session.policy.min_runtimes and self.session.runtimes.reclaiming
-        for own, other, queues in self.session.tree.rivals(reclaimer.number):
-            if not reclaimer.may_take_from(own, other):
-                found = self._together(own, other, queues)
-                parts.setdefault(Ground.VICTIM_WITHIN_SHARE.value, _Part()).count(
-                    found.workloads, found.amount
+    def _bound(self, refusal: Refusal, number: int, resource: str) -> _Bound:
+        session = self.session
+        ledger = session.state.queues
+        most: Amount | None
+        if refusal.ground is Ground.OVER_FAIR_SHARE:
+            held, most = ledger.column(resource), session.shares.share(refusal.queue, resource)
+        else:
+            held, most = ledger.fixed_column(resource), session.tree.quota(refusal.queue, resource)
+        return _Bound(f"{refusal.ground.value} {refusal.queue}", held[number], shown(most or 0, resource))
+
+    def _told(self, queue: str, number: int, wants: Sequence[Amount]) -> Sequence[tuple[str, int, str]]:
+        """What the work of other queues holds, by why it may not be taken: subjects, workloads, amounts."""
+        # Of the gang it matters only which queues above it would stay within their quota with it.
+        way = self.session.tree.ways[number]
+        within = tuple([self._held.within_quota(step, wants) for step in way])
+        known = self._grounds.get((number, within))
+        if known is None:
+            parts = self._parts(queue, way, within)
+            known = self._grounds[number, within] = [
+                (
+                    f"{ground} {part.until:%Y-%m-%dT%H:%M:%SZ}" if part.until is not None else ground,
+                    part.workloads,
+                    shown(part.amount, GPU),
                 )
-            elif by_time:
-                for number in queues:
-                    self._by_time(crew.gang.queue, names[number], parts)
-            else:
-                found = self._together(own, other, queues)
-                parts.setdefault(NOT_PREEMPTIBLE, _Part()).count(found.fixed_workloads, found.fixed_amount)
-                loose = found.workloads - found.fixed_workloads
-                parts.setdefault(TAKEABLE, _Part()).count(loose, exact(found.amount - found.fixed_amount))
-        given = ((ground, part) for ground, part in parts.items() if part.workloads)
-        return dict(sorted(given, key=lambda item: (-item[1].amount, item[0])))
+                for ground, part in parts.items()
+            ]
+        return known
+
+    def _parts(self, queue: str, way: tuple[int, ...], within: tuple[bool, ...]) -> dict[str, _Part]:
+        """What the work of other queues holds, by why it may not be taken. way: the queue and those above it;
+        within: whether they would stay within their quota."""
+        tree, names = self.session.tree, self.session.tree.names
+        parts: dict[str, _Part] = {}
+        if self.session.policy.min_runtimes and self.session.runtimes.reclaiming:
+            found = _Rivals()
+            inside = dict(zip(way, within, strict=True))
+            for own, other, queues in tree.rivals(way[0]):
+                if self._may_take_from(other, inside[own]):
+                    for number in queues:
+                        self._by_time(queue, names[number], parts)
+                else:
+                    for number in queues:
+                        found.kept.add(self._own[number])
+        else:
+            found = self._rivals(way, within)
+            for below in tree.below[way[0]]:
+                found.count(self._sums[below], may_take=self._may_take_from(way[0], within[0]))
+        kept, loose = found.kept, found.open
+        for ground, workloads, amount in (
+            (Ground.VICTIM_WITHIN_SHARE.value, kept.workloads, kept.amount),
+            (NOT_PREEMPTIBLE, loose.fixed_workloads, loose.fixed_amount),
+            (TAKEABLE, loose.workloads - loose.fixed_workloads, loose.amount - loose.fixed_amount),
+        ):
+            if workloads:
+                parts.setdefault(ground, _Part()).count(workloads, amount)
+        return dict(sorted(parts.items(), key=lambda item: (-item[1].amount, item[0])))
+
+    def _may_take_from(self, other: int, within: bool) -> bool:
+        """As `Reclaimer.may_take_from`. within: the side that takes would stay within its quota."""
+        share, quota = self._held.above(other)
+        return share or (within and quota)
+
+    def _rivals(self, way: tuple[int, ...], within: tuple[bool, ...]) -> _Rivals:
+        """What is held beside a queue, and beside and right in all that are above it."""
+        found = _Rivals()
+        own = way[0]
+        found.add(self._siblings(self.session.tree.parents[own], within[0]))
+        found.count(self._sums[own], -1, may_take=self._may_take_from(own, within[0]))
+        if len(way) > 1:
+            above = self._around.get((way[1], within[1:]))
+            if above is None:
+                above = self._around[way[1], within[1:]] = self._rivals(way[1:], within[1:])
+                above.count(self._own[way[1]], may_take=self._may_take_from(way[1], within[1]))
+            found.add(above)
+        return found
+
+    def _siblings(self, parent: int, within: bool) -> _Rivals:
+        """What the queues right below one hold, with those below them."""
+        known = self._below.get((parent, within))
+        if known is None:
+            known = self._below[parent, within] = _Rivals()
+            for number in self.session.tree.below[parent]:
+                known.count(self._sums[number], may_take=self._may_take_from(number, within))
+        return known
 
     def _by_time(self, asking: str, queue: str, parts: dict[str, _Part]) -> None:
         """Add what the work of a queue holds, where some of it may be left alone for a while."""
@@ -155,21 +222,6 @@ class Entitlement:
             part.count(1, amount)
             if until is not None and (part.until is None or until < part.until):
                 part.until = until
-
-    def _together(self, own: int, other: int, queues: Sequence[int]) -> Tally:
-        """What the work of several queues holds that are met at one place."""
-        # The queues below `other` are the same for whoever meets them there, unless one is above the other.
-        known = self._sums.get(other) if own != other else None
-        if known is None:
-            known = Tally()
-            names = self.session.tree.names
-            for number in queues:
-                tally = self._tallies.get(names[number])
-                if tally is not None:
-                    known.add(tally)
-            if own != other:
-                self._sums[other] = known
-        return known
 
     def _protected_until(self, queue: str, victim: Crew) -> datetime | None:
         """When the minimum run time of a gang is over; None if it is."""
@@ -187,8 +239,22 @@ class Entitlement:
         return Held(self.session.shares, self.session.state.queues)
 
     @cached_property
-    def _tallies(self) -> Mapping[str, Tally]:
-        return self.session.crews.tallies()
+    def _own(self) -> list[Tally]:
+        """What the work right in each queue holds, by number."""
+        tallies, nothing = self.session.crews.tallies(), Tally()
+        return [tallies.get(name, nothing) for name in self.session.tree.names]
+
+    @cached_property
+    def _sums(self) -> list[Tally]:
+        """What the work of each queue and of those below it holds, by number."""
+        parents = self.session.tree.parents
+        found = [Tally() for _ in parents]
+        # Every queue has a higher number than the one above it.
+        for number in reversed(range(len(parents))):
+            found[number].add(self._own[number])
+            if parents[number] != TOP:
+                found[parents[number]].add(found[number])
+        return found
 
     @cached_property
     def _running(self) -> dict[str, list[tuple[Crew, Amount]]]:

@@ -1,12 +1,14 @@
 """From what was found on the nodes to a verdict: one dominant reason, facts, and the nearest fix."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from msgspec.structs import replace
 
 from aliquot.fractions.refusals import Ground
+from aliquot.model.core import Pod
+from aliquot.model.index import Remembered
 from aliquot.model.resource import MAX_CONSUMERS
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.amounts import exact, shown
@@ -19,7 +21,7 @@ from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.observer import Observer
 from aliquot.scheduling.placing import Failure
-from aliquot.scheduling.requests import written
+from aliquot.scheduling.requests import pod_requests, written
 from aliquot.scheduling.ruling_out import ruled_out
 from aliquot.scheduling.survey import DeviceShortage, Finding, Group, survey
 from aliquot.workloads.gangs import Gang
@@ -38,6 +40,7 @@ class Explainer:
         self._placer = gangs.placer
         self._holdings = holdings
         self._observer = observer
+        self._known = Remembered()
 
     def explain(self, gang: Gang, pods: Sequence[Member], failure: Failure) -> Verdict:
         """The verdict on pods that had to be placed together and were not. The state is left as it is."""
@@ -109,7 +112,7 @@ class Explainer:
             item for item in inside if item.finding.devices is None and item.finding.resource is not None
         ]
         fix = free_devices(state, taken, frozenset(), found.missing) if taken else None
-        fix = fix or free_resource(state, lacking, frozenset())
+        fix = fix or free_resource(state, lacking, frozenset(), self._requests)
         if fix is None:
             wider = next((fact for fact in found.facts if fact.test == "coarserLevel"), None)
             fix = Fix(change="relaxTopology", subject=wider.subject if wider is not None else "")
@@ -176,8 +179,17 @@ class Explainer:
                 for item in reachable
                 if item.finding.devices is None and item.finding.resource is not None
             ]
-            return free_resource(state, lacking, frozenset(item.facts.pod.key for item in failure.placed))
+            own_pods = frozenset(item.facts.pod.key for item in failure.placed)
+            return free_resource(state, lacking, own_pods, self._requests)
         return None
+
+    def _requests(self, pod: Pod) -> Mapping[str, int]:
+        """What a pod takes of its node: the same nodes come nearest to taking many gangs."""
+        found = self._known.get(pod)
+        if found is None:
+            found = pod_requests(pod.spec)
+            self._known.put(pod, found)
+        return found  # type: ignore[return-value]
 
     def _fix(self, reason: Reason, facts: PodFacts, findings: Sequence[Group]) -> Fix | None:
         """What would have to change, if freeing does not help."""

@@ -7,7 +7,16 @@ was found out about one holds for the other.
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from aliquot.fractions.requests import GpuRequest, RequestProblem, beside_shared, gpu_request
+import msgspec
+
+from aliquot.cel.quantity import Quantity
+from aliquot.fractions.requests import (
+    GpuRequest,
+    RequestProblem,
+    beside_shared,
+    gpu_annotations,
+    gpu_request,
+)
 from aliquot.model.core import PLACEMENT_GATE, Pod, PodSpec
 from aliquot.model.index import Remembered
 from aliquot.model.kinds import encode_json
@@ -37,6 +46,12 @@ class PodTraits:
     constraints: bytes
     social: bool
     gpus: GpuRequest | RequestProblem | None = None
+    wants: bytes = field(init=False, compare=False, repr=False)
+    """Resources, host ports and devices of device plugins, as bytes that are equal for equal ones."""
+
+    def __post_init__(self) -> None:
+        gpus = self.gpus if isinstance(self.gpus, GpuRequest) else None
+        object.__setattr__(self, "wants", encode_json((self.demand.items, self.demand.ports, gpus)))
 
     @staticmethod
     def of(pod: Pod) -> "PodTraits":
@@ -46,6 +61,32 @@ class PodTraits:
         if isinstance(gpus, GpuRequest):
             demand = demand.beside(beside_shared(demand.requests, gpus))
         return PodTraits(demand, constraints_of(pod.spec), social, gpus)
+
+
+def alike(pod: Pod) -> bytes:
+    """Bytes that are equal only for pods with equal traits: all that enters into these, much cheaper to write
+    down than they are to find. Pods that were made from one template mostly have the same."""
+    spec, annotations = pod.spec, pod.metadata.annotations
+    return msgspec.json.encode(
+        (
+            spec.containers,
+            spec.init_containers,
+            spec.overhead,
+            spec.resources,
+            spec.node_selector,
+            spec.affinity,
+            spec.tolerations,
+            gpu_annotations(annotations),
+        ),
+        enc_hook=_exactly,
+    )
+
+
+def _exactly(value: object) -> int:
+    """A quantity as a number, however it is written."""
+    if isinstance(value, Quantity):
+        return value.nano
+    raise NotImplementedError
 
 
 def constraints_of(spec: PodSpec) -> bytes:
@@ -87,10 +128,8 @@ class PodFacts:
         traits = self.traits
         found: Shape | None = None
         if not traits.social and self.claims_shape is not None:
-            demand = traits.demand
-            rest = encode_json((demand.items, demand.ports, self.gpus))
             # JSON has no line ends of its own, so that an empty line tells the parts apart.
-            found = b"\n\n".join((traits.constraints, self.claims_shape, rest))
+            found = b"\n\n".join((traits.constraints, self.claims_shape, traits.wants))
         object.__setattr__(self, "shape", found)
 
     @property

@@ -5,12 +5,13 @@ from fractions import Fraction
 
 from aliquot.dra.pools import members
 from aliquot.fractions.requests import GpuRequest, gpu_request
+from aliquot.model.core import Pod
 from aliquot.model.index import Key
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Fix
 from aliquot.queues.tree import Amount, Excess, shown
 from aliquot.scheduling.accounts import Holding
-from aliquot.scheduling.requests import pod_requests, written
+from aliquot.scheduling.requests import written
 from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.survey import Group, part_phrase
 
@@ -108,9 +109,14 @@ def holder_of(state: ClusterState, key: Key) -> str:
     return f"resourceclaim/{key[0]}/{key[1]}"
 
 
-def free_resource(state: ClusterState, lacking: Sequence[Group], own_pods: frozenset[Key]) -> Fix | None:
+def free_resource(
+    state: ClusterState,
+    lacking: Sequence[Group],
+    own_pods: frozenset[Key],
+    requests: Callable[[Pod], Mapping[str, int]],
+) -> Fix | None:
     """The node that lacks the smallest part of a resource, among those that have enough in all, and who has
-    most of it there. own_pods: members of the gang itself."""
+    most of it there. own_pods: members of the gang itself. requests: what a pod takes of its node."""
     best: tuple[float, int, tuple[str, int, int]] | None = None
     for group in lacking:
         if group.finding.resource is None:
@@ -134,18 +140,23 @@ def free_resource(state: ClusterState, lacking: Sequence[Group], own_pods: froze
         change="freeResource",
         subject=f"{resource} on node {node}",
         amount=written(resource, wanted - free),
-        holders=_largest(state, node, resource, wanted - free, own_pods),
+        holders=_largest(state, node, resource, wanted - free, own_pods, requests),
     )
 
 
 def _largest(
-    state: ClusterState, node: str, resource: str, missing: int, own_pods: frozenset[Key]
+    state: ClusterState,
+    node: str,
+    resource: str,
+    missing: int,
+    own_pods: frozenset[Key],
+    requests: Callable[[Pod], Mapping[str, int]],
 ) -> tuple[str, ...]:
     """The fewest pods on a node that have as much of a resource as is missing."""
     found = [
-        (pod_requests(pod.spec).get(resource, 0), pod)
+        (requests(pod).get(resource, 0), pod)
         for pod in state.neighbours.pods_on(node)
-        if pod.key not in own_pods
+        if not own_pods or pod.key not in own_pods
     ]
     found.sort(key=lambda item: (-item[0], item[1].key))
     holders: list[str] = []

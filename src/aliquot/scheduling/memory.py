@@ -18,9 +18,10 @@ from aliquot.model.ownership import Ownership
 from aliquot.model.queue import Queue, QueueStatus
 from aliquot.model.resource import DeviceClass, DeviceTaintRule, ResourceClaim, ResourceSlice
 from aliquot.model.snapshot import Snapshot
+from aliquot.queues.shares import FairShares
 from aliquot.queues.tree import QueueTree
 from aliquot.scheduling.allocating import manager
-from aliquot.scheduling.facts import PodTraits
+from aliquot.scheduling.facts import PodTraits, alike
 from aliquot.scheduling.policy import Policy, ownership
 from aliquot.scheduling.static_fit import StaticFit
 from aliquot.topology.tree import TopologyTree
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=KubernetesObject)
 
 EMPTY_FLEET = Fleet.of((), ())
+
+MOST_TEMPLATES = 10_000
+"""The traits of so many different pods are shared by those that are alike."""
 
 
 def gang_rules(policy: Policy) -> GangRules:
@@ -50,6 +54,8 @@ class Memory:
     """Pass the same one to successive calls of `decide` about one cluster."""
 
     cluster: "Cluster | None" = None
+    shares: FairShares | None = None
+    """Of the decision before: what is divided as it was then is taken over."""
     _index: SnapshotIndex | None = None
     _fleet: Fleet | None = None
     _others: Fleet | None = None
@@ -60,6 +66,7 @@ class Memory:
     _bare_queues: tuple[Queue, ...] = ()
     _tree: QueueTree | None = None
     _traits: Remembered = field(default_factory=Remembered)
+    _alike: dict[bytes, PodTraits] = field(default_factory=dict)
     claim_shapes: Remembered = field(default_factory=Remembered)
     _nodes: tuple[Node, ...] | None = None
     _static: dict[bytes, StaticFit] = field(default_factory=dict)
@@ -124,10 +131,16 @@ class Memory:
         return manager(self.fleet(snapshot, policy), self._others, owned)
 
     def traits(self, pod: Pod) -> PodTraits:
+        """What follows from a pod: the same object for pods that are alike."""
         known = self._traits.get(pod)
         if isinstance(known, PodTraits):
             return known
-        found = PodTraits.of(pod)
+        template = alike(pod)
+        found = self._alike.get(template)
+        if found is None:
+            if len(self._alike) >= MOST_TEMPLATES:
+                self._alike.clear()
+            found = self._alike[template] = PodTraits.of(pod)
         self._traits.put(pod, found)
         return found
 

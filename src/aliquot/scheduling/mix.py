@@ -88,23 +88,38 @@ class Mix:
         self.retract(key)
         kinds: Counter[Kind] = Counter()
         without = 0
+        same: dict[object, list[Pod]] = {}
         for pod in pods:
-            example = Example(_as_made(pod), claims_of(pod, index))
-            traits = self._traits(pod)
-            if example.pod is not pod:
-                traits = replace(traits, constraints=constraints_of(example.pod.spec))
-            breed = breed_of(traits, example.claims, self._claim_shapes)
-            if breed is None:
-                without += 1
-                continue
-            self._examples.setdefault(breed, example)
-            requests = traits.demand.requests
-            cpu = -(-requests.get(CPU, 0) // CPU_CELL)
-            kinds[Kind(breed, cpu, -(-requests.get(MEMORY, 0) // MEMORY_CELL))] += 1
+            spec = pod.spec
+            # What follows from a pod is the same object for pods that are alike.
+            apart = spec.resource_claims or spec.affinity is not None
+            same.setdefault(pod.key if apart else id(self._traits(pod)), []).append(pod)
+        for found in same.values():
+            kind = self._kind(found[0], index)
+            if kind is None:
+                without += len(found)
+            else:
+                kinds[kind] += len(found)
         self._of[key] = kinds, without
         self._counts.update(kinds)
         self._without += without
         self._reading = None
+
+    def _kind(self, pod: Pod, index: SnapshotIndex) -> Kind | None:
+        """The kind of a pod; None for a pod that asks for no devices."""
+        traits, claims = self._traits(pod), claims_of(pod, index)
+        if not claims and not isinstance(traits.gpus, GpuRequest):
+            return None
+        example = Example(_as_made(pod), claims)
+        if example.pod is not pod:
+            traits = replace(traits, constraints=constraints_of(example.pod.spec))
+        breed = breed_of(traits, claims, self._claim_shapes)
+        if breed is None:
+            return None
+        self._examples.setdefault(breed, example)
+        requests = traits.demand.requests
+        cpu = -(-requests.get(CPU, 0) // CPU_CELL)
+        return Kind(breed, cpu, -(-requests.get(MEMORY, 0) // MEMORY_CELL))
 
     def retract(self, key: GroupKey) -> None:
         """Count the gang no more."""

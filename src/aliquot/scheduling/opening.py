@@ -45,7 +45,7 @@ def open_session(
         state.let_go_back(claim)
     rules = fairness(policy)
     past = past_use(cluster.index.snapshot.queues)
-    shares = fair_shares(tree, cluster.capacity, queues, rules, past)
+    shares = memory.shares = fair_shares(tree, cluster.capacity, queues, rules, past, memory.shares)
     runtimes = MinRuntimes(tree, rules)
     settling = _settling(cluster, now)
     return Session(policy, now, tree, state, shares, runtimes, crews, placer, check, idle, settling)

@@ -179,8 +179,10 @@ def waits(
         refs = tuple(pod.ref for pod in pods)
     if named is None:
         named = naming(workload, refs)
-    rest = encode_json((verdict, [pod.ref for pod in replaced]))
-    name = _digest(b"[%b,[%b,%b]]" % (_time(now), named, rest[1:-1]))
+    again = encode_json([pod.ref for pod in replaced]) if replaced else b"[]"
+    name = _digest(b"[%b,[%b,%b,%b]]" % (_time(now), named, encode_json(verdict), again))
+    if not replaced:
+        return Decision(id=name, workload=workload, queue=queue, pods=refs, verdict=verdict)
     actions = tuple(Evict(decision=name, pod=pod.ref, verdict=verdict) for pod in replaced)
     return Decision(id=name, workload=workload, queue=queue, pods=refs, verdict=verdict, actions=actions)
 

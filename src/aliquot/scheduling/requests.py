@@ -6,6 +6,7 @@ rounded up, as the scheduler compares them. Source: k8s.io/component-helpers/res
 """
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from aliquot.cel.quantity import Quantity
 from aliquot.model.core import Container, PodSpec, ResourceRequirements
@@ -27,6 +28,7 @@ def amounts(quantities: Mapping[str, Quantity]) -> dict[str, int]:
     return {resource: amount(resource, quantity) for resource, quantity in quantities.items()}
 
 
+@lru_cache(maxsize=10_000)
 def written(resource: str, number: int) -> str:
     """An amount as a Kubernetes quantity: 1500 of cpu -> "1500m", 1024 of memory -> "1Ki"."""
     if resource == CPU:

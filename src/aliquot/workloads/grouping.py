@@ -6,9 +6,10 @@ did (found or not), or its namespace; all gangs are when priority classes or the
 goes into a gang, so a grouping that was updated equals one made afresh.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import is_not
+from itertools import islice
+from operator import indexOf, is_not
 from typing import TypeVar
 
 from aliquot.model.core import Pod, PriorityClass
@@ -31,29 +32,36 @@ def difference(before: Sequence[T], after: Sequence[T]) -> tuple[list[T], list[T
     if before is after:
         return gone, come
     old = new = 0
-    block = _LEAST_BLOCK
-    while old < len(before) and new < len(after):
-        differ = list(map(is_not, before[old : old + block], after[new : new + block]))
-        same = differ.index(True) if True in differ else len(differ)
-        old, new = old + same, new + same
-        if same == len(differ):
-            block = min(2 * block, _MOST_BLOCK)
-            continue
-        block = _LEAST_BLOCK
-        was, now = before[old].key, after[new].key
-        if was <= now:
-            gone.append(before[old])
-            old += 1
-        if now <= was:
-            come.append(after[new])
-            new += 1
+    # Nothing is done in Python for objects that stayed: these are read up to the next two that differ.
+    olds, news = iter(before), iter(after)
+    while True:
+        try:
+            same = indexOf(map(is_not, olds, news), True)
+        except ValueError:
+            same = min(len(before) - old, len(after) - new)
+            old, new = old + same, new + same
+            break
+        old, new = first_old, first_new = old + same, new + same
+        while old < len(before) and new < len(after) and before[old] is not after[new]:
+            was, now = before[old].key, after[new].key
+            if was <= now:
+                gone.append(before[old])
+                old += 1
+            if now <= was:
+                come.append(after[new])
+                new += 1
+        if old == len(before) or new == len(after):
+            break
+        old, new = old + 1, new + 1
+        _skip(olds, old - first_old - 1)
+        _skip(news, new - first_new - 1)
     gone += before[old:]
     come += after[new:]
     return gone, come
 
 
-_LEAST_BLOCK, _MOST_BLOCK = 8, 512
-"""Objects are compared so many at a time: more as long as none differs."""
+def _skip(items: Iterator[T], number: int) -> None:
+    next(islice(items, number, number), None)
 
 
 @dataclass(frozen=True, slots=True)
