@@ -144,6 +144,33 @@ def test_nobody_is_asked_if_all_together_would_not_clear_enough_nodes(monkeypatc
     assert (evicted(plan), asked) == ([], [])
 
 
+def test_a_gang_for_which_all_that_may_be_taken_is_too_little_gets_no_turn(monkeypatch):
+    # The other queue has 2 devices too much, and pods with one each: 2 may go at most, but 3 are wanted.
+    nodes = [node(f"n{n}", **{GPU: 1}) for n in range(9)]
+    running = [busy(f"one-{n}", f"n{n}") for n in range(9)]
+    gangs = [
+        item
+        for size in (3, 2)
+        for item in (
+            pod_group(f"new-{size}", size),
+            *(waits(f"new-{size}-{n}", group=f"new-{size}") for n in range(size)),
+        )
+    ]
+    queues = [queue("rich", quota={"gpu": "7"}), queue("poor", quota={"gpu": "8"})]
+    turns = []
+    original = RoomMaker.make_room
+
+    def watched(self, crew, **options):
+        turns.append(crew.gang.ref.name)
+        return original(self, crew, **options)
+
+    monkeypatch.setattr(RoomMaker, "make_room", watched)
+    plan = decided(cluster(queues, nodes, running, gangs))
+
+    assert turns == ["new-2"]
+    assert len(evicted(plan)) == 2
+
+
 @st.composite
 def contests(draw):
     """Up to three nodes full of gangs of one queue, and a gang of another that wants room."""

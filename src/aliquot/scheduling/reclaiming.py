@@ -57,6 +57,9 @@ class Reclaim(Taker):
         self._mine = self._reclaimer(crew)
         return self._mine.may_try() is None
 
+    def in_vain(self, crew: Crew) -> bool:
+        return super().in_vain(crew) or self._too_little(crew)
+
     def batches(self, crew: Crew, ruled_out: RuledOut) -> Iterator[Batch]:
         if self._session.policy.stepwise:
             yield from super().batches(crew, ruled_out)

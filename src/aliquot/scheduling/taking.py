@@ -83,6 +83,18 @@ class Taker:
         known = None if size is None else self._too_large.get(size[0])
         return known is not None and size is not None and known <= size[1]
 
+    def _hopeful(self, crew: Crew) -> bool:
+        """Whether a gang needs a turn to find out if anything can be taken for it; asked right after the turn
+        of the gang before it in its queue. What cannot be taken then cannot be later, see `_as_of`."""
+        kind = self._kind(crew)
+        if kind is not None and self._fails(kind):
+            return False
+        if crew.lines is not None or not self.in_vain(crew):
+            return True
+        if kind is not None:
+            self._note(kind)
+        return False
+
     def run(self, only: Crew | None = None) -> None:
         """Take for whoever is entitled to, or for one gang only."""
         session = self._session
@@ -94,7 +106,7 @@ class Taker:
         if not waiting:
             return
         maker = self.maker()
-        order = session.in_turn(waiting)
+        order = session.in_turn(waiting, None if session.policy.stepwise else self._hopeful)
         if session.policy.stepwise:
             set_out(session.state.touched())
         self._take(maker, order)
@@ -204,6 +216,10 @@ class Taker:
     def may_try(self, crew: Crew) -> bool:
         """Whether the gang may take, as things stand."""
         return True
+
+    def in_vain(self, crew: Crew) -> bool:
+        """Whether it is known without asking anybody that nothing can be taken for the gang."""
+        return not self.may_try(crew)
 
     def may_be_asked(self, crew: Crew, victim: Crew) -> bool:
         """Whether a gang that runs may be asked to leave for another."""
