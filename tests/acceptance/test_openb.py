@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.acceptance.cluster import ROOT
 
 
+@pytest.mark.prove
 def test_the_openb_cluster_is_placed_and_every_pod_accounted_for(shared: Path) -> None:
     trace = shared / "traces" / "openb"
     done = subprocess.run(

@@ -63,7 +63,7 @@ def agree_with_the_oracle(problem: Problem, objective: Objective = DEFAULT) -> N
     assert usage.state() == before
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(problems(), st.sampled_from([DEFAULT, NO_PREFERENCE, CONTRARY]))
 def test_what_is_solvable_is_solved_and_every_result_is_valid(problem, objective):
     agree_with_the_oracle(problem, objective)

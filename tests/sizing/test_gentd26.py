@@ -135,6 +135,7 @@ async def _through_prometheus(shared: Path, folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.prove
 def test_the_whole_way_from_prometheus_gives_the_same_sizes(
     histories: list[History], shared: Path, tmp_path: Path
 ) -> None:

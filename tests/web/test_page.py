@@ -257,6 +257,7 @@ nodes: [{count: 5000, type: dgx-h100, zone: a}]
 """
 
 
+@pytest.mark.prove
 async def test_five_thousand_nodes_are_seen_zoomed_and_scrolled(page: Page) -> None:
     live = Live()
     snapshot = await asyncio.to_thread(lambda: Snapshot.of(map(decode, expand(parse_fleet(LARGE, "large")))))
