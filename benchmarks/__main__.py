@@ -21,6 +21,7 @@ from typing import Any
 
 from aliquot.catalog.openb import device_classes, node_objects, parse_nodes, parse_pods, pod_objects
 from aliquot.cli.garbage import collect_seldom
+from aliquot.cli.version import core
 from aliquot.model.kinds import decode
 from aliquot.model.snapshot import Snapshot
 from aliquot.scheduling.decide import decide
@@ -193,9 +194,8 @@ def main() -> None:
         return
     if unknown := set(options.part) - parts.keys():
         parser.error(f"there is no part {', '.join(sorted(unknown))}; choose from {', '.join(parts)}")
-    print(
-        f"{platform.python_implementation()} {platform.python_version()}, {platform.machine()}, one process"
-    )
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    print(f"{python}, {platform.machine()}, one process, {core()} core")
     for name in options.part:
         run, usual = parts[name]
         print()

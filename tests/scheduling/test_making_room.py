@@ -1,7 +1,6 @@
 """Whom reclaim asks, and what is known before anybody is placed."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +18,7 @@ from tests.scheduling.builders import (
 )
 from tests.scheduling.looking import decided, evicted
 
+from aliquot.cli.version import core
 from aliquot.scheduling.asking import Asked, RuledOut
 from aliquot.scheduling.gang_state import Status
 from aliquot.scheduling.kinds import Kinds
@@ -144,6 +144,7 @@ def test_nobody_is_asked_if_all_together_would_not_clear_enough_nodes(monkeypatc
     assert (evicted(plan), asked) == ([], [])
 
 
+@pytest.mark.skipif(core() == "native", reason="calls within the native core cannot be watched")
 def test_a_gang_for_which_all_that_may_be_taken_is_too_little_gets_no_turn(monkeypatch):
     # The other queue has 2 devices too much, and pods with one each: 2 may go at most, but 3 are wanted.
     nodes = [node(f"n{n}", **{GPU: 1}) for n in range(9)]
@@ -230,9 +231,7 @@ def test_what_is_judged_before_anybody_is_placed_does_not_change_who_leaves(snap
 
 def test_queues_are_ruled_out_on_their_side_if_nobody_there_would_give_up_less():
     least = {name: Stake(0, False, (("gpu", held),), held) for name, held in {"a": 4, "b": 2, "c": 4}.items()}
-    stakes = SimpleNamespace(least=least.__getitem__)
-    session = SimpleNamespace(crews=SimpleNamespace(stakes=lambda: stakes))
-    found = RuledOut(session, {"a": "left", "b": "left", "c": "right"}.__getitem__)
+    found = RuledOut(least.__getitem__, {"a": "left", "b": "left", "c": "right"}.__getitem__)
 
     assert [found.covers(name) for name in "abc"] == [False, False, False]
     found.add("left", {"gpu": 3})

@@ -29,12 +29,24 @@ class Count:
 
     __slots__ = ("by_node", "demand", "having", "seen", "shares")
 
-    def __init__(self, demand: Demand, index: "NodeIndex") -> None:
+    def __init__(self, demand: Demand) -> None:
+        """Nothing is counted yet."""
         self.demand = demand
-        self.seen = len(index.usage.changes)
+        self.seen = 0
         self.shares = demand.admin
         self.by_node: list[int] = []
         self.having: dict[int, Nodes] = {}
+
+    @staticmethod
+    def of(demand: Demand, index: "NodeIndex") -> "Count":
+        """The devices that are free now."""
+        found = Count(demand)
+        found._take(index)
+        return found
+
+    def _take(self, index: "NodeIndex") -> None:
+        demand = self.demand
+        self.seen = len(index.usage.changes)
         bits: dict[int, bytearray] = {}
         for number, node in enumerate(index.nodes):
             count = index.count(demand, node.metadata.name)
@@ -52,8 +64,8 @@ class Count:
 
     def copy(self) -> "Count":
         """A count that can go its own way, for a usage without changes."""
-        twin = Count.__new__(Count)
-        twin.demand, twin.shares, twin.seen = self.demand, self.shares, 0
+        twin = Count(self.demand)
+        twin.shares = self.shares
         twin.by_node, twin.having = self.by_node.copy(), self.having.copy()
         return twin
 
@@ -153,7 +165,7 @@ class NodeIndex:
         count = self._counts.get(demand)
         changes = self.usage.changes
         if count is None:
-            count = self._counts[demand] = Count(demand, self)
+            count = self._counts[demand] = Count.of(demand, self)
         elif count.seen < len(changes):
             for name in {name for change in changes[count.seen :] for name in _touched(*change)}:
                 number = self._numbers.get(name)

@@ -25,14 +25,21 @@ class Agreement:
     distinctAttribute the (type, value) pairs in use. Put an earlier value back to go back.
     """
 
-    __slots__ = ("_lists", "constraint", "value")
+    __slots__ = ("_cell", "_lists", "constraint")
 
-    value: Held | None
-
-    def __init__(self, constraint: "Constraint", lists: bool) -> None:
+    def __init__(self, constraint: "Constraint", lists: bool, cell: list[Held | None] | None = None) -> None:
+        """cell: holds the value, where several claims share one."""
         self.constraint = constraint
-        self.value = None
         self._lists = lists
+        self._cell: list[Held | None] = [None] if cell is None else cell
+
+    @property
+    def value(self) -> Held | None:
+        return self._cell[0]
+
+    @value.setter
+    def value(self, value: Held | None) -> None:
+        self._cell[0] = value
 
     def attribute(self, pool: "Pool") -> str:
         """The name of the attribute in this pool."""
@@ -116,24 +123,14 @@ class Together:
 class SharedAgreement(Agreement):
     """One claim's part in what several claims have in common."""
 
-    __slots__ = ("_cell", "_together")
+    __slots__ = ("_together",)
 
     def __init__(
         self, constraint: "Constraint", lists: bool, together: Together, cell: list[Held | None]
     ) -> None:
         """cell: holds the value for all of the claims."""
-        self._cell = cell
+        super().__init__(constraint, lists, cell)
         self._together = together
-        self.constraint = constraint
-        self._lists = lists
-
-    @property
-    def value(self) -> Held | None:
-        return self._cell[0]
-
-    @value.setter
-    def value(self, value: Held | None) -> None:
-        self._cell[0] = value
 
     def attribute(self, pool: "Pool") -> str:
         return self._together.name_in(pool)

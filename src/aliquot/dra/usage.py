@@ -31,19 +31,19 @@ class PoolUsage:
 
     __slots__ = ("blocked", "consumed", "holders", "pool", "remaining", "shared", "taken")
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, blocked: Devices | None = None) -> None:
+        """blocked: of a pool of which nothing is taken, where it is known already."""
         self.pool = pool
         self.taken: Devices = 0
         self.shared: Devices = 0
-        self.blocked: Devices = lacking(pool, pool.drawing, pool.counters)
+        self.blocked = lacking(pool, pool.drawing, pool.counters) if blocked is None else blocked
         self.remaining: list[int] = list(pool.counters)
         self.consumed: dict[int, dict[str, int]] = {}
         self.holders: dict[int, dict[Holder, None]] = {}
 
     def copy(self) -> "PoolUsage":
-        twin = PoolUsage.__new__(PoolUsage)
-        twin.pool = self.pool
-        twin.taken, twin.shared, twin.blocked = self.taken, self.shared, self.blocked
+        twin = PoolUsage(self.pool, self.blocked)
+        twin.taken, twin.shared = self.taken, self.shared
         twin.remaining = self.remaining.copy()
         twin.consumed = {index: amounts.copy() for index, amounts in self.consumed.items()}
         twin.holders = {index: holders.copy() for index, holders in self.holders.items()}

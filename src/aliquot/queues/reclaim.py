@@ -11,8 +11,6 @@ the two would take from each other for ever.
 """
 
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from copy import copy
-from functools import cached_property
 
 from aliquot.queues.amounts import Amount, Charge
 from aliquot.queues.held import Ground, Held, Refusal
@@ -39,23 +37,22 @@ class Reclaimer:
         """queue: must be one that can be used. charge: what the work wants, in billionths. held: what queues
         hold now, where it is known already."""
         self._shares = shares
+        self._ledger = ledger
+        self._queue = queue
         self._tree = shares.tree
         self.number = shares.tree.numbers[queue]
         self._preemptible = preemptible
         self._resources = shares.resources
         self._guaranteed: dict[int, bool] = {}
         self._alone: dict[tuple[int, int, tuple[Amount, ...]], bool] = {}
+        self._fits_quotas: bool | None = None
         self.wanted = [charge.get(resource, 0) for resource in shares.resources]
         self._held = Held(shares, ledger) if held is None else held
         self._allocated = self._held.allocated
 
     def wanting(self, charge: Charge) -> "Reclaimer":
         """The same for work that wants something else, with what queues held then."""
-        found = copy(self)
-        found._guaranteed, found._alone = {}, {}
-        found.__dict__.pop("_within_quotas", None)
-        found.wanted = [charge.get(resource, 0) for resource in self._resources]
-        return found
+        return Reclaimer(self._shares, self._ledger, self._queue, charge, self._preemptible, self._held)
 
     def may_try(self) -> Refusal | None:
         """Why the work may not take anything from anyone, or None; see `Held.refusal`."""
@@ -95,7 +92,7 @@ class Reclaimer:
         tree, shares = self._tree, self._shares
         number = tree.numbers.get(queue)
         if number is None:
-            return self._within_quotas
+            return self._within_quotas()
         own, other = tree.sides(self.number, number)
         if own == other:
             return self.may_take({queue: [charge]}) is None
@@ -106,7 +103,7 @@ class Reclaimer:
             involved = [place for place, pair in enumerate(zip(amounts, self.wanted)) if max(pair) > 0]
             found = self._alone[key] = (
                 self.may_take_from(own, other)
-                and self._within_quotas
+                and self._within_quotas()
                 and more_saturated(
                     involved,
                     [amount + wanted for amount, wanted in zip(self.held(own), self.wanted)],
@@ -195,10 +192,11 @@ class Reclaimer:
                 return NO_BOUND
         return NO_BOUND if isinstance(least, float) else held[place][other] - least
 
-    @cached_property
     def _within_quotas(self) -> bool:
         """Whether no queue above would hold too much of what cannot be preempted."""
-        return all(self.over_quota(step) is None for step in self._tree.ways[self.number])
+        if self._fits_quotas is None:
+            self._fits_quotas = all(self.over_quota(step) is None for step in self._tree.ways[self.number])
+        return self._fits_quotas
 
     def has_right(self, own: int, other: int, after: Sequence[Amount], held: Sequence[Amount]) -> bool:
         """Whether something may be taken from a side that holds this much. after: what the side `own` would

@@ -9,7 +9,7 @@ victim's own.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 from aliquot.cel.instants import Duration
 from aliquot.queues.amounts import Amount, exact
@@ -52,12 +52,18 @@ class MinRuntimes:
         self._rules = rules
         self._preempt: dict[str, Amount] = {}
         self._reclaim: dict[tuple[str, str], Amount] = {}
+        self._reclaiming: bool | None = None
 
-    @cached_property
+    @property
     def reclaiming(self) -> bool:
         """Whether any work is left alone by other queues for some time."""
-        specs = (self._tree.queues[name].spec for name in self._tree.names)
-        return bool(self._rules.reclaim_min_runtime) or any(spec.reclaim_min_runtime for spec in specs)
+        if self._reclaiming is None:
+            specs = (self._tree.queues[name].spec for name in self._tree.names)
+            rules = self._rules
+            self._reclaiming = bool(rules.reclaim_min_runtime) or any(
+                spec.reclaim_min_runtime for spec in specs
+            )
+        return self._reclaiming
 
     def preempt(self, victim: str) -> Amount:
         """How long work of the queue runs before work of the same queue may preempt it."""

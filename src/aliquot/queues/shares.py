@@ -5,7 +5,7 @@ something that enters has changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import compress
 from operator import ne
@@ -64,37 +64,44 @@ class FairShare:
         return exact(self.allocated + self.pending)
 
 
+@dataclass(slots=True)
 class _Column:
     """One resource: terms, what is requested, past use, shares and allocatable shares by queue number;
     divisions by the queue above. past: empty where nobody used anything."""
 
-    __slots__ = (
-        "allocatable",
-        "claimants",
-        "divisions",
-        "limits",
-        "past",
-        "quotas",
-        "requested",
-        "shares",
-        "totals",
-        "weights",
-    )
+    quotas: tuple[Bound, ...]
+    limits: tuple[Bound, ...]
+    weights: tuple[int, ...]
+    shares: list[Amount]
+    allocatable: list[Bound]
+    totals: dict[int, Amount] = field(default_factory=dict)
+    claimants: dict[int, tuple[Claimant, ...]] = field(default_factory=dict)
+    divisions: dict[int, Division] = field(default_factory=dict)
+    requested: list[Amount] = field(default_factory=list)
+    past: list[int] = field(default_factory=list)
 
-    def __init__(self, tree: QueueTree, resource: str) -> None:
+    @staticmethod
+    def empty(tree: QueueTree, resource: str) -> "_Column":
+        """The terms, before anything is divided."""
         names = tree.names
-        self.quotas: tuple[Bound, ...] = tuple(bound(tree.quota(name, resource)) for name in names)
-        self.limits: tuple[Bound, ...] = tuple(bound(tree.limit(name, resource)) for name in names)
-        self.weights = tuple(tree.weight(name, resource) for name in names)
-        self.requested: list[Amount] = []
-        self.past: list[int] = []
-        self.shares: list[Amount] = [0] * len(names)
-        self.allocatable: list[Bound] = [
-            allocatable_share(quota, limit, 0) for quota, limit in zip(self.quotas, self.limits)
-        ]
-        self.totals: dict[int, Amount] = {}
-        self.claimants: dict[int, tuple[Claimant, ...]] = {}
-        self.divisions: dict[int, Division] = {}
+        quotas = tuple([bound(tree.quota(name, resource)) for name in names])
+        limits = tuple([bound(tree.limit(name, resource)) for name in names])
+        weights = tuple([tree.weight(name, resource) for name in names])
+        allocatable = [allocatable_share(quota, limit, 0) for quota, limit in zip(quotas, limits)]
+        return _Column(quotas, limits, weights, [0] * len(names), allocatable)
+
+    def continued(self) -> "_Column":
+        """The same to go on from, before it is known what is requested."""
+        return _Column(
+            self.quotas,
+            self.limits,
+            self.weights,
+            list(self.shares),
+            list(self.allocatable),
+            dict(self.totals),
+            dict(self.claimants),
+            dict(self.divisions),
+        )
 
 
 class FairShares:
@@ -191,7 +198,7 @@ def fair_shares(
     divided = 0
     for resource in rules.taking_part(tree):
         before = previous._columns.get(resource) if same and previous is not None else None
-        column = columns[resource] = _Column(tree, resource) if before is None else _continued(before)
+        column = columns[resource] = _Column.empty(tree, resource) if before is None else before.continued()
         allocated, pending = ledger.column(resource), ledger.pending[resource]
         column.requested = [exact(held + more) for held, more in zip(allocated, pending)]
         column.past = [use.get(name, {}).get(resource, 0) for name in tree.names] if use else []
@@ -280,7 +287,7 @@ def given_shares(
     shares: Mapping[str, Mapping[str, Amount]],
 ) -> FairShares:
     """Fair shares as given by queue and resource, instead of divided, to try out what follows from them."""
-    columns = {resource: _Column(tree, resource) for resource in rules.taking_part(tree)}
+    columns = {resource: _Column.empty(tree, resource) for resource in rules.taking_part(tree)}
     for resource, column in columns.items():
         for number, name in enumerate(tree.names):
             share = column.shares[number] = shares.get(name, {}).get(resource, 0)
@@ -288,15 +295,6 @@ def given_shares(
                 column.quotas[number], column.limits[number], share
             )
     return FairShares(tree, total, rules, columns)
-
-
-def _continued(before: _Column) -> _Column:
-    column = _Column.__new__(_Column)
-    column.quotas, column.limits, column.weights = before.quotas, before.limits, before.weights
-    column.shares, column.allocatable = list(before.shares), list(before.allocatable)
-    column.totals, column.claimants = dict(before.totals), dict(before.claimants)
-    column.divisions = dict(before.divisions)
-    return column
 
 
 def _surplus(part: Part) -> Surplus:

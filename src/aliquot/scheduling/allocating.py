@@ -1,7 +1,6 @@
 """Asking the device allocator for one node, and what an answer means for a decision."""
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -49,6 +48,7 @@ class DeviceAllocator:
         decision, to take over what did not change."""
         self.fleet = fleet
         self.usage = usage
+        self._policy = policy
         self._budget = policy.search_budget
         self._uncounted = policy.uncounted_drivers
         self._classes = policy.counted_classes
@@ -164,10 +164,7 @@ class DeviceAllocator:
 
     def twin(self, nodes: Sequence[Node]) -> "DeviceAllocator":
         """An allocator that goes its own way from the present state."""
-        twin = copy(self)
-        twin.usage = self.usage.twin()
-        twin.index = NodeIndex.of(self.fleet, twin.usage, nodes, None)
-        return twin
+        return DeviceAllocator(self.fleet, self.usage.twin(), self._policy, nodes)
 
 
 def manager(fleet: Fleet, others: Fleet, owned: Ownership | None) -> Callable[[ResourceClaim], bool]:

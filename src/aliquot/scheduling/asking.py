@@ -90,9 +90,10 @@ class RuledOut:
     """Queues of which nobody is asked any more for a gang: those on a side of which so much may not be taken,
     if nobody there would give up less."""
 
-    def __init__(self, session: Session, side: Callable[[str], Hashable]) -> None:
-        """side: equal for queues of which equally much may be taken."""
-        self._stakes = session.crews.stakes()
+    def __init__(self, least: Callable[[str], Stake], side: Callable[[str], Hashable]) -> None:
+        """least: the least that anybody in a queue has to lose. side: equal for queues of which equally much
+        may be taken."""
+        self._least = least
         self._side = side
         self._charges: dict[Hashable, list[Charge]] = {}
 
@@ -103,7 +104,7 @@ class RuledOut:
         if not self._charges:
             return False
         charges = self._charges.get(self._side(queue))
-        return bool(charges) and holds_as_much(dict(self._stakes.least(queue).charge), charges or ())
+        return bool(charges) and holds_as_much(dict(self._least(queue).charge), charges or ())
 
 
 class Asked:

@@ -1,8 +1,6 @@
 """The gangs of a snapshot with their members' state: those that run only when somebody asks for them."""
 
 from collections.abc import Collection, Iterable, Mapping
-from copy import copy
-from functools import cached_property
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex
@@ -27,6 +25,7 @@ class Crews:
         self._cluster = cluster
         self._memory = memory
         self._running: list[Crew] | None = None
+        self._others: dict[str, dict[GroupKey, Crew]] | None = None
         self.waiting: dict[GroupKey, Crew] = {}
         for key in sorted(cluster.todo):
             portion = cluster.shares[key].portion
@@ -45,7 +44,7 @@ class Crews:
 
     def queues(self) -> Iterable[str]:
         """The queues in which something runs."""
-        return {queue for queue, keys in self._cluster.running.items() if keys} | self._others.keys()
+        return {queue for queue, keys in self._cluster.running.items() if keys} | self._placed().keys()
 
     def stakes(self) -> Stakes:
         """Gangs by queue and by what they have to lose, before anything was done in this decision."""
@@ -75,7 +74,10 @@ class Crews:
             queue = crew.gang.queue
             if not queue:
                 continue
-            changed = found[queue] = copy(found.get(queue, Tally()))
+            changed = Tally()
+            if queue in found:
+                changed.add(found[queue])
+            found[queue] = changed
             changed.add(self._cluster.stakes.tally(crew.group), -1)
             changed.count(accelerators(crew), fixed=not crew.gang.preemptible)
         return found
@@ -85,17 +87,17 @@ class Crews:
         waiting = self.waiting
         bound = self._cluster.running.get(queue, ())
         found = {key: waiting.get(key) or self._kept(key) for key in bound}
-        found.update(self._others.get(queue, {}))
+        found.update(self._placed().get(queue, {}))
         return list(found.values())
 
-    @cached_property
-    def _others(self) -> dict[str, dict[GroupKey, Crew]]:
+    def _placed(self) -> dict[str, dict[GroupKey, Crew]]:
         """Gangs that wait and of which something has its place, by queue."""
-        found: dict[str, dict[GroupKey, Crew]] = {}
-        for key, crew in self.waiting.items():
-            if crew.allocated:
-                found.setdefault(crew.gang.queue, {})[key] = crew
-        return found
+        if self._others is None:
+            self._others = {}
+            for key, crew in self.waiting.items():
+                if crew.allocated:
+                    self._others.setdefault(crew.gang.queue, {})[key] = crew
+        return self._others
 
     def prepare(self, member: Member) -> None:
         """Find out what has to be known of a running pod before it can be placed anew."""

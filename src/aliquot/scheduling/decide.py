@@ -8,7 +8,7 @@ whole or waits with a verdict.
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
-from functools import cached_property, partial
+from functools import partial
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
@@ -235,6 +235,7 @@ class _Sharers:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._known: dict[Key, list[Member]] | None = None
 
     def __call__(self, member: Member) -> list[Member]:
         assert member.facts is not None
@@ -242,13 +243,14 @@ class _Sharers:
         for claim in member.facts.wanted:
             if self._session.state.claims.allocation(claim) is not None:
                 continue
-            for other in self._users.get(claim.key, ()):
+            for other in self._users().get(claim.key, ()):
                 if other is not member and other.facts is not None and not other.facts.gated_by_others:
                     found[other.key] = other
         return list(found.values())
 
-    @cached_property
     def _users(self) -> dict[Key, list[Member]]:
+        if self._known is not None:
+            return self._known
         found: dict[Key, list[Member]] = {}
         for crew in self._session.crews.waiting.values():
             for member in crew.members:
@@ -256,6 +258,7 @@ class _Sharers:
                 if facts is not None and facts.claims_shape is None and facts.claims.problem is None:
                     for claim in facts.wanted:
                         found.setdefault(claim.key, []).append(member)
+        self._known = found
         return found
 
 

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
-from functools import cached_property
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -81,6 +80,10 @@ class Entitlement:
         self._bounds: dict[tuple[object, ...], _Bound] = {}
         self._below: dict[tuple[int, bool], _Rivals] = {}
         self._around: dict[tuple[int, tuple[bool, ...]], _Rivals] = {}
+        self._held = Held(session.shares, session.state.queues)
+        self._own = self._right_in_each()
+        self._sums = self._with_those_below(self._own)
+        self._running: dict[str, list[tuple[Crew, Amount]]] | None = None
 
     def facts(self, crew: Crew) -> tuple[Fact, ...]:
         """The facts; none for a gang that wants no accelerators, or where no queue shares."""
@@ -211,7 +214,7 @@ class Entitlement:
 
     def _by_time(self, asking: str, queue: str, parts: dict[str, _Part]) -> None:
         """Add what the work of a queue holds, where some of it may be left alone for a while."""
-        for victim, amount in self._running.get(queue, ()):
+        for victim, amount in self._holders().get(queue, ()):
             ground, until = TAKEABLE, None
             if not victim.gang.preemptible:
                 ground = NOT_PREEMPTIBLE
@@ -234,37 +237,33 @@ class Entitlement:
             return None
         return started + timedelta(seconds=float(Fraction(minimum)))
 
-    @cached_property
-    def _held(self) -> Held:
-        return Held(self.session.shares, self.session.state.queues)
-
-    @cached_property
-    def _own(self) -> list[Tally]:
+    def _right_in_each(self) -> list[Tally]:
         """What the work right in each queue holds, by number."""
         tallies, nothing = self.session.crews.tallies(), Tally()
         return [tallies.get(name, nothing) for name in self.session.tree.names]
 
-    @cached_property
-    def _sums(self) -> list[Tally]:
+    def _with_those_below(self, own: Sequence[Tally]) -> list[Tally]:
         """What the work of each queue and of those below it holds, by number."""
         parents = self.session.tree.parents
         found = [Tally() for _ in parents]
         # Every queue has a higher number than the one above it.
         for number in reversed(range(len(parents))):
-            found[number].add(self._own[number])
+            found[number].add(own[number])
             if parents[number] != TOP:
                 found[parents[number]].add(found[number])
         return found
 
-    @cached_property
-    def _running(self) -> dict[str, list[tuple[Crew, Amount]]]:
+    def _holders(self) -> dict[str, list[tuple[Crew, Amount]]]:
         """The gangs that hold accelerators, by queue."""
+        if self._running is not None:
+            return self._running
         found: dict[str, list[tuple[Crew, Amount]]] = {}
         for victim in self.session.crews.running():
             if victim.gang.queue:
                 amount = accelerators(victim)
                 if amount:
                     found.setdefault(victim.gang.queue, []).append((victim, amount))
+        self._running = found
         return found
 
 

@@ -2,7 +2,7 @@
 above theirs."""
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import NamedTuple
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
@@ -37,6 +37,7 @@ class Reclaim(Taker):
         self._idle_known = (-1, 0.0)
         self._held: tuple[int, Held] | None = None
         self._beneath: dict[int, bool] = {}
+        self._in_parts: frozenset[int] | None = None
         self._protecting = session.policy.min_runtimes and session.runtimes.reclaiming
 
     def entitled(self, crew: Crew) -> bool:
@@ -90,14 +91,16 @@ class Reclaim(Taker):
         lacking = want.charge[GPU] - self._idle()
         if lacking <= 0 or self._below(mine.number):
             return False
-        return mine.most(GPU, UNIT, self._divided, self.candidates.largest, only) < lacking
+        return mine.most(GPU, UNIT, self._divided(), self.candidates.largest, only) < lacking
 
-    @cached_property
     def _divided(self) -> frozenset[int]:
         """The queues in or below which somebody holds a part of an accelerator."""
-        tree = self._session.tree
-        numbers = (tree.numbers.get(queue) for queue in self._session.crews.stakes().divided())
-        return frozenset(step for number in numbers if number is not None for step in tree.ways[number])
+        if self._in_parts is None:
+            tree = self._session.tree
+            numbers = [tree.numbers.get(queue) for queue in self._session.crews.stakes().divided()]
+            ways = [tree.ways[number] for number in numbers if number is not None]
+            self._in_parts = frozenset(step for way in ways for step in way)
+        return self._in_parts
 
     def _below(self, queue: int) -> bool:
         """Whether something may be taken from queues above or below a queue, by its number."""

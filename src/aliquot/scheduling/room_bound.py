@@ -1,7 +1,6 @@
 """A bound on whether members of a gang can fit, before it is tried."""
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
 
 from aliquot.fractions.requests import Kind
 from aliquot.queues.amounts import GPU, UNIT, Amount
@@ -39,6 +38,7 @@ class RoomBound:
         self._enough = False
         self._total = self._idle.total()
         self._needed = 0.0
+        self._all_whole: bool | None = None
 
     def begin(self, members: Sequence[Member], known: Sequence[Member]) -> None:
         """Start again for these members, with the known victims gone."""
@@ -112,7 +112,7 @@ class RoomBound:
         Nobody has an idle device, members want 3, and gangs with 2 and 2 leave: 1 is left over, so both gangs
         are lost. Said only where what everybody wants and holds is whole devices.
         """
-        if not self._whole:
+        if not self._whole():
             return False
         units: dict[int, list[Amount]] = {}
         freed: Amount = 0
@@ -131,12 +131,13 @@ class RoomBound:
             for key, amounts in units.items()
         )
 
-    @cached_property
     def _whole(self) -> bool:
         """Whether the members want whole devices, so many as is known already."""
-        return all(charge > 0 and charge == int(charge) for charge in self._charges.values()) and all(
-            self._exact(member) for member in self._todo
-        )
+        if self._all_whole is None:
+            self._all_whole = all(
+                charge > 0 and charge == int(charge) for charge in self._charges.values()
+            ) and all(self._exact(member) for member in self._todo)
+        return self._all_whole
 
     def _exact(self, member: Member) -> bool:
         self._prepare(member)

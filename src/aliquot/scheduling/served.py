@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from functools import cached_property
 
 from aliquot.model.core import Node, Pod
 from aliquot.model.index import SnapshotIndex
@@ -28,6 +27,8 @@ class ExtendedResources:
         classes = index.snapshot.device_classes if kubernetes >= SINCE else ()
         self._classes = backing_classes(classes)
         self.special_claims: Mapping[str, ResourceClaim] = {} if special_claims is None else special_claims
+        self._plugins: frozenset[str] | None = None
+        self._by_hostname: dict[str, str] | None = None
 
     @property
     def any(self) -> bool:
@@ -42,15 +43,17 @@ class ExtendedResources:
             name: self._classes[name] for name, wanted in requests.items() if wanted and name in self._classes
         }
 
-    @cached_property
+    @property
     def plugins(self) -> frozenset[str]:
         """Resources that the device plugin of any node offers, of those that classes stand for."""
-        return frozenset(
-            name
-            for node in self._index.snapshot.nodes
-            for name in node.status.allocatable
-            if name in self._classes and offers(node, name)
-        )
+        if self._plugins is None:
+            self._plugins = frozenset(
+                name
+                for node in self._index.snapshot.nodes
+                for name in node.status.allocatable
+                if name in self._classes and offers(node, name)
+            )
+        return self._plugins
 
     def by_class(self, requests: Mapping[str, int], node_name: str) -> frozenset[str]:
         """The resources requested that a claim serves on this node."""
@@ -60,14 +63,15 @@ class ExtendedResources:
         node = self._index.nodes.get(node_name)
         return frozenset(name for name in classes if node is None or not offers(node, name))
 
-    @cached_property
-    def _nodes_by_hostname(self) -> dict[str, str]:
-        return {node.metadata.labels.get(HOSTNAME, name): name for name, node in self._index.nodes.items()}
-
     def pinned(self, pod: Pod) -> str | None:
         """The node that the pod's node selector names, if it names one."""
         hostname = pod.spec.node_selector.get(HOSTNAME)
-        return self._nodes_by_hostname.get(hostname) if hostname else None
+        if not hostname:
+            return None
+        if self._by_hostname is None:
+            nodes = self._index.nodes.items()
+            self._by_hostname = {node.metadata.labels.get(HOSTNAME, name): name for name, node in nodes}
+        return self._by_hostname.get(hostname)
 
 
 def offers(node: Node, name: str) -> bool:

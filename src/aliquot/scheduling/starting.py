@@ -222,7 +222,7 @@ class Starter:
         self, crew: Crew, want: Want, bands: list[int], keys: Sequence[tuple[object, ...]]
     ) -> Verdict | None:
         """The verdict on a gang that could only be started where room is held for another."""
-        key = (tuple(bands), keys[0]) if keys else None
+        key: tuple[tuple[int, ...], tuple[object, ...]] | None = (tuple(bands), keys[0]) if keys else None
         if key not in self._behind_held:
             self._behind_held[key] = self._holding.verdict(crew, want)
         found = self._behind_held[key]

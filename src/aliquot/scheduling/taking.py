@@ -261,7 +261,7 @@ class Taker:
             yield found
 
     def _victims(self, crew: Crew) -> Asked | None:
-        ruled_out = RuledOut(self._session, partial(self.side, crew))
+        ruled_out = RuledOut(self._session.crews.stakes().least, partial(self.side, crew))
         batches = self.batches(crew, ruled_out)
         first = next(batches, None)
         if first is None:

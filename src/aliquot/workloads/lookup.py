@@ -99,7 +99,7 @@ def gather(pods: Iterable[Pod], owners: Iterable[KubernetesObject], names: froze
         meta = item.metadata
         for place in (meta.annotations, meta.labels):
             if place and not names.isdisjoint(place):
-                for name in names & place.keys():
+                for name in names.intersection(place):
                     found.setdefault(name, place[name])
     return found
 

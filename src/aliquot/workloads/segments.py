@@ -41,7 +41,7 @@ def segmented(
     cut: dict[str, SubGroup] = {}
     for leaf in _leaves(root):
         found = by_leaf.get(leaf.name, [])
-        said = {**{name: settings[name] for name in _NAMES & settings.keys()}, **_said(found)}
+        said = {**{name: settings[name] for name in _NAMES.intersection(settings)}, **_said(found)}
         size, constraint = _wanted(said)
         if size is None or constraint is None or not found or leaf.minimum <= size:
             continue
