@@ -12,6 +12,7 @@ from tests.cli.world import FLEET, ROOT, aliquot
 
 from aliquot import __version__
 from aliquot.cli.main import COMMANDS
+from aliquot.cli.version import core
 
 Capsys = pytest.CaptureFixture[str]
 
@@ -65,9 +66,10 @@ def test_misuse_is_answered_on_stderr_with_status_2(arguments: list[str], said: 
 
 
 def test_version(capsys: Capsys) -> None:
-    assert aliquot(capsys, "version").out == f"aliquot {__version__}\n"
+    assert aliquot(capsys, "version").out == f"aliquot {__version__} ({core()} core)\n"
     assert aliquot(capsys, "--version").out == f"aliquot {__version__}\n"
     assert json.loads(aliquot(capsys, "version", "-o", "json").out)["version"] == __version__
+    assert json.loads(aliquot(capsys, "version", "-o", "json").out)["core"] == core()
     assert yaml.safe_load(aliquot(capsys, "version", "-o", "yaml").out)["version"] == __version__
 
 

@@ -23,8 +23,10 @@ from tests.scheduling.looking import (
     verdict_on,
 )
 
+from aliquot.cli.version import core
 from aliquot.model.core import WorkloadReference
 from aliquot.model.meta import ObjectMeta
+from aliquot.model.topology import Topology, TopologyLevel, TopologySpec
 from aliquot.model.verdicts import Reason
 from aliquot.model.workloads import (
     GangSchedulingPolicy,
@@ -33,6 +35,7 @@ from aliquot.model.workloads import (
     Workload,
     WorkloadSpec,
 )
+from aliquot.scheduling.closeness import Closeness
 from aliquot.scheduling.plan import Admit
 from aliquot.workloads.gangs import GANG_ANNOTATION, GANG_SIZE_ANNOTATION
 
@@ -256,3 +259,35 @@ def test_a_gang_without_devices_is_placed_and_pinned():
 
     assert all(spot.pin for spot in decision_on(plan, "p0").placements)
     assert sorted(nodes_of(plan).values()) == ["n1", "n1", "n2", "n2"]
+
+
+@pytest.mark.skipif(core() == "native", reason="calls within the native core cannot be watched")
+@pytest.mark.parametrize(("devices", "looked"), [(2, False), (1, True)])
+def test_no_domain_is_looked_at_for_pods_that_fit_on_no_node(devices, looked, monkeypatch):
+    # Four nodes in two racks have one device free each: two pods with one fit into a rack, with two nowhere.
+    gpu = "nvidia.com/gpu"
+    rack = TopologyLevel(name="rack", node_label="r")
+    topology = Topology(metadata=ObjectMeta(name="dc"), spec=TopologySpec(levels=(rack,)))
+    nodes = [node(f"n{n}", labels={"r": f"r{n // 2}"}, **{gpu: 4}) for n in range(4)]
+    running = [pod(f"old-{n}", node_name=f"n{n}", **{gpu: 3}) for n in range(4)]
+    notes = {
+        GANG_ANNOTATION: "pair",
+        GANG_SIZE_ANNOTATION: "2",
+        "aliquot.dev/topology": "dc",
+        "aliquot.dev/topology-required": "rack",
+    }
+    pair = [pod(f"pair-{n}", annotations=notes, **{gpu: devices}) for n in range(2)]
+    asked = []
+    original = Closeness.domains
+
+    def watched(self, *arguments):
+        asked.append(arguments)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Closeness, "domains", watched)
+    plan = decided(cluster(topology, nodes, running, pair))
+
+    assert bool(asked) is looked
+    assert len(admitted(plan)) == (2 if looked else 0)
+    if not looked:
+        assert verdict_on(plan, "pair-0").reason is Reason.NODE_UNFIT

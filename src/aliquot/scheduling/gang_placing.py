@@ -72,6 +72,8 @@ class GangPlacer:
         state = self.placer.state
         domains: Iterable[tuple[int | None, Sequence[int] | None]] = [(within, bands)]
         if group.constraint is not None:
+            if not group.children and self.placer.nowhere(members[0]):
+                return Failure(members[0])
             pins = _pins(crew, group) if crew is not None else 0
             domains = self.closeness.domains(group.constraint, members, within, pins, bands)
             if beyond:

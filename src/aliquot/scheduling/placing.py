@@ -287,6 +287,13 @@ class Placer:
                 others=others,
             )
 
+    def nowhere(self, member: Member) -> bool:
+        """Whether it is known without trying that no node has room for a pod without claims, now or later."""
+        facts = member.facts
+        if facts is None or facts.shape is None or facts.wanted or facts.unreserved or facts.held:
+            return False
+        return self._ranking(facts, facts.shape).empty
+
     def _may_help(self, member: Member, mates: Mates, number: int) -> bool:
         near = mates.on(number)
         return bool(near) and self._joint.may_help(member, near)

@@ -44,6 +44,12 @@ class Ranking:
                     if band >> number & 1:
                         yield number
 
+    @property
+    def empty(self) -> bool:
+        """Whether no node has room."""
+        self._catch_up()
+        return not self._order
+
     def strike(self, number: int) -> None:
         """Leave the node out until it changes."""
         key = self._keys.get(number)

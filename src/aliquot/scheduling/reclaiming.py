@@ -38,6 +38,7 @@ class Reclaim(Taker):
         self._held: tuple[int, Held] | None = None
         self._beneath: dict[int, bool] = {}
         self._in_parts: frozenset[int] | None = None
+        self._entitled: dict[tuple[str, bool, int], bool] = {}
         self._protecting = session.policy.min_runtimes and session.runtimes.reclaiming
 
     def entitled(self, crew: Crew) -> bool:
@@ -45,14 +46,25 @@ class Reclaim(Taker):
         if not policy.fair_shares or policy.stepwise:
             return policy.fair_shares
         # Taking gives a queue no more than it is entitled to, so who has too much now has too much later.
-        session, gang = self._session, crew.gang
-        charge, held, number = session.next_charge(crew), self._holding(), session.tree.numbers[gang.queue]
+        gang, want = crew.gang, next_want(crew, self._session.placer)
+        if want.kind is None:
+            return self._may_hold(gang.queue, want.charge, gang.preemptible)
+        key = (gang.queue, gang.preemptible, want.kind)
+        known = self._entitled.get(key)
+        if known is None:
+            known = self._entitled[key] = self._may_hold(gang.queue, want.charge, gang.preemptible)
+        return known
+
+    def _may_hold(self, queue: str, charge: Charge, preemptible: bool) -> bool:
+        """Whether the queue and those above it are entitled to as much more."""
+        session, held = self._session, self._holding()
+        number = session.tree.numbers[queue]
         if not held.keeps_share(number, charge):
             return False
-        if gang.preemptible:
+        if preemptible:
             return True
         wants = [charge.get(resource, 0) for resource in session.shares.resources]
-        return held.refusal(number, wants, gang.preemptible) is None
+        return held.refusal(number, wants, preemptible) is None
 
     def may_try(self, crew: Crew) -> bool:
         self._mine = self._reclaimer(crew)
