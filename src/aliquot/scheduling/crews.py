@@ -120,10 +120,10 @@ class Crews:
             pod.key: number for (pod, _, _), number in zip(share.portion.placed, share.numbers, strict=True)
         }
         placed = {**{pod.key: None for pod, _ in share.portion.let_go}, **places}
-        statuses = {
-            pod.key: _status(pod, facts.get(pod.key), pod.key in placed, pod.key in gone)
-            for pod in (*gang.members, *leaving)
-        }
+        statuses: list[Status] = []
+        for pod in (*gang.members, *leaving):
+            name = pod.key
+            statuses.append(_status(pod, facts.get(name), name in placed, name in gone))
         succeeded = any(pod.status.phase == "Succeeded" for pod in pods)
         crew = Crew(key, gang, leaving, statuses, succeeded)
         charges: dict[Key, Charge] = {}

@@ -17,6 +17,7 @@ from aliquot.scheduling.gang_state import Crew
 from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.tallies import Tally, accelerators
+from aliquot.scheduling.wants import next_want
 from aliquot.workloads.gangs import Gang
 
 RECLAIM = "reclaim"
@@ -75,7 +76,7 @@ class Entitlement:
         policy = session.policy
         self.session = session
         self.asked = policy.fair_shares and Step.RECLAIM in policy.steps
-        self._known: dict[tuple[object, ...], tuple[Fact, ...]] = {}
+        self._known: dict[tuple[str, bool, int | None], tuple[Fact, ...]] = {}
         self._grounds: dict[tuple[object, ...], Sequence[tuple[str, int, str]]] = {}
         self._bounds: dict[tuple[object, ...], _Bound] = {}
         self._below: dict[tuple[int, bool], _Rivals] = {}
@@ -88,16 +89,17 @@ class Entitlement:
     def facts(self, crew: Crew) -> tuple[Fact, ...]:
         """The facts; none for a gang that wants no accelerators, or where no queue shares."""
         session, gang = self.session, crew.gang
-        charge = session.next_charge(crew)
-        get = charge.get
-        gpus = get(GPU)
-        if not gpus or gang.queue not in session.tree.numbers:
+        want = next_want(crew, session.placer)
+        charge = want.charge
+        if not charge.get(GPU) or gang.queue not in session.tree.numbers:
             return ()
-        wants = tuple([get(resource, 0) for resource in session.shares.resources])
-        key = (gang.queue, gang.preemptible, gpus, wants)
-        known = self._known.get(key)
+        key = (gang.queue, gang.preemptible, want.kind)
+        known = None if want.kind is None else self._known.get(key)
         if known is None:
-            known = self._known[key] = self._found(gang, charge, wants)
+            wants = tuple([charge.get(resource, 0) for resource in session.shares.resources])
+            known = self._found(gang, charge, wants)
+            if want.kind is not None:
+                self._known[key] = known
         return known
 
     def _found(self, gang: Gang, charge: Charge, wants: Sequence[Amount]) -> tuple[Fact, ...]:

@@ -1,6 +1,6 @@
 """Gangs as one decision changes them: what each member is up to, and how full each subgroup is."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
@@ -44,6 +44,18 @@ USING = ALLOCATED | {Status.LEAVING, Status.EVICTED}
 """Holds room on some node."""
 READY = ALLOCATED | {Status.WAITING, Status.EVICTED}
 """Counts towards what a gang needs before it is tried."""
+
+_COUNTS = tuple(
+    (
+        int(status in ALLOCATED),
+        int(status in USING),
+        int(status in READY),
+        int(status in (Status.RUNNING, Status.PLACED)),
+        int(status is Status.WAITING),
+    )
+    for status in Status
+)
+"""By status, what a member adds to the counts of its leaf: allocated, using, ready, placed, waiting."""
 
 
 class Hold(NamedTuple):
@@ -99,14 +111,12 @@ class Member:
 
     def become(self, status: Status) -> None:
         """Change what the member is up to, and the counts of its leaf."""
-        old, leaf = self.status, self.leaf
-        leaf.allocated += (status in ALLOCATED) - (old in ALLOCATED)
-        leaf.using += (status in USING) - (old in USING)
-        leaf.ready += (status in READY) - (old in READY)
-        leaf.placed += (status is Status.RUNNING or status is Status.PLACED) - (
-            old is Status.RUNNING or old is Status.PLACED
-        )
-        leaf.waiting += (status is Status.WAITING) - (old is Status.WAITING)
+        before, after, leaf = _COUNTS[self.status], _COUNTS[status], self.leaf
+        leaf.allocated += after[0] - before[0]
+        leaf.using += after[1] - before[1]
+        leaf.ready += after[2] - before[2]
+        leaf.placed += after[3] - before[3]
+        leaf.waiting += after[4] - before[4]
         self.status = status
 
 
@@ -203,10 +213,11 @@ class Crew:
         group: GroupKey,
         gang: Gang,
         leaving: Iterable[Pod],
-        statuses: Mapping[Key, Status],
+        statuses: Sequence[Status],
         succeeded: bool,
     ) -> None:
-        """leaving: pods of the gang that are being deleted, which its members are not."""
+        """leaving: pods of the gang that are being deleted, which its members are not. statuses: of its
+        members, then of those."""
         self.group = group
         self.gang = gang
         self.succeeded = succeeded
@@ -226,10 +237,10 @@ class Crew:
             self.leaves[part.name] = Leaf(part, part.minimum)
         self.members: list[Member] = []
         first = next(iter(self.leaves.values()))
-        for rank, pod in enumerate((*gang.members, *leaving)):
-            leaf = self.leaves.get(gang.leaf_of.get(pod.key, ""), first)
+        for rank, (pod, status) in enumerate(zip((*gang.members, *leaving), statuses, strict=True)):
+            leaf = self.leaves.get(gang.leaf_of.get(pod.key, ""), first) if gang.leaf_of else first
             member = Member(pod, self, leaf, rank, Status.ENDED)
-            member.become(statuses[pod.key])
+            member.become(status)
             leaf.members.append(member)
             self.members.append(member)
 
