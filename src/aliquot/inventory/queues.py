@@ -110,7 +110,7 @@ def queue_usage(
     usage = Ledger(tree)
     outside: dict[str, Amount] = {}
 
-    def add(queue: str, charge: Mapping[str, Amount]) -> None:
+    def add(queue: str, charge: Charge) -> None:
         if tree.path(queue):
             usage.add(queue, charge)
             return

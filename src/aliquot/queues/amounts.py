@@ -1,6 +1,6 @@
 """Amounts of resources: exact, in billionths of the resource's unit."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 
@@ -10,7 +10,7 @@ GPU = "gpu"
 UNIT = 10**9
 
 Amount = int | Fraction
-Charge = Mapping[str, Amount]
+Charge = dict[str, Amount]
 """Amounts by resource: "gpu", "cpu", "memory" or the name of a DeviceClass."""
 
 

@@ -4,7 +4,7 @@ Amounts are kept by resource and queue number (QueueTree.numbers), so that a cha
 resource. A charge that is added costs its resources times the levels of the tree.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from aliquot.queues.amounts import Amount, Charge, exact
@@ -198,7 +198,7 @@ class Ledger:
             watcher.add(number)
 
 
-def _shift(column: list[Amount], way: Sequence[int], delta: Amount) -> None:
+def _shift(column: list[Amount], way: tuple[int, ...], delta: Amount) -> None:
     if type(delta) is int:
         for number in way:
             column[number] += delta

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from aliquot.fractions.requests import GpuRequest, Kind
-from aliquot.queues.amounts import GPU, UNIT, exact
+from aliquot.queues.amounts import GPU, UNIT, Amount
 from aliquot.scheduling.gang_state import Member
 from aliquot.scheduling.requests import CPU, MEMORY
 from aliquot.scheduling.state import MOST_TASKS, ClusterState
@@ -130,7 +130,7 @@ class Closeness:
                     totals[resource] = totals.get(resource, 0) + wanted
             devices = self._state.wanted(facts).get(GPU, 0)
             if devices and not self._state.slots.vary(facts):
-                totals[GPU] = totals.get(GPU, 0) + exact(Fraction(devices, UNIT))
+                totals[GPU] = totals.get(GPU, 0) + _devices(devices)
         return Need(tuple(counts.items()), totals)
 
     def _rough_need(self, members: Sequence[Member]) -> Need | None:
@@ -155,7 +155,7 @@ class Closeness:
             if gpus is not None and gpus.kind in (Kind.WHOLE, Kind.PART) and gpus.devices:
                 asking.append(gpus)
                 devices = self._state.wanted(facts).get(GPU, 0)
-                totals[GPU] = totals.get(GPU, 0) + exact(Fraction(devices, UNIT))
+                totals[GPU] = totals.get(GPU, 0) + _devices(devices)
         if len({gpus.part for gpus in asking}) > 1:
             return None
         if asking and len(asking) < len(members):
@@ -185,6 +185,13 @@ class Closeness:
 
 
 PODS = "pods"
+
+
+def _devices(amount: Amount) -> int | Fraction:
+    """Billionths of devices as devices."""
+    if type(amount) is int and amount % UNIT == 0:
+        return amount // UNIT
+    return Fraction(amount, UNIT)
 
 
 def _in_thousandths(free: float) -> int | Fraction:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -43,7 +42,8 @@ class _Part:
         self.amount = exact(self.amount + amount)
 
 
-class _Bound(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Bound:
     """What a queue is held to of a resource, in the words of a fact. held: what counts against it."""
 
     subject: str

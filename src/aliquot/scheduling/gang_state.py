@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from types import MappingProxyType
 from typing import NamedTuple
 
 from aliquot.model.core import Pod
@@ -58,7 +57,8 @@ _COUNTS = tuple(
 """By status, what a member adds to the counts of its leaf: allocated, using, ready, placed, waiting."""
 
 
-class Hold(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Hold:
     """What a member holds where. number, node: of its node. claims: those that it uses with what they hold.
     groups: shared devices of which it has a part. charge: what it counts for in its queue. given: what its
     holder is by it: RUNNING, or what this decision made of it."""
@@ -66,9 +66,9 @@ class Hold(NamedTuple):
     number: int
     node: str
     demand: Demand
-    claims: tuple[tuple[ResourceClaim, AllocationResult], ...] = ()
-    groups: tuple[str, ...] = ()
-    charge: Charge = MappingProxyType({})
+    claims: tuple[tuple[ResourceClaim, AllocationResult], ...]
+    groups: tuple[str, ...]
+    charge: Charge
     given: Status = Status.RUNNING
 
 

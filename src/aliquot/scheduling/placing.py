@@ -6,7 +6,7 @@ fit without any move. Moving a pod of the same shape cannot help, so a gang of e
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from aliquot.fractions.parts import Choice
@@ -455,4 +455,4 @@ def _as_it_is(placement: PodPlacement) -> PodPlacement:
     if placement.stays or not placement.allocated or hold is None:
         return placement
     promised = member.status is Status.PROMISED
-    return placement._replace(allocated=hold.claims, charge=hold.charge, promised=promised, others=())
+    return replace(placement, allocated=hold.claims, charge=hold.charge, promised=promised, others=())

@@ -1,7 +1,6 @@
 """Where a pod is put, and what it gets there."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from aliquot.fractions.parts import Choice
 from aliquot.model.resource import AllocationResult, ResourceClaim
@@ -21,7 +20,8 @@ class OtherDevices:
     waits: bool = False
 
 
-class PodPlacement(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class PodPlacement:
     """A pod and what it gets. number: of its node. allocated: claims that get devices with it; reserved:
     claims that have them already and get the pod as a consumer. promised: only once something leaves the
     node. choice: shared devices of the node of which it gets a part. stays: it was to leave this node, but

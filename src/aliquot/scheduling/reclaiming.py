@@ -2,8 +2,8 @@
 above theirs."""
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, shown
@@ -267,7 +267,8 @@ class Reclaim(Taker):
         return Verdict(reason=Reason.RECLAIMED, facts=(for_workload(crew), *shares))
 
 
-class _Side(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Side:
     """Queues that are met at one place. number: of that side. most: see `_too_large_to_move`. idle: see
     `_idle`. lossless: pods there can only be moved. judged: by the id of a stake whether it may be lost, or
     moved."""

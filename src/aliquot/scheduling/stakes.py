@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -55,7 +56,8 @@ def least(stakes: Iterable[Stake]) -> Stake:
     return NOTHING if found is None else found
 
 
-class _Entry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Entry:
     """What a stake and a tally are worked out from, once somebody asks."""
 
     gang: Gang

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from aliquot.model.snapshot import Snapshot
-from aliquot.queues.amounts import GPU, UNIT, Amount
+from aliquot.queues.amounts import GPU, UNIT, Amount, Charge
 from aliquot.queues.held import Refusal
 from aliquot.queues.reclaim import Reclaimer
 from aliquot.queues.shares import FairShare
@@ -96,4 +96,4 @@ def rights(session: Session, queue: str) -> Rights:
     return Rights(refusal, tuple(takes), tuple(gives))
 
 
-_ONE = {GPU: UNIT}
+_ONE: Charge = {GPU: UNIT}

@@ -5,7 +5,7 @@ less what was promised of that. What is placed takes from both; what is promised
 """
 
 from collections.abc import Hashable, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from aliquot.dra.usage import ClaimKey, Mark
 from aliquot.model.core import Pod
@@ -32,7 +32,8 @@ MOST_TASKS = 10_000
 """More pods than this, no node is asked to hold."""
 
 
-class Point(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Point:
     """A point to which a ClusterState can be taken back."""
 
     nodes: int
@@ -335,7 +336,7 @@ class ClusterState:
         if gang.queue:
             self.queues.remove(gang.queue, hold.charge, preemptible=gang.preemptible)
             self.queues.add(gang.queue, other.charge, preemptible=gang.preemptible)
-        changed = hold._replace(claims=other.allocated, charge=other.charge)
+        changed = replace(hold, claims=other.allocated, charge=other.charge)
         if moving:
             member.moved = changed
         else:
@@ -352,7 +353,7 @@ class ClusterState:
         self.table.defer(hold.number, hold.demand)
         if hold.groups:
             self.parts.defer(hold.number, member.key)
-        member.hold = hold._replace(given=Status.PROMISED)
+        member.hold = replace(hold, given=Status.PROMISED)
         member.become(Status.PROMISED)
 
     def withdraw(self, member: Member) -> None:

@@ -6,6 +6,7 @@ all. Only KAI-Scheduler asks again.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from aliquot.scheduling.gang_state import Crew, Status
 
@@ -15,7 +16,7 @@ def set_out(crews: Iterable[Crew]) -> None:
     for crew in crews:
         for member in crew.members:
             if member.moved is not None:
-                member.origin, member.hold = member.hold, member.moved._replace(given=Status.PROMISED)
+                member.origin, member.hold = member.hold, replace(member.moved, given=Status.PROMISED)
                 member.moved = None
 
 

@@ -6,10 +6,8 @@ did (found or not), or its namespace; all gangs are when priority classes or the
 goes into a gang, so a grouping that was updated equals one made afresh.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
-from operator import indexOf, is_not
 from typing import TypeVar
 
 from aliquot.model.core import Pod, PriorityClass
@@ -25,43 +23,27 @@ from aliquot.workloads.sources.source import GroupKey, Member
 T = TypeVar("T", bound=KubernetesObject)
 
 
-def difference(before: Sequence[T], after: Sequence[T]) -> tuple[list[T], list[T]]:
+def difference(before: tuple[T, ...], after: tuple[T, ...]) -> tuple[list[T], list[T]]:
     """The objects that went and those that came, of tuples sorted by key; one that changed is among both."""
     gone: list[T] = []
     come: list[T] = []
     if before is after:
         return gone, come
     old = new = 0
-    # Nothing is done in Python for objects that stayed: these are read up to the next two that differ.
-    olds, news = iter(before), iter(after)
-    while True:
-        try:
-            same = indexOf(map(is_not, olds, news), True)
-        except ValueError:
-            same = min(len(before) - old, len(after) - new)
-            old, new = old + same, new + same
-            break
-        old, new = first_old, first_new = old + same, new + same
-        while old < len(before) and new < len(after) and before[old] is not after[new]:
-            was, now = before[old].key, after[new].key
-            if was <= now:
-                gone.append(before[old])
-                old += 1
-            if now <= was:
-                come.append(after[new])
-                new += 1
-        if old == len(before) or new == len(after):
-            break
-        old, new = old + 1, new + 1
-        _skip(olds, old - first_old - 1)
-        _skip(news, new - first_new - 1)
+    while old < len(before) and new < len(after):
+        if before[old] is after[new]:
+            old, new = old + 1, new + 1
+            continue
+        was, now = before[old].key, after[new].key
+        if was <= now:
+            gone.append(before[old])
+            old += 1
+        if now <= was:
+            come.append(after[new])
+            new += 1
     gone += before[old:]
     come += after[new:]
     return gone, come
-
-
-def _skip(items: Iterator[T], number: int) -> None:
-    next(islice(items, number, number), None)
 
 
 @dataclass(frozen=True, slots=True)
