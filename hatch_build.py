@@ -83,7 +83,9 @@ def compiled(root: Path, packages: Sequence[str], work: Path) -> dict[Path, str]
 
 def chosen(package: Path) -> list[Path]:
     """The modules of a package that are compiled: those without msgspec's structs, which are native already
-    and get their options through class keywords that mypyc does not pass on."""
+    and get their options through class keywords that mypyc does not pass on. Of a module itself just that."""
+    if package.suffix == ".py":
+        return [package]
     modules = sorted(file for file in package.glob("*.py") if file.name != "__init__.py")
     return [file for file in modules if "(msgspec.Struct" not in file.read_text()]
 

@@ -10,7 +10,7 @@ from aliquot.model.kinds import decode
 from aliquot.model.meta import KubernetesObject, ObjectMeta
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
-from aliquot.workloads.gangs import Gang, GangRules
+from aliquot.workloads.gang import Gang, GangRules
 from aliquot.workloads.grouping import Grouping
 from aliquot.workloads.subgroups import SubGroup
 

@@ -15,7 +15,8 @@ from aliquot.model.meta import KubernetesObject, ObjectMeta
 from aliquot.model.queue import Queue
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
-from aliquot.workloads.gangs import GangRules, gangs, group_key
+from aliquot.workloads.gang import GangRules
+from aliquot.workloads.gangs import gangs, group_key
 from aliquot.workloads.grouping import Grouping, difference
 from aliquot.workloads.membership import SOURCES
 
@@ -194,8 +195,8 @@ def test_difference_finds_what_went_and_what_came(before: list[int], after: list
     for number in after:
         keep = number in known and data.draw(st.booleans())
         made[number] = known[number] if keep else pod(f"p{number:02}")
-    old = [known[number] for number in sorted(before)]
-    new = [made[number] for number in sorted(after)]
+    old = tuple(known[number] for number in sorted(before))
+    new = tuple(made[number] for number in sorted(after))
     went, came = difference(old, new)
     assert [id(item) for item in went] == [id(item) for item in old if not any(item is x for x in new)]
     assert [id(item) for item in came] == [id(item) for item in new if not any(item is x for x in old)]

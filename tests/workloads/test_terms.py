@@ -22,7 +22,7 @@ from tests.workloads.builders import (
 )
 
 from aliquot.model.core import Pod
-from aliquot.workloads.gangs import GangRules
+from aliquot.workloads.gang import GangRules
 from aliquot.workloads.grouping import Grouping
 from aliquot.workloads.settings import RestartCost, moment, seconds
 

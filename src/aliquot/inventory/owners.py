@@ -7,7 +7,8 @@ from aliquot.model.core import Pod
 from aliquot.model.index import SnapshotIndex
 from aliquot.model.meta import ObjectRef
 from aliquot.queues.tree import QueueTree
-from aliquot.workloads.gangs import Gang, gangs, group_key
+from aliquot.workloads.gang import Gang
+from aliquot.workloads.gangs import gangs, group_key
 from aliquot.workloads.sources.source import GroupKey
 
 

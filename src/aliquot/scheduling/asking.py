@@ -188,7 +188,7 @@ class Asked:
 
     def _holds(self, crew: Crew, asked: set[int] | frozenset[int] = frozenset()) -> Charge:
         """What a gang would give up; stepwise, what was only promised is nothing."""
-        return held(crew, asked, _THERE if self._policy.stepwise else ALLOCATED)
+        return held(crew, asked, promised=not self._policy.stepwise)
 
     def _key(self, crew: Crew, asked: set[int] | frozenset[int]) -> tuple[object, ...]:
         policy = self._policy
@@ -207,26 +207,27 @@ def _age(crew: Crew) -> tuple[object, ...]:
 def held(
     crew: Crew,
     asked: set[int] | frozenset[int] = frozenset(),
-    statuses: Collection[Status] = ALLOCATED,
+    *,
+    promised: bool = True,
 ) -> Charge:
-    """What the members hold that have their place and have not been asked. statuses: those that count."""
+    """What the members hold that have their place and have not been asked. promised: those count, too, that
+    were only promised it."""
     if not asked and not crew.touched:
         if crew.holds is None:
-            crew.holds = _held(crew, asked, statuses)
+            crew.holds = _held(crew, asked, promised)
         return crew.holds
-    return _held(crew, asked, statuses)
+    return _held(crew, asked, promised)
 
 
-def _held(crew: Crew, asked: set[int] | frozenset[int], statuses: Collection[Status]) -> Charge:
-    return total(
-        member.hold.charge
-        for member in crew.members
-        if member.hold is not None and member.status in statuses and id(member) not in asked
-    )
-
-
-_THERE = ALLOCATED - {Status.PROMISED}
-"""States of members that have what they need already."""
+def _held(crew: Crew, asked: set[int] | frozenset[int], promised: bool) -> Charge:
+    found: list[Charge] = []
+    for member in crew.members:
+        hold, status = member.hold, member.status
+        if hold is None or id(member) in asked:
+            continue
+        if status is Status.RUNNING or status is Status.PLACED or (promised and status is Status.PROMISED):
+            found.append(hold.charge)
+    return found[0] if len(found) == 1 else total(found)
 
 
 def _first(item: tuple[tuple[object, ...], Crew]) -> tuple[object, ...]:

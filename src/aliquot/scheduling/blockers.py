@@ -10,7 +10,7 @@ from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.gang_state import Crew, Leaf, Status
 from aliquot.topology.findings import problem as constraint_problem
 from aliquot.topology.levels import Levels
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 from aliquot.workloads.subgroups import SubGroup, leaves, satisfied
 
 _NOT_ROOM = frozenset(

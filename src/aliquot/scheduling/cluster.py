@@ -45,7 +45,7 @@ from aliquot.scheduling.served import ExtendedResources
 from aliquot.scheduling.stakes import Stakes
 from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.topologies import Topologies
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 from aliquot.workloads.grouping import Grouping, difference
 from aliquot.workloads.labels import ADMITTED_AT
 from aliquot.workloads.sources.source import GroupKey

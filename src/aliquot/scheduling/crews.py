@@ -114,29 +114,38 @@ class Crews:
     def _crew(self, key: GroupKey, gone: Collection[Key]) -> Crew:
         share = self._cluster.shares[key]
         gang, pods = share.gang, self._cluster.gangs.pods(key)
-        leaving = [pod for pod in pods if pod.metadata.deletion_timestamp is not None and pod.spec.node_name]
-        facts = {item.pod.key: item for item in share.portion.todo}
-        places: dict[Key, int | None] = {
-            pod.key: number for (pod, _, _), number in zip(share.portion.placed, share.numbers, strict=True)
-        }
-        placed = {**{pod.key: None for pod, _ in share.portion.let_go}, **places}
+        portion = share.portion
+        # Placed pods are known here by their identity: all are of one snapshot, and there are many. Those to
+        # be decided may have got a claim that is only imagined, and so be other objects.
+        leaving: list[Pod] = []
+        succeeded = False
+        for pod in pods:
+            if pod.metadata.deletion_timestamp is not None and pod.spec.node_name:
+                leaving.append(pod)
+            if pod.status.phase == "Succeeded":
+                succeeded = True
+        facts = {item.pod.key: item for item in portion.todo}
+        placed: dict[int, int | None] = {id(pod): None for pod, _ in portion.let_go}
+        for (pod, _, _), number in zip(portion.placed, share.numbers, strict=True):
+            placed[id(pod)] = number
         statuses: list[Status] = []
         for pod in (*gang.members, *leaving):
-            name = pod.key
-            statuses.append(_status(pod, facts.get(name), name in placed, name in gone))
-        succeeded = any(pod.status.phase == "Succeeded" for pod in pods)
+            todo = facts.get(pod.key) if facts else None
+            replaced = bool(gone) and pod.key in gone
+            statuses.append(_status(pod, todo, id(pod) in placed, replaced))
         crew = Crew(key, gang, leaving, statuses, succeeded)
-        charges: dict[Key, Charge] = {}
+        charges: dict[int, Charge] = {}
         for holding in share.holdings:
-            before = charges.get(holding.pod.key)
-            charges[holding.pod.key] = holding.charge if before is None else total((before, holding.charge))
+            known = id(holding.pod)
+            before = charges.get(known)
+            charges[known] = holding.charge if before is None else total((before, holding.charge))
         for member in crew.members:
             if member.status is Status.WAITING or member.status is Status.HELD:
                 member.facts = facts.get(member.key)
             elif member.status is Status.RUNNING or member.status is Status.LEAVING:
-                number = placed.get(member.key)
-                if number is not None:
-                    member.hold = self._hold(member.pod, number, charges.get(member.key, {}))
+                place = placed.get(id(member.pod))
+                if place is not None:
+                    member.hold = self._hold(member.pod, place, charges.get(id(member.pod), {}))
         return crew
 
     def _hold(self, pod: Pod, number: int, charge: Charge) -> Hold:

@@ -17,7 +17,7 @@ from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.tallies import Tally, accelerators
 from aliquot.scheduling.wants import next_want
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 
 RECLAIM = "reclaim"
 """The test of these facts. Subject: why others cannot be taken from (a Ground of the queues, or one of the
@@ -82,8 +82,7 @@ class Entitlement:
         self._below: dict[tuple[int, bool], _Rivals] = {}
         self._around: dict[tuple[int, tuple[bool, ...]], _Rivals] = {}
         self._held = Held(session.shares, session.state.queues)
-        self._own = self._right_in_each()
-        self._sums = self._with_those_below(self._own)
+        self._tallied: tuple[list[Tally], list[Tally]] | None = None
         self._running: dict[str, list[tuple[Crew, Amount]]] | None = None
 
     def facts(self, crew: Crew) -> tuple[Fact, ...]:
@@ -239,13 +238,27 @@ class Entitlement:
             return None
         return started + timedelta(seconds=float(Fraction(minimum)))
 
-    def _right_in_each(self) -> list[Tally]:
+    @property
+    def _own(self) -> list[Tally]:
         """What the work right in each queue holds, by number."""
+        return self._tallies()[0]
+
+    @property
+    def _sums(self) -> list[Tally]:
+        """What the work of each queue and of those below it holds, by number."""
+        return self._tallies()[1]
+
+    def _tallies(self) -> tuple[list[Tally], list[Tally]]:
+        if self._tallied is None:
+            own = self._right_in_each()
+            self._tallied = own, self._with_those_below(own)
+        return self._tallied
+
+    def _right_in_each(self) -> list[Tally]:
         tallies, nothing = self.session.crews.tallies(), Tally()
         return [tallies.get(name, nothing) for name in self.session.tree.names]
 
     def _with_those_below(self, own: Sequence[Tally]) -> list[Tally]:
-        """What the work of each queue and of those below it holds, by number."""
         parents = self.session.tree.parents
         found = [Tally() for _ in parents]
         # Every queue has a higher number than the one above it.

@@ -24,7 +24,7 @@ from aliquot.scheduling.placing import Failure
 from aliquot.scheduling.requests import pod_requests, written
 from aliquot.scheduling.ruling_out import ruled_out
 from aliquot.scheduling.survey import DeviceShortage, Finding, Group, survey
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 
 MAX_FACTS = 12
 """Groups of nodes that a verdict tells apart; the smallest are left out beyond that."""

@@ -14,7 +14,7 @@ from aliquot.model.verdicts import Verdict
 from aliquot.queues.amounts import Amount, Charge
 from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.nodes import Demand
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 from aliquot.workloads.sources.source import GroupKey
 from aliquot.workloads.subgroups import SubGroup, lines, satisfied, selective, surplus
 
@@ -231,12 +231,18 @@ class Crew:
         self.checked: tuple[Verdict | None] | None = None
         self.promised: tuple[datetime | None] | None = None
         self.choice = 0
-        self.lines = lines(gang.root) if selective(gang.root) else None
+        self.lines: dict[str, tuple[SubGroup, ...]] | None = None
         self.leaves: dict[str, Leaf] = {}
-        for part in leaf_groups(gang.root):
-            self.leaves[part.name] = Leaf(part, part.minimum)
         self.members: list[Member] = []
-        first = next(iter(self.leaves.values()))
+        root = gang.root
+        first = Leaf(root, root.minimum)
+        if not root.children:
+            self.leaves[root.name] = first
+        else:
+            self.lines = lines(root) if selective(root) else None
+            for part in leaf_groups(root):
+                self.leaves[part.name] = Leaf(part, part.minimum)
+            first = next(iter(self.leaves.values()))
         for rank, (pod, status) in enumerate(zip((*gang.members, *leaving), statuses, strict=True)):
             leaf = self.leaves.get(gang.leaf_of.get(pod.key, ""), first) if gang.leaf_of else first
             member = Member(pod, self, leaf, rank, Status.ENDED)

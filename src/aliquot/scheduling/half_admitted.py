@@ -15,7 +15,7 @@ from aliquot.model.index import live
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.scheduling.cluster import Cluster
 from aliquot.scheduling.repairs import MOST_MESSAGE, scheduler_says
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 from aliquot.workloads.labels import ADMITTED_AT
 from aliquot.workloads.settings import moment
 from aliquot.workloads.subgroups import SubGroup, leaves, lines, satisfied

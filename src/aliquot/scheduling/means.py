@@ -30,7 +30,7 @@ from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.plan import Allocate, Decision, Plan
 from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.recording import decision_id
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 
 Rates = Callable[[str | None], int]
 

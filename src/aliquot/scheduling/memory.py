@@ -25,7 +25,7 @@ from aliquot.scheduling.facts import PodTraits, alike
 from aliquot.scheduling.policy import Policy, ownership
 from aliquot.scheduling.static_fit import StaticFit
 from aliquot.topology.tree import TopologyTree
-from aliquot.workloads.gangs import GangRules
+from aliquot.workloads.gang import GangRules
 from aliquot.workloads.grouping import Changed, Grouping
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.nodes import Demand
 from aliquot.scheduling.repairs import Managed, Repair
 from aliquot.scheduling.served import ExtendedResources
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 from aliquot.workloads.labels import STALE_SINCE
 
 

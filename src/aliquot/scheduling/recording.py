@@ -25,7 +25,7 @@ from aliquot.scheduling.plan import (
     Show,
 )
 from aliquot.scheduling.session import Removal
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 
 ID_LENGTH = 12
 

@@ -7,13 +7,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from aliquot.model.core import Pod
-from aliquot.model.index import Key
 from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, total
 from aliquot.scheduling.accounts import Holding
 from aliquot.scheduling.gang_state import leaf_groups
 from aliquot.scheduling.nodes import Demand
 from aliquot.scheduling.tallies import Tally
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 from aliquot.workloads.sources.source import GroupKey
 from aliquot.workloads.subgroups import selective
 
@@ -210,15 +209,15 @@ def _age(item: tuple[datetime, tuple[str, str, str], GroupKey, Stake]) -> tuple[
 
 def _charges(entry: _Entry) -> list[Charge]:
     """What each pod holds that keeps its place."""
-    found: dict[Key, Charge] = {
-        pod.key: {}
+    found: dict[int, Charge] = {
+        id(pod): {}
         for (pod, _, _), number in zip(entry.placed, entry.numbers, strict=True)
         if number is not None and pod.metadata.deletion_timestamp is None
     }
     for holding in entry.holdings:
-        before = found.get(holding.pod.key)
+        before = found.get(id(holding.pod))
         if before is not None:
-            found[holding.pod.key] = total((before, holding.charge)) if before else holding.charge
+            found[id(holding.pod)] = total((before, holding.charge)) if before else holding.charge
     return list(found.values())
 
 
@@ -245,6 +244,8 @@ def _elastic(gang: Gang, pods: Sequence[Pod]) -> bool:
     """Whether some subgroup has more members than it needs, those counted that are leaving, and gives those
     up one by one."""
     if gang.together:
+        return False
+    if not gang.root.children and len(pods) <= gang.root.minimum:
         return False
     members = {pod.key for pod in gang.members}
     members |= {pod.key for pod in pods if pod.metadata.deletion_timestamp and pod.spec.node_name}

@@ -15,7 +15,7 @@ from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.session import Session
 from aliquot.simulation.workload import Workload
 from aliquot.workloads import labels, settings
-from aliquot.workloads.gangs import Gang
+from aliquot.workloads.gang import Gang
 
 RunTime = Callable[[Gang], int | None]
 """How long a gang runs in all, in seconds; None: for ever."""

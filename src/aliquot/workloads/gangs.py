@@ -1,4 +1,4 @@
-"""Gangs: the pods that must be placed together or not at all. A pod on its own is a gang of one.
+"""How gangs are formed: pods that must be placed together or not at all. A pod on its own is a gang of one.
 
 What makes pods a gang is told in `aliquot.workloads.membership`, how much of it must start together by its
 source (`aliquot.workloads.sources`) and by settings (`aliquot.workloads.labels`).
@@ -14,75 +14,20 @@ from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.meta import KubernetesObject, ObjectRef
 from aliquot.model.owners import TrainingJob
 from aliquot.model.podgroups import KaiPodGroup, VolcanoPodGroup
-from aliquot.model.verdicts import Fact
 from aliquot.model.workloads import PodGroup, all_together
 from aliquot.queues.tree import QueueTree
 from aliquot.workloads import labels, settings
+from aliquot.workloads.gang import Gang, GangRules
 from aliquot.workloads.lookup import Chain, Lookup, gather
 from aliquot.workloads.membership import SOURCES, membership
 from aliquot.workloads.queue_names import queue_name, queue_of_owners
-from aliquot.workloads.settings import NO_COST, RestartCost
+from aliquot.workloads.settings import NO_COST
 from aliquot.workloads.sources.source import Group, GroupKey, Member, Shape
-from aliquot.workloads.subgroups import ALONE, SubGroup
+from aliquot.workloads.subgroups import ALONE
 from aliquot.workloads.trees import finished_shape
 
 GANG_ANNOTATION = labels.GANG
 GANG_SIZE_ANNOTATION = labels.GANG_SIZE
-
-
-class GangRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What a policy says about gangs.
-
-    default_queue: the queue of workloads that name none. preemptible_below: work of this priority or more is
-    not preemptible unless it says so; None: only what says so is not. by_member_priority, leaders_first:
-    whether the order of members heeds their own priorities and who leads.
-    """
-
-    default_queue: str = ""
-    preemptible_below: int | None = None
-    by_member_priority: bool = True
-    leaders_first: bool = True
-
-
-class Gang(msgspec.Struct, frozen=True, kw_only=True):
-    """Pods that are decided together.
-
-    ref: the object that stands for them. members: its live pods, in the order in which they are to be placed.
-    minimum: how many of them must be placed at once; those beyond are placed one by one. created: when the
-    workload came (its owner's time, so that a replaced pod keeps its place). queue: the name of its queue,
-    that of its first pod by name, ended ones included; "" outside queues (namespace not managed). problem:
-    why its size cannot be known, as a fact, or None.
-
-    root: its subgroups; a gang without parts is a single leaf "". leaf_of: the leaf of each member, by
-    (namespace, name) of the pod. maximum: how many members run at most, None for any number. preemptible:
-    others may take its place. together: its members leave together or not at all, those beyond its minimum
-    too. started: when it last came to have its minimum on nodes, None while it has
-    nothing there. stale_since: since when it was seen to run with less than that, None if that was never
-    noted. cost: what is lost when it starts again. staleness_grace_seconds, preemption_delay_seconds: its own
-    bounds, None where the policy's apply; a negative grace means for ever.
-    """
-
-    ref: ObjectRef
-    members: tuple[Pod, ...]
-    minimum: int
-    created: datetime
-    priority: int
-    queue: str
-    problem: Fact | None = None
-    root: SubGroup = ALONE
-    leaf_of: Mapping[Key, str] = {}
-    maximum: int | None = None
-    preemptible: bool = True
-    together: bool = False
-    started: datetime | None = None
-    stale_since: datetime | None = None
-    cost: RestartCost = NO_COST
-    staleness_grace_seconds: int | None = None
-    preemption_delay_seconds: int | None = None
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        return (self.ref.namespace, self.ref.name, self.ref.kind)
 
 
 def group_key(pod: Pod, index: SnapshotIndex) -> GroupKey:

@@ -15,7 +15,8 @@ from aliquot.model.index import OWNER_FIELDS, Key, SnapshotIndex
 from aliquot.model.meta import KubernetesObject
 from aliquot.model.snapshot import Snapshot
 from aliquot.queues.tree import QueueTree
-from aliquot.workloads.gangs import Gang, GangRules, gang_of
+from aliquot.workloads.gang import Gang, GangRules
+from aliquot.workloads.gangs import gang_of
 from aliquot.workloads.lookup import Lookup, OwnerKey
 from aliquot.workloads.membership import membership
 from aliquot.workloads.sources.source import GroupKey, Member
