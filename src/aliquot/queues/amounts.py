@@ -11,7 +11,11 @@ UNIT = 10**9
 
 Amount = int | Fraction
 Charge = dict[str, Amount]
-"""Amounts by resource: "gpu", "cpu", "memory" or the name of a DeviceClass."""
+"""Amounts by resource: "gpu", "cpu", "memory" or the name of a DeviceClass.
+
+Nobody changes one that somebody else has, too: the same dict stands for a pod, its hold and its gang. It is
+no Mapping because native code looks a dict up directly.
+"""
 
 
 def exact(number: Amount) -> Amount:

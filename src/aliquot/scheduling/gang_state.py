@@ -231,18 +231,12 @@ class Crew:
         self.checked: tuple[Verdict | None] | None = None
         self.promised: tuple[datetime | None] | None = None
         self.choice = 0
-        self.lines: dict[str, tuple[SubGroup, ...]] | None = None
+        self.lines = lines(gang.root) if selective(gang.root) else None
         self.leaves: dict[str, Leaf] = {}
         self.members: list[Member] = []
-        root = gang.root
-        first = Leaf(root, root.minimum)
-        if not root.children:
-            self.leaves[root.name] = first
-        else:
-            self.lines = lines(root) if selective(root) else None
-            for part in leaf_groups(root):
-                self.leaves[part.name] = Leaf(part, part.minimum)
-            first = next(iter(self.leaves.values()))
+        for part in leaf_groups(gang.root):
+            self.leaves[part.name] = Leaf(part, part.minimum)
+        first = next(iter(self.leaves.values()))
         for rank, (pod, status) in enumerate(zip((*gang.members, *leaving), statuses, strict=True)):
             leaf = self.leaves.get(gang.leaf_of.get(pod.key, ""), first) if gang.leaf_of else first
             member = Member(pod, self, leaf, rank, Status.ENDED)
