@@ -70,6 +70,18 @@ def test_who_runs_where_the_gang_could_not_be_is_not_asked(members):
     assert all(name.startswith("mine-") for name in evicted(plan))
 
 
+def test_of_a_gang_of_which_somebody_has_to_leave_already_others_may_be_asked():
+    # `whole` costs `rich` a pod that can go nowhere else. What `part` leaves of the other is too little.
+    old = [pod_group("old", 1), *(busy(f"old-{n}", "a", group="old") for n in range(2))]
+    part = waits("part", 0, created=1, annotations={"gpu-fraction": "0.25"})
+    shared = {"aliquot.dev/fractions": "ours", "nvidia.com/gpu.count": "2"}
+
+    plan = decided(cluster(*two_queues("2"), node("a", labels=shared, **{GPU: 2}), old, waits("whole"), part))
+
+    assert sorted(evicted(plan)) == ["old-0", "old-1"]
+    assert {spot.pod.name for item in plan.decisions for spot in item.promised} == {"whole", "part"}
+
+
 def test_who_has_other_devices_than_the_gang_wants_is_not_asked():
     def held(name, on, **options):
         made = pod(name, generated=[f"{name}-gpu"], node_name=on, labels=labelled("rich"), **options)

@@ -99,29 +99,52 @@ class RoomMaker:
     def _together(
         self, crew: Crew, members: Sequence[Member], legal: Legal, space: RoomBound, steps: Steps
     ) -> Outcome | None:
-        """Have all that have to leave for members that want the same found by counting, and try that once.
-        Notes in the steps if no other way is worth a try."""
+        """Have all that have to leave for members that want the same found by counting, and try that at once.
+
+        If it is not allowed, those found last stay and others are looked for in their place; if the members
+        find no room, others are to leave, too. Notes in the steps that no other way is worth a try.
+        """
         state = self._state
         start = state.mark()
         leaving: list[Member] = []
+        last: dict[int, list[Member]] = {}
         asked: dict[int, list[Member]] = {}
         at_node: dict[int, dict[int, None]] = {}
         ruled_out: dict[Hashable, list[Charge]] = {}
         number = 0
+        steps.over = True
         space.begin(members, ())
         if space.scattered and not steps.gather(space.would_do, self._search):
-            steps.over = True
             return None
         space.begin(members, ())
-        while not space.suffices:
+        short = False
+        while True:
+            if space.suffices and not short:
+                before = state.mark()
+                outcome, placed = self._try(crew, members, leaving, leaving, leaving, legal, space)
+                if outcome is not None:
+                    return outcome
+                steps.refusals += placed
+                steps.unplaced += not placed
+                short = not placed
+                if placed and last:
+                    staying = {id(member) for gang in last.values() for member in gang}
+                    leaving = [member for member in leaving if id(member) not in staying]
+                    asked.update(last)
+                    last = {}
+                    state.undo(start)
+                    for member in leaving:
+                        state.evict(member)
+                    space.begin(members, leaving)
+                else:
+                    state.undo(before)
+                    short = True
             if steps.hopeless or (self._search is not None and number >= self._search + len(leaving)):
-                steps.over = True
                 return None
             if number == len(steps.found):
                 # Who is asked next depends on the state before anybody left.
                 state.undo(start)
-                steps.over = not steps.extend()
-                if steps.over:
+                if not steps.extend():
                     return None
                 for member in leaving:
                     state.evict(member)
@@ -152,15 +175,9 @@ class RoomMaker:
                     break
                 space.add(leave)
                 leaving += leave
-                for gang in at_node[node]:
-                    asked.pop(gang, None)
+                last = {gang: asked.pop(gang) for gang in at_node[node] if gang in asked}
+                short = False
                 break
-        outcome, placed = self._try(crew, members, leaving, leaving, leaving, legal, space)
-        if outcome is None:
-            state.undo(start)
-            steps.refusals += placed
-            steps.unplaced += not placed
-        return outcome
 
     def _one_by_one(
         self,
@@ -380,8 +397,11 @@ class RoomMaker:
         joins = not placer.policy.stepwise
         # If nobody can be placed again it need not be tried.
         lost = joins and space.costs_all(evicted)
-        for member in () if lost else evicted:
-            self._prepare(member)
+        for other in () if lost else involved:
+            # Those, too, that this decision made leave before: they may be placed again now.
+            for member in other.members:
+                if member.status is Status.EVICTED:
+                    self._prepare(member)
         for turn in (crew,) if lost else self._turns(crew, members, involved):
             if turn is crew:
                 if isinstance(placer.place(crew, members, When.LATER, bands, joins=joins), Failure):
