@@ -101,6 +101,9 @@ def _encode_custom(value: object) -> object:
     raise NotImplementedError(type(value))
 
 
+_ENCODER = msgspec.json.Encoder(enc_hook=_encode_custom, order="deterministic")
+
+
 @functools.cache
 def decoder(kind: type[KubernetesObject]) -> "msgspec.json.Decoder[Any]":
     """A reusable decoder from JSON bytes to one object of `kind`."""
@@ -149,4 +152,4 @@ def plain(value: object) -> Any:
 
 def encode_json(value: object) -> bytes:
     """Any value of this package as JSON with sorted keys: equal values give equal bytes."""
-    return msgspec.json.encode(value, enc_hook=_encode_custom, order="deterministic")
+    return _ENCODER.encode(value)

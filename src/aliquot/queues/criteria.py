@@ -42,6 +42,11 @@ _Row = tuple[list[Amount], Amount, Amount, bool, Amount]
 """Of a queue and a resource: the ledger's column; fair share; quota; whether the allocatable share is 0; what
 allocated amounts are divided by for the dominant share."""
 
+_Stand = tuple[int, int, int, float, list[tuple[Amount, Amount, bool, Amount]]]
+"""Of a queue as the ledger stands: withinFairShare; whether it holds more than its quota of anything, and
+anything that it has no share of; the dominant share; for each resource what it holds, and of its row the
+last three."""
+
 
 class Standing:
     """Sort keys of queues as the ledger stands. Smaller keys go first; with `reverse`, last.
@@ -67,6 +72,7 @@ class Standing:
         self._ways = tree.ways
         self._changed = ledger.watch()
         self._known: list[tuple[Work, Key] | None] = [None] * len(tree.names)
+        self._stands: list[_Stand | None] = [None] * len(tree.names)
         self._priorities = [-priority * sign for priority in tree.priorities]
         self._ages = [age * sign for age in tree.ages]
         self._shares_of = [
@@ -83,7 +89,7 @@ class Standing:
         if self._changed:
             for changed in self._changed:
                 for step in self._ways[changed]:
-                    self._known[step] = None
+                    self._known[step] = self._stands[step] = None
             self._changed.clear()
         known = self._known[number]
         if known is not None and known[0] == work:
@@ -93,49 +99,65 @@ class Standing:
         return key
 
     def _key(self, number: int, work: Work) -> Key:
-        above, beyond, without = 1, 0, 0
-        dominant_after: Amount | float = 0.0
-        dominant: Amount | float = 0.0
-        reverse = self._reverse
-        rows = self._rows[number]
-        if rows is None:
-            rows = self._rows[number] = self._rows_of(number)
-        for (column, share, quota, none, scale), wanted in zip(rows, work):
-            held = column[number]
-            after = held + wanted
-            if held <= share:
-                above = 0
-            if (held if reverse else after) > quota:
-                beyond = 1
-            if none and (held if reverse else after) > 0:
-                without = 1
-            if (part := after / scale) > dominant_after:
-                dominant_after = part
-            if (part := held / scale) > dominant:
-                dominant = part
-        if reverse:
+        stand = self._stands[number]
+        if stand is None:
+            stand = self._stands[number] = self._stand_of(number)
+        above, beyond, without, dominant, amounts = stand
+        dominant_after = 0.0
+        if self._reverse:
+            for (held, _, _, scale), wanted in zip(amounts, work):
+                if (part := float((held + wanted) / scale)) > dominant_after:
+                    dominant_after = part
             values: Key = (
                 -above,
                 -beyond,
                 self._priorities[number],
                 -without,
-                -float(dominant_after),
-                -float(dominant),
+                -dominant_after,
+                -dominant,
                 self._shares_of[number],
                 self._ages[number],
             )
         else:
+            for (held, quota, none, scale), wanted in zip(amounts, work):
+                after = held + wanted
+                if after > quota:
+                    beyond = 1
+                if none and after > 0:
+                    without = 1
+                if (part := float(after / scale)) > dominant_after:
+                    dominant_after = part
             values = (
                 above,
                 beyond,
                 self._priorities[number],
                 without,
-                float(dominant_after),
-                float(dominant),
+                dominant_after,
+                dominant,
                 self._shares_of[number],
                 self._ages[number],
             )
         return values if self._chosen is None else self._chosen(values)
+
+    def _stand_of(self, number: int) -> _Stand:
+        above, beyond, without = 1, 0, 0
+        dominant = 0.0
+        rows = self._rows[number]
+        if rows is None:
+            rows = self._rows[number] = self._rows_of(number)
+        amounts = []
+        for column, share, quota, none, scale in rows:
+            held = column[number]
+            if held <= share:
+                above = 0
+            if self._reverse and held > quota:
+                beyond = 1
+            if self._reverse and none and held > 0:
+                without = 1
+            if (part := float(held / scale)) > dominant:
+                dominant = part
+            amounts.append((held, quota, none, scale))
+        return above, beyond, without, dominant, amounts
 
     def _rows_of(self, number: int) -> tuple[_Row, ...]:
         shares, steps = self._shares, self._shares.rules.steps

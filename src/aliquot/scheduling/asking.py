@@ -22,7 +22,7 @@ class Candidates:
         self._given = session.policy.stepwise
         self._by_queue: dict[str, list[Crew]] = {}
         self._least: dict[int, Stake] = {}
-        self._largest: dict[int, Amount] = {}
+        self._largest: list[Amount] = []
         self._queues = frozenset(session.crews.queues()) if not self._given else frozenset([""])
 
     def queues(self) -> Collection[str]:
@@ -58,13 +58,20 @@ class Candidates:
 
     def largest(self, number: int) -> Amount:
         """The most accelerators that any of them holds in or below a queue, by its number, in billionths."""
-        found = self._largest.get(number)
-        if found is None:
+        if not self._largest:
             tree, stakes = self._session.tree, self._session.crews.stakes()
-            at = {queue: tree.numbers.get(queue) for queue in self._queues}
-            below = (name for name, own in at.items() if own is not None and number in tree.ways[own])
-            found = self._largest[number] = max(map(stakes.largest, below), default=0)
-        return found
+            largest: list[Amount] = [0] * len(tree.names)
+            for queue in self._queues:
+                own = tree.numbers.get(queue)
+                if own is None:
+                    continue
+                amount = stakes.largest(queue)
+                for step in tree.ways[own]:
+                    if amount <= largest[step]:
+                        break
+                    largest[step] = amount
+            self._largest = largest
+        return self._largest[number]
 
     def _may_leave(self, crew: Crew) -> bool:
         if not crew.touched and not self._given:

@@ -5,6 +5,7 @@ that was made from it. What one decision does is taken back before the next. Whe
 claims, what owns pods, and the status of queues and nodes, it is made afresh.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -84,12 +85,12 @@ class Share:
 class Cluster:
     """Make one with a snapshot's index and tree; `follow` brings it to another snapshot.
 
-    shares: by gang. todo, let_go, in_flight, troubled: the gangs with pods to be decided, with such pods,
-    and with pods of which something is wrong. running: the gangs with pods on nodes, by queue; restless:
-    those that may have too few members; calm: of these, those that turned out to have enough. under_way:
-    those with pods that were let go and are not bound yet. crews: members with their state, of gangs that
-    somebody asked about. leaving: pods that are being deleted on nodes. pending: what gangs wait for. state:
-    what decisions change, and take back.
+    shares: by gang. todo: the gangs with pods to be decided, in order; let_go, in_flight, troubled: those
+    with such pods, and with pods of which something is wrong. running: the gangs with pods on nodes, by
+    queue; restless: those that may have too few members; calm: of these, those that turned out to have
+    enough. under_way: those with pods that were let go and are not bound yet. crews: members with their
+    state, of gangs that somebody asked about. leaving: pods that are being deleted on nodes. pending: what
+    gangs wait for. state: what decisions change, and take back.
     """
 
     def __init__(self, index: SnapshotIndex, tree: QueueTree, policy: Policy, memory: Memory) -> None:
@@ -103,7 +104,7 @@ class Cluster:
         self.links = ClaimLinks()
         self.resources = ExtendedResources(index, policy.kubernetes, self.links.special)
         self.shares: dict[GroupKey, Share] = {}
-        self.todo: set[GroupKey] = set()
+        self.todo: list[GroupKey] = []
         self.let_go: set[GroupKey] = set()
         self.in_flight: set[GroupKey] = set()
         self.troubled: set[GroupKey] = set()
@@ -258,8 +259,10 @@ class Cluster:
             self.leaving.pop(pod.key, None)
         for holding in share.holdings:
             self.state.queues.remove(holding.queue, holding.charge, gang.preemptible)
+        place = bisect_left(self.todo, key)
+        if place < len(self.todo) and self.todo[place] == key:
+            del self.todo[place]
         for keys in (
-            self.todo,
             self.let_go,
             self.in_flight,
             self.troubled,
@@ -319,7 +322,7 @@ class Cluster:
         ):
             self.under_way.add(key)
         if portion.todo:
-            self.todo.add(key)
+            insort(self.todo, key)
         if portion.let_go:
             self.let_go.add(key)
         if portion.in_flight:

@@ -27,7 +27,7 @@ class Crews:
         self._running: list[Crew] | None = None
         self._others: dict[str, dict[GroupKey, Crew]] | None = None
         self.waiting: dict[GroupKey, Crew] = {}
-        for key in sorted(cluster.todo):
+        for key in cluster.todo:
             portion = cluster.shares[key].portion
             if gone and any(facts.pod.key in gone for facts in portion.todo):
                 self.waiting[key] = self._crew(key, gone)

@@ -153,18 +153,18 @@ def _largest(
     requests: Callable[[Pod], Mapping[str, int]],
 ) -> tuple[str, ...]:
     """The fewest pods on a node that have as much of a resource as is missing."""
-    found = [
-        (requests(pod).get(resource, 0), pod)
-        for pod in state.neighbours.pods_on(node)
-        if not own_pods or pod.key not in own_pods
-    ]
-    found.sort(key=lambda item: (-item[0], item[1].key))
+    found: list[tuple[int, Key]] = []
+    for pod in state.neighbours.pods_on(node):
+        number = requests(pod).get(resource, 0)
+        if number and (not own_pods or pod.key not in own_pods):
+            found.append((-number, pod.key))
+    found.sort()
     holders: list[str] = []
-    for number, pod in found:
-        if missing <= 0 or not number or len(holders) >= MAX_HOLDERS:
+    for less, (namespace, name) in found:
+        if missing <= 0 or len(holders) >= MAX_HOLDERS:
             break
-        holders.append(str(ObjectRef(kind="Pod", namespace=pod.namespace, name=pod.name)))
-        missing -= number
+        holders.append(str(ObjectRef(kind="Pod", namespace=namespace, name=name)))
+        missing += less
     return tuple(holders)
 
 

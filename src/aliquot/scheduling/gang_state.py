@@ -117,6 +117,9 @@ class Member:
         leaf.ready += after[2] - before[2]
         leaf.placed += after[3] - before[3]
         leaf.waiting += after[4] - before[4]
+        crew = self.crew
+        crew.allocated += after[0] - before[0]
+        crew.unplaced += after[4] - before[4]
         self.status = status
 
 
@@ -181,7 +184,8 @@ class Crew:
     """A gang with its members' state. group: what its pods are grouped by. leaves: by name, in the order of
     the tree. lines: of a gang that can do without some of its subgroups, for each leaf by name the groups
     from the root down to it; None for any other. succeeded: some has. touched: how many changes of members
-    are in force. choice: which of the ways to serve such a gang next is wanted, the preferred first.
+    are in force. allocated: how many members have a place and keep it; unplaced: how many are to be placed.
+    choice: which of the ways to serve such a gang next is wanted, the preferred first.
 
     Kept for whoever asks, and true while the gang is untouched: holds, want, wanted: what it holds, what it
     wants next, and what it wants in all; checked: what keeps it from being tried; giving: what it frees
@@ -190,6 +194,7 @@ class Crew:
     """
 
     __slots__ = (
+        "allocated",
         "checked",
         "choice",
         "gang",
@@ -204,6 +209,7 @@ class Crew:
         "succeeded",
         "touched",
         "turn",
+        "unplaced",
         "want",
         "wanted",
     )
@@ -222,6 +228,7 @@ class Crew:
         self.gang = gang
         self.succeeded = succeeded
         self.touched = 0
+        self.allocated = self.unplaced = 0
         self.holds: Charge | None = None
         self.want: Want | None = None
         self.turn: tuple[object, ...] | None = None
@@ -244,14 +251,6 @@ class Crew:
             leaf.members.append(member)
             self.members.append(member)
 
-    @property
-    def allocated(self) -> int:
-        """Members that have a place and keep it."""
-        found = 0
-        for leaf in self.leaves.values():
-            found += leaf.allocated
-        return found
-
     def allocated_of(self, leaf: str) -> int:
         """Members of a leaf, by its name, that have a place and keep it."""
         return self.leaves[leaf].allocated
@@ -268,10 +267,7 @@ class Crew:
     @property
     def waiting(self) -> bool:
         """Some member is to be placed."""
-        for leaf in self.leaves.values():  # noqa: SIM110 - asked of every gang, several times a decision
-            if leaf.waiting:
-                return True
-        return False
+        return self.unplaced > 0
 
     @property
     def complete(self) -> bool:

@@ -20,6 +20,10 @@ from aliquot.scheduling.wants import next_want
 class Preempt(Taker):
     """Within a queue."""
 
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._lowest: dict[str, int | None] = {}
+
     def victims(self, crew: Crew) -> dict[str, list[Crew]]:
         if self._session.policy.stepwise:
             return super().victims(crew)
@@ -31,8 +35,13 @@ class Preempt(Taker):
     def entitled(self, crew: Crew) -> bool:
         if self._session.policy.stepwise:
             return True
-        stakes, gang = self._session.crews.stakes(), crew.gang
-        return bool(stakes.groups().get(gang.queue)) and stakes.least(gang.queue).priority < gang.priority
+        queue = crew.gang.queue
+        if queue not in self._lowest:
+            stakes = self._session.crews.stakes()
+            some = bool(stakes.groups().get(queue))
+            self._lowest[queue] = stakes.least(queue).priority if some else None
+        lowest = self._lowest[queue]
+        return lowest is not None and lowest < crew.gang.priority
 
     def may_try(self, crew: Crew) -> bool:
         session, gang = self._session, crew.gang

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import NamedTuple
 
 from aliquot.model.core import Pod
@@ -66,6 +67,10 @@ class _Entry:
     holdings: Sequence[Holding]
 
 
+_Age = tuple[datetime, tuple[str, str, str]]
+"""When a gang came to be, and its name: the larger, the younger."""
+
+
 class Stakes:
     """The running gangs of a cluster by queue and by what they have to lose, and what they hold together.
 
@@ -77,7 +82,7 @@ class Stakes:
         self._new: dict[GroupKey, _Entry] = {}
         self._known: dict[GroupKey, tuple[str, Stake | None, Tally, bool]] = {}
         self._alike: dict[Stake, Stake] = {}
-        self._groups: dict[str, dict[Stake, dict[GroupKey, Gang]]] = {}
+        self._groups: dict[str, dict[Stake, dict[GroupKey, _Age]]] = {}
         self._tallies: dict[str, Tally] = {}
         self._least: dict[str, Stake] = {}
         self._largest: dict[str, Amount] = {}
@@ -126,12 +131,12 @@ class Stakes:
         found = self._lines.get(queue)
         if found is None:
             aged = [
-                (gang.created, gang.key, key, stake)
+                (age, (key, stake))
                 for stake, alike in self._groups.get(queue, {}).items()
-                for key, gang in alike.items()
+                for key, age in alike.items()
             ]
-            aged.sort(key=_age, reverse=True)
-            found = self._lines[queue] = [(key, stake) for _, _, key, stake in aged]
+            aged.sort(key=itemgetter(0), reverse=True)
+            found = self._lines[queue] = [entry for _, entry in aged]
         return found
 
     def size(self, queue: str) -> int:
@@ -195,16 +200,12 @@ class Stakes:
                 if not alike:
                     self._least.pop(queue, None)
                 self._forget(queue)
-                alike[key] = entry.gang
+                alike[key] = entry.gang.created, entry.gang.key
             self._tallies.setdefault(queue, Tally()).add(tally)
             divided = any(charge.get(GPU, 0) % UNIT for charge in charges)
             self._divided[queue] += divided
             self._known[key] = (queue, stake, tally, divided)
         self._new.clear()
-
-
-def _age(item: tuple[datetime, tuple[str, str, str], GroupKey, Stake]) -> tuple[object, ...]:
-    return item[:2]
 
 
 def _charges(entry: _Entry) -> list[Charge]:

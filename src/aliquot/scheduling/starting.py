@@ -210,7 +210,7 @@ class Starter:
     @staticmethod
     def _has_others(crew: Crew, members: Sequence[Member]) -> bool:
         """Whether members of another kind wait besides these."""
-        if len(members) == sum(leaf.waiting for leaf in crew.leaves.values()):
+        if len(members) == crew.unplaced:
             return False
         shapes = {None if member.facts is None else member.facts.shape for member in members}
         return any(
@@ -241,7 +241,7 @@ class Starter:
             other = self._other_subgroups(crew, bands)
             if other is not None:
                 return other
-        spare = sum(leaf.waiting for leaf in crew.leaves.values()) - len(members)
+        spare = crew.unplaced - len(members)
         without: set[int] = set()
         for _ in range(min(policy.gang_search, MOST_SWAPS)):
             if spare <= len(without):

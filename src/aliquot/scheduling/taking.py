@@ -326,7 +326,7 @@ def _size(kind: tuple[object, ...]) -> tuple[tuple[object, ...], int] | None:
     other gang."""
     *rest, shapes = kind
     assert isinstance(shapes, tuple)
-    if not shapes or any(shape != shapes[0] for shape in shapes):
+    if not shapes or shapes.count(shapes[0]) < len(shapes):
         return None
     return (*rest, shapes[0]), len(shapes)
 
