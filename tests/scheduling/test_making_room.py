@@ -16,7 +16,7 @@ from tests.scheduling.builders import (
     request,
     with_claim,
 )
-from tests.scheduling.looking import decided, evicted
+from tests.scheduling.looking import decided, decision_on, evicted
 
 from aliquot.cli.version import core
 from aliquot.scheduling.asking import Asked, RuledOut
@@ -27,6 +27,7 @@ from aliquot.scheduling.policy import Policy
 from aliquot.scheduling.reclaiming import FIRST_BATCH
 from aliquot.scheduling.room_bound import RoomBound
 from aliquot.scheduling.stakes import Stake
+from aliquot.scheduling.trial import Trial
 
 GPU = "nvidia.com/gpu"
 
@@ -184,6 +185,31 @@ def test_a_gang_for_which_all_that_may_be_taken_is_too_little_gets_no_turn(monke
     assert len(evicted(plan)) == 2
 
 
+def test_in_place_of_those_found_last_who_may_not_be_taken_others_leave():
+    # First `small` and `large` are found, with 3 devices. `rich` may lose 2.
+    queues = [queue("rich", quota={"gpu": "2"}), queue("poor", quota={"gpu": "2"})]
+    nodes = [node("a", **{GPU: 1}), node("b", **{GPU: 3})]
+    old = [pod_group("old", 1), busy("large", "b", 2, group="old"), busy("small", "b", group="old")]
+    new = [pod_group("new", 2), *(waits(f"new-{n}", group="new") for n in range(2))]
+
+    plan = decided(cluster(queues, nodes, old, busy("single", "a"), new))
+
+    assert sorted(evicted(plan)) == ["single", "small"]
+    assert len(decision_on(plan, "new-0").promised) == 2
+
+
+def test_members_for_whom_there_are_devices_enough_that_they_cannot_use_get_others():
+    # 3 devices are idle, 2 of them where the gang cannot be.
+    nodes = [node("a", **{GPU: 2}), node("b", labels={"zone": "b"}, **{GPU: 3})]
+    old = busy("old", "b", 2, selector={"zone": "b"})
+    new = [pod_group("new", 3), *(waits(f"new-{n}", group="new", selector={"zone": "b"}) for n in range(3))]
+
+    plan = decided(cluster(*two_queues("4"), nodes, old, new))
+
+    assert evicted(plan) == ["old"]
+    assert len(decision_on(plan, "new-0").promised) == 3
+
+
 @st.composite
 def contests(draw):
     """Up to three nodes full of gangs of one queue, and a gang of another that wants room."""
@@ -212,18 +238,18 @@ def contests(draw):
 @settings(max_examples=150, deadline=None)
 @given(contests())
 def test_of_whom_it_is_said_that_all_are_lost_nobody_keeps_or_finds_a_place(snapshot):
-    original, judged = RoomMaker._try, RoomBound.costs_all
+    original, judged = Trial.outcome, RoomBound.costs_all
     said = []
 
-    def watched(self, crew, members, leaving, asked, near, legal, space):
-        all_lost = judged(space, leaving)
-        outcome, placed = original(self, crew, members, leaving, asked, near, legal, space)
+    def watched(self, members, leaving, asked, near):
+        all_lost = judged(self.space, leaving)
+        outcome, placed = original(self, members, leaving, asked, near)
         if placed and all_lost:
             said.append(all(member.status is Status.EVICTED for member in leaving))
         return outcome, placed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RoomMaker, "_try", watched)
+        patch.setattr(Trial, "outcome", watched)
         # Else nobody would be tried to be placed again.
         patch.setattr(RoomBound, "costs_all", lambda *_: False)
         decided(snapshot)

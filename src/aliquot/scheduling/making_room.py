@@ -6,25 +6,23 @@ nodes of the newest one: those asked there leave, the gang is placed on what is 
 leave is placed again where there is room. A pod that finds room where it was has not been disturbed at all.
 The first outcome that is legal is taken. Nobody leaves unless the gang is placed in the same plan.
 
+For members that all want the same it is found by counting who has to leave, see `together`.
+
 This way of searching is KAI-Scheduler's: victims accumulate gang by gang, and nodes are probed one at a time.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
-from aliquot.queues.amounts import Charge
-from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member, Status
-from aliquot.scheduling.outcomes import Legal, Outcome, fresh, in_part, nodes_of
-from aliquot.scheduling.placing import Failure, When
+from aliquot.scheduling.outcomes import Legal, Outcome, fresh, nodes_of
 from aliquot.scheduling.room_bound import RoomBound
 from aliquot.scheduling.state import ClusterState, Point
-from aliquot.scheduling.steps import Steps, Victims, charge_of, holds_as_much
+from aliquot.scheduling.steps import Steps, Victims
+from aliquot.scheduling.together import Together
+from aliquot.scheduling.trial import Trial, Turns
 from aliquot.scheduling.wants import next_want
-
-Turns = Callable[[Crew, Sequence[Member], Sequence[Crew]], Iterable[Crew]]
-"""The order in which members of a gang that wait, and gangs that had to leave for it, are placed."""
 
 
 class RoomMaker:
@@ -70,124 +68,30 @@ class RoomMaker:
         if victims is None:
             return None
         start = state.mark()
-        legal = self._rule(crew)
         space = RoomBound(state, todo, self._prepare)
+        trial = Trial(state, placer, self._prepare, self._turns, crew, self._rule(crew), space)
         suited = 0
         for member in () if placer.policy.stepwise else todo:
             assert member.facts is not None
             suited |= placer.placer.hosts.of(member.facts)
-        steps = Steps(victims, placer, partial(self._side, crew), suited)
-        outcome: Outcome | None = None
+        side = partial(self._side, crew)
+        steps = Steps(victims, placer, side, suited)
         if len(todo) > 1 and not placer.policy.stepwise and space.alike:
-            outcome = self._together(crew, todo, legal, space, steps)
-            if outcome is None and steps.over:
-                state.undo(start)
-                return None
-        if outcome is None:
-            outcome = self._one_by_one(crew, todo, legal, space, steps, start)
+            outcome = Together(trial, todo, steps, side, self._may_give, self._search).outcome()
+        else:
+            outcome = self._one_by_one(trial, todo, steps, start)
         if outcome is None or not crew.complete:
             state.undo(start)
             return None
         if sparing and self._spare is not None and self._may_spare(outcome, space):
-            fewest = self._fewest(self._spare, crew, todo, outcome, legal, space, start)
+            fewest = self._fewest(self._spare, trial, todo, outcome, start)
             if fewest is None:
                 state.undo(start)
                 return self.make_room(crew, sparing=False)
             outcome = fewest
         return self._settled(outcome)
 
-    def _together(
-        self, crew: Crew, members: Sequence[Member], legal: Legal, space: RoomBound, steps: Steps
-    ) -> Outcome | None:
-        """Have all that have to leave for members that want the same found by counting, and try that at once.
-
-        If it is not allowed, those found last stay and others are looked for in their place; if the members
-        find no room, others are to leave, too. Notes in the steps that no other way is worth a try.
-        """
-        state = self._state
-        start = state.mark()
-        leaving: list[Member] = []
-        last: dict[int, list[Member]] = {}
-        asked: dict[int, list[Member]] = {}
-        at_node: dict[int, dict[int, None]] = {}
-        ruled_out: dict[Hashable, list[Charge]] = {}
-        number = 0
-        steps.over = True
-        space.begin(members, ())
-        if space.scattered and not steps.gather(space.would_do, self._search):
-            return None
-        space.begin(members, ())
-        short = False
-        while True:
-            if space.suffices and not short:
-                before = state.mark()
-                outcome, placed = self._try(crew, members, leaving, leaving, leaving, legal, space)
-                if outcome is not None:
-                    return outcome
-                steps.refusals += placed
-                steps.unplaced += not placed
-                short = not placed
-                if placed and last:
-                    staying = {id(member) for gang in last.values() for member in gang}
-                    leaving = [member for member in leaving if id(member) not in staying]
-                    asked.update(last)
-                    last = {}
-                    state.undo(start)
-                    for member in leaving:
-                        state.evict(member)
-                    space.begin(members, leaving)
-                else:
-                    state.undo(before)
-                    short = True
-            if steps.hopeless or (self._search is not None and number >= self._search + len(leaving)):
-                return None
-            if number == len(steps.found):
-                # Who is asked next depends on the state before anybody left.
-                state.undo(start)
-                if not steps.extend():
-                    return None
-                for member in leaving:
-                    state.evict(member)
-            victims = steps.found[number]
-            number += 1
-            charge, side = charge_of(victims), self._side(crew, victims[0].crew)
-            if holds_as_much(charge, ruled_out.get(side, ())):
-                continue
-            if steps.barred(victims) or not self._may_give(victims):
-                continue
-            for member in victims:
-                assert member.hold is not None
-                asked.setdefault(id(member.crew), []).append(member)
-                at_node.setdefault(member.hold.number, {})[id(member.crew)] = None
-            for node in nodes_of(victims[0].crew):
-                leave = [member for gang in at_node.get(node, ()) if gang in asked for member in asked[gang]]
-                if not space.gains(leave):
-                    continue
-                before = state.mark()
-                for member in leave:
-                    state.evict(member)
-                if self._forbidden(members, (*leaving, *leave), legal, space):
-                    state.undo(before)
-                    steps.refusals += 1
-                    if len(leave) == len(victims):
-                        ruled_out.setdefault(side, []).append(charge)
-                        steps.rule_out(side, charge)
-                    break
-                space.add(leave)
-                leaving += leave
-                last = {gang: asked.pop(gang) for gang in at_node[node] if gang in asked}
-                short = False
-                break
-
-    def _one_by_one(
-        self,
-        crew: Crew,
-        todo: Sequence[Member],
-        legal: Legal,
-        space: RoomBound,
-        steps: Steps,
-        start: Point,
-    ) -> Outcome | None:
+    def _one_by_one(self, trial: Trial, todo: Sequence[Member], steps: Steps, start: Point) -> Outcome | None:
         """Serve one member after the other."""
         state, placer = self._state, self._placer
         outcome: Outcome | None = None
@@ -200,12 +104,12 @@ class RoomMaker:
             if not placer.policy.stepwise and not more <= leaving:
                 # Those who leave for the first members often leave room for all.
                 leaving = more
-                done = self._at_once(crew, todo, known, legal, space)
+                done = self._at_once(trial, todo, known)
                 if done is not None:
                     outcome = done
                     break
                 state.undo(start)
-            outcome = self._serve(crew, todo[:count], known, near, legal, space, steps)
+            outcome = self._serve(trial, todo[:count], known, near, steps)
             if outcome is None:
                 break
         return outcome
@@ -213,11 +117,9 @@ class RoomMaker:
     def _fewest(
         self,
         spare: Callable[[Sequence[Member], Callable[[Sequence[Member]], bool]], Sequence[Member]],
-        crew: Crew,
+        trial: Trial,
         members: Sequence[Member],
         outcome: Outcome,
-        legal: Legal,
-        space: RoomBound,
         start: Point,
     ) -> Outcome | None:
         """The outcome with nobody leaving in vain; None, and anything may be done, if it cannot be had."""
@@ -230,11 +132,11 @@ class RoomMaker:
             state.undo(start)
             for member in leave:
                 state.evict(member)
-            space.begin(members, leave)
+            trial.space.begin(members, leave)
             tried, found = leave, None
-            if space.suffices:
-                found, _ = self._try(crew, members, leave, leave, leave, legal, space)
-            if found is not None and not crew.complete:
+            if trial.space.suffices:
+                found, _ = trial.outcome(members, leave, leave, leave)
+            if found is not None and not trial.crew.complete:
                 found = None
             return found is not None
 
@@ -280,38 +182,34 @@ class RoomMaker:
             for member in step
         ]
 
-    def _at_once(
-        self, crew: Crew, members: Sequence[Member], leave: Sequence[Member], legal: Legal, space: RoomBound
-    ) -> Outcome | None:
+    def _at_once(self, trial: Trial, members: Sequence[Member], leave: Sequence[Member]) -> Outcome | None:
         """The outcome for all members if these leave."""
         for member in leave:
             self._state.evict(member)
-        space.begin(members, leave)
-        if not space.suffices:
+        trial.space.begin(members, leave)
+        if not trial.space.suffices:
             return None
-        found, _ = self._try(crew, members, leave, leave, leave, legal, space)
+        found, _ = trial.outcome(members, leave, leave, leave)
         return found
 
     def _serve(
         self,
-        crew: Crew,
+        trial: Trial,
         members: Sequence[Member],
         known: Sequence[Member],
         near: Sequence[Member],
-        legal: Legal,
-        space: RoomBound,
         steps: Steps,
     ) -> Outcome | None:
         """Make room for some members. known: those disturbed for all of these but the last. near: those of
         them whose nodes are looked at."""
-        state = self._state
+        state, space = self._state, trial.space
         start = state.mark()
         for member in known:
             state.evict(member)
         space.begin(members, known)
         evicted = state.mark()
         if known and space.suffices:
-            outcome, _ = self._try(crew, members, known, known, near, legal, space)
+            outcome, _ = trial.outcome(members, known, known, near)
             if outcome is not None:
                 return outcome
             state.undo(evicted)
@@ -356,10 +254,8 @@ class RoomMaker:
                     state.evict(member)
                 leaving = (*known, *leave)
                 outcome, placed = None, True
-                if not judging or not self._forbidden(members, leaving, legal, space):
-                    outcome, placed = self._try(
-                        crew, members, leaving, accumulated, (*near, *leave), legal, space
-                    )
+                if not judging or not trial.forbidden(members, leaving):
+                    outcome, placed = trial.outcome(members, leaving, accumulated, (*near, *leave))
                 if outcome is not None:
                     steps.tried = number
                     return outcome
@@ -370,51 +266,3 @@ class RoomMaker:
                     steps.bar(victims, leave)
                     break
         return None
-
-    @staticmethod
-    def _forbidden(
-        members: Sequence[Member], leaving: tuple[Member, ...], legal: Legal, space: RoomBound
-    ) -> bool:
-        """Whether it is known without placing anybody that it is not allowed that these leave."""
-        return space.costs_all(leaving) and not legal(members, Outcome(leaving, (), leaving))
-
-    def _try(
-        self,
-        crew: Crew,
-        members: Sequence[Member],
-        evicted: Sequence[Member],
-        asked: Sequence[Member],
-        near: Sequence[Member],
-        legal: Legal,
-        space: RoomBound,
-    ) -> tuple[Outcome | None, bool]:
-        """Place the members and, where there is room, those evicted. Gives the outcome if it is legal, and
-        whether the members could be placed at all. asked: all that were asked to leave so far. near: those
-        whose nodes are looked at beside all with accelerators free."""
-        placer = self._placer
-        involved = list({id(member.crew): member.crew for member in evicted}.values())
-        bands = space.bands(near)
-        joins = not placer.policy.stepwise
-        # If nobody can be placed again it need not be tried.
-        lost = joins and space.costs_all(evicted)
-        for other in () if lost else involved:
-            # Those, too, that this decision made leave before: they may be placed again now.
-            for member in other.members:
-                if member.status is Status.EVICTED:
-                    self._prepare(member)
-        for turn in (crew,) if lost else self._turns(crew, members, involved):
-            if turn is crew:
-                if isinstance(placer.place(crew, members, When.LATER, bands, joins=joins), Failure):
-                    return None, False
-            else:
-                again = next_members(turn, placer.rank, placer.policy.by_fill, evicted=True)
-                placer.place(turn, again, When.LATER, bands)
-        gone = tuple(member for member in evicted if member.status is Status.EVICTED)
-        moved = tuple(member for member in evicted if member.moved is not None)
-        judged = tuple(asked) if placer.policy.stepwise else (*gone, *moved)
-        outcome = Outcome(gone, moved, judged, tried=tuple(evicted))
-        if joins and any(
-            in_part(other) for other in {id(member.crew): member.crew for member in gone}.values()
-        ):
-            return None, True
-        return (outcome, True) if legal(members, outcome) else (None, True)

@@ -40,8 +40,7 @@ class Steps:
     """Members that may be asked to leave, in the order and the steps in which they are asked.
 
     found: the steps known so far. tried: how many of them were needed for the members served so far.
-    refusals: how many ways of making room were not allowed. unplaced: how many made no room. over: no other
-    way is worth a try.
+    refusals: how many ways of making room were not allowed. unplaced: how many made no room.
     """
 
     def __init__(
@@ -60,7 +59,6 @@ class Steps:
         self._asked: set[int] = set()
         self._begun: set[int] = set()
         self.refusals = self.unplaced = 0
-        self.over = False
         self._side = side
         self._suited = suited
         self._barred: dict[Hashable, list[Charge]] = {}
