@@ -6,9 +6,8 @@ nodes of the newest one: those asked there leave, the gang is placed on what is 
 leave is placed again where there is room. A pod that finds room where it was has not been disturbed at all.
 The first outcome that is legal is taken. Nobody leaves unless the gang is placed in the same plan.
 
-For members that all want the same it is found by counting who has to leave, see `together`.
-
 This way of searching is KAI-Scheduler's: victims accumulate gang by gang, and nodes are probed one at a time.
+For members that all want the same, but stepwise, it is found by counting who has to leave, see `together`.
 """
 
 from collections.abc import Callable, Hashable, Sequence

@@ -62,8 +62,8 @@ class Together:
                 steps.unplaced += not placed
                 if placed and self._last:
                     self._keep_last()
-                else:
-                    short = True
+                # Whoever is left to leave then was too few by count, or was tried before.
+                short = True
             victims = self._next()
             if victims is None:
                 return None
@@ -94,7 +94,7 @@ class Together:
         charge, side = charge_of(victims), self._side(victims[0].crew)
         if holds_as_much(charge, self._ruled_out.get(side, ())):
             return False
-        if steps.barred(victims) or not self._may_give(victims):
+        if not self._may_give(victims):
             return False
         for member in victims:
             assert member.hold is not None
