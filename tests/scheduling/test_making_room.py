@@ -16,7 +16,7 @@ from tests.scheduling.builders import (
     request,
     with_claim,
 )
-from tests.scheduling.looking import decided, decision_on, evicted
+from tests.scheduling.looking import after, decided, decision_on, evicted
 
 from aliquot.cli.version import core
 from aliquot.scheduling.asking import Asked, RuledOut
@@ -285,3 +285,18 @@ def test_terms_have_the_same_number_only_if_they_are_equal(monkeypatch):
         assert given_.setdefault(number, terms) == terms
 
     assert kinds.number("c") == kinds.number("c")
+
+
+def test_others_leave_for_so_many_gangs_by_one_decision_and_for_the_rest_by_the_next():
+    running = [(node(f"n{n}", **{GPU: 1}), busy(f"old-{n}", f"n{n}")) for n in range(7)]
+    wanted = [waits(f"new-{n}", created=n) for n in range(5)]
+    policy = Policy(beneficiaries=2)
+    snapshot = cluster(*two_queues("5"), running, wanted)
+
+    served = []
+    while evicted(plan := decided(snapshot, policy)):
+        served.append(sorted(spot.pod.name for item in plan.decisions for spot in item.promised))
+        snapshot = after(snapshot, plan)
+
+    assert served == [["new-0", "new-1"], ["new-2", "new-3"], ["new-4"]]
+    assert len(evicted(decided(cluster(*two_queues("5"), running, wanted), Policy(beneficiaries=None)))) == 5

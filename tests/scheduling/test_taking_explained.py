@@ -104,6 +104,18 @@ def test_too_little_of_a_lower_priority_is_counted_with_what_is_idle():
     )
 
 
+def test_of_work_for_which_others_leave_in_the_next_decision_that_is_said():
+    low = [running(f"l{n}", 1, n) for n in range(8)]
+    first = wanting(1, name="v", priority=9)
+    told = sentences(gpu_node("n1"), QUEUES, low, first, wanting(1), policy=Policy(beneficiaries=1))
+
+    assert told[0] == (
+        "Preemption does not help: of lower priority in its queue, 7 workloads hold 7 gpu and may be asked "
+        "to leave; the next decision looks at that, as this one has others leave for as many workloads as it "
+        "may (beneficiaries)."
+    )
+
+
 def test_enough_that_is_on_different_nodes_does_not_help_one_pod():
     nodes = [gpu_node("n1", 4), gpu_node("n2", 4)]
     low = [running("l", 2), running("m", 2, node_name="n2")]

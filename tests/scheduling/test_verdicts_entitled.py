@@ -94,6 +94,20 @@ def test_why_reclaim_does_not_help_work_that_waits_for_room(objects, wanted, tex
     assert text in paragraph(verdict)
 
 
+def test_work_that_others_were_served_before_is_told_that_the_next_decision_goes_on():
+    held = [item for n in range(8) for item in running(f"h{n}", "a", 1, n)]
+    wanted = [wanting(1), with_claim("late", request(1), labels={IN: "b"})]
+    plan = decided(cluster(gpu_node("n1"), QUEUES, held, wanted), Policy(beneficiaries=1))
+
+    (promised,) = [spot.pod.name for item in plan.decisions for spot in item.promised]
+    verdict = verdict_on(plan, {"w": "late", "late": "w"}[promised])
+    assert (
+        "Its queue is entitled to 1 gpu more, but of what others hold 7 could be taken, which the next "
+        "decision looks at: this one takes for others first." in paragraph(verdict)
+    )
+    assert verdict.fix.change == "wait"
+
+
 def test_work_in_its_minimum_run_time_is_worth_waiting_for():
     queues = [replace(item, spec=replace(item.spec, reclaim_min_runtime="2h")) for item in QUEUES]
     held = running("h", "a", 8)

@@ -6,7 +6,7 @@ are entitled to more than they got; gangs that lost members for good are taken d
 whole or waits with a verdict.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 from functools import partial
 
@@ -39,7 +39,7 @@ from aliquot.scheduling.taking import Taker
 from aliquot.scheduling.taking_explained import explain_taking
 from aliquot.workloads.subgroups import lacking
 
-_TAKERS: dict[Step, type[Taker]] = {
+_TAKERS: dict[Step, Callable[[Session], Taker]] = {
     Step.RECLAIM: Reclaim,
     Step.PREEMPT: Preempt,
     Step.CONSOLIDATE: Consolidate,

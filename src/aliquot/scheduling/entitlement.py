@@ -27,6 +27,9 @@ NOT_PREEMPTIBLE = "notPreemptible"
 MIN_RUNTIME = "minRuntime"
 TAKEABLE = "takeable"
 """Held by work that could be taken, and that makes no room for the gang."""
+LATER = "later"
+"""Held by work that could be taken; whether that makes room is seen by the next decision at the soonest, as
+this one takes for others."""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,8 @@ class Entitlement:
         policy = session.policy
         self.session = session
         self.asked = policy.fair_shares and Step.RECLAIM in policy.steps
-        self._known: dict[tuple[str, bool, int | None], tuple[Fact, ...]] = {}
+        self._known: dict[tuple[str, bool, int | None, bool], tuple[Fact, ...]] = {}
+        self._put_off = session.findings.put_off.get(Step.RECLAIM) or set()
         self._grounds: dict[tuple[object, ...], Sequence[tuple[str, int, str]]] = {}
         self._bounds: dict[tuple[object, ...], _Bound] = {}
         self._below: dict[tuple[int, bool], _Rivals] = {}
@@ -92,23 +96,31 @@ class Entitlement:
         charge = want.charge
         if not charge.get(GPU) or gang.queue not in session.tree.numbers:
             return ()
-        key = (gang.queue, gang.preemptible, want.kind)
+        later = id(crew) in self._put_off
+        key = (gang.queue, gang.preemptible, want.kind, later)
         known = None if want.kind is None else self._known.get(key)
         if known is None:
             wants = tuple([charge.get(resource, 0) for resource in session.shares.resources])
-            known = self._found(gang, charge, wants)
+            known = self._found(gang, charge, wants, later)
             if want.kind is not None:
                 self._known[key] = known
         return known
 
-    def _found(self, gang: Gang, charge: Charge, wants: Sequence[Amount]) -> tuple[Fact, ...]:
+    def _found(self, gang: Gang, charge: Charge, wants: Sequence[Amount], later: bool) -> tuple[Fact, ...]:
         number = self.session.tree.numbers[gang.queue]
         refusal = self._held.refusal(number, wants, gang.preemptible)
         if refusal is not None:
             return (self._refused(refusal, number, charge),)
         wanted = shown(charge[GPU], GPU)
         found = [
-            Fact(test=RECLAIM, subject=subject, count=count, unit=GPU, wanted=wanted, available=available)
+            Fact(
+                test=RECLAIM,
+                subject=LATER if later and subject == TAKEABLE else subject,
+                count=count,
+                unit=GPU,
+                wanted=wanted,
+                available=available,
+            )
             for subject, count, available in self._told(gang.queue, number, wants)
         ]
         return tuple(found) or (Fact(test=RECLAIM, subject="nothing", unit=GPU, wanted=wanted),)
@@ -290,7 +302,7 @@ def for_room(verdict: Verdict) -> bool:
 
 def with_entitlement(verdict: Verdict, crew: Crew, entitlement: Entitlement) -> Verdict:
     """The verdict of a gang that waits for room, with why reclaim does not give it any. If what it could take
-    is only left alone for a while, to wait is the nearest fix."""
+    is only left alone for a while, or others were served first, to wait is the nearest fix."""
     fix = verdict.fix
     if not for_room(verdict) or not entitlement.asked:
         return verdict
@@ -300,6 +312,8 @@ def with_entitlement(verdict: Verdict, crew: Crew, entitlement: Entitlement) -> 
     ground, _, until = facts[0].subject.partition(" ")
     if ground == MIN_RUNTIME:
         fix = Fix(change="waitUntil", subject=str(facts[0].count), amount=until)
+    elif any(fact.subject == LATER for fact in facts):
+        fix = Fix(change="wait")
     return replace(verdict, facts=(*verdict.facts, *facts), fix=fix)
 
 

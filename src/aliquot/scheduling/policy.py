@@ -133,7 +133,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     consolidation_budget: how many gangs may be moved to make room for one; None: any number.
     move_victims: a victim for which another place is found is moved and does not count as lost.
     victim_search: how many victims may be considered for each member of a gang; None: any number. refusals:
-    how many ways of making room for one gang may be tried in vain; None: any number. victim_order:
+    how many ways of making room for one gang may be tried in vain; None: any number. beneficiaries: for how
+    many gangs others leave by one step of one decision, those after them have their turn in the next; None:
+    any number. victim_order:
     which of victims with an equal right to stay is asked first, "cheapest" (the one that loses least work for
     what it frees of what is needed) or "youngest". spare_victims: once room is made, whoever need not leave
     after all keeps its place. stepwise: room is made as KAI-Scheduler does it. Whoever waits stands in line
@@ -199,6 +201,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     move_victims: bool = True
     victim_search: int | None = 128
     refusals: int | None = 12
+    beneficiaries: int | None = 8
     victim_order: str = "cheapest"
     spare_victims: bool = True
     reservation_seconds: int = 300
@@ -238,6 +241,7 @@ KAI = Policy(
     preemptible_below=100,
     victim_search=None,
     refusals=None,
+    beneficiaries=None,
     victim_order="youngest",
     spare_victims=False,
     reservation_seconds=0,

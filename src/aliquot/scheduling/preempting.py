@@ -12,6 +12,7 @@ from aliquot.queues.runtimes import protected
 from aliquot.scheduling.gang_state import Crew, Member
 from aliquot.scheduling.losses import elastic, keeps_minimum
 from aliquot.scheduling.outcomes import Legal, Outcome
+from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.taking import Taker, for_workload
 from aliquot.scheduling.wants import next_want
@@ -21,7 +22,7 @@ class Preempt(Taker):
     """Within a queue."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__(session)
+        super().__init__(session, Step.PREEMPT)
         self._lowest: dict[str, int | None] = {}
 
     def victims(self, crew: Crew) -> dict[str, list[Crew]]:
@@ -78,7 +79,7 @@ class Consolidate(Taker):
     """By moving pods; nobody loses a place."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__(session)
+        super().__init__(session, Step.CONSOLIDATE)
         self._asked: dict[int, int] = {}
 
     def entitled(self, crew: Crew) -> bool:

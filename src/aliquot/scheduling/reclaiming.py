@@ -16,6 +16,7 @@ from aliquot.scheduling.asking import Batch, RuledOut
 from aliquot.scheduling.gang_state import Crew, Member, Status, requires_closeness
 from aliquot.scheduling.losses import bundles_of, by_crew, elastic, keeps_minimum
 from aliquot.scheduling.outcomes import Legal, Outcome
+from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.stakes import NOTHING, Stake
 from aliquot.scheduling.taking import Taker, for_workload
@@ -32,7 +33,7 @@ class Reclaim(Taker):
     """Between queues."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__(session)
+        super().__init__(session, Step.RECLAIM)
         self._mine: Reclaimer | None = None
         self._idle_known = (-1, 0.0)
         self._held: tuple[int, Held] | None = None

@@ -19,7 +19,7 @@ from aliquot.scheduling.crews import Crews
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member
 from aliquot.scheduling.plan import Staleness
-from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.policy import Policy, Step
 from aliquot.scheduling.settling import Settling
 from aliquot.scheduling.state import ClusterState
 from aliquot.scheduling.wants import next_want
@@ -38,13 +38,15 @@ class Removal:
 @dataclass(slots=True)
 class Findings:
     """What has been decided. handled: gangs in the order in which they were first looked at. verdicts: why
-    what waits of a gang does so. settling: ids of members that have their place but may not be let go yet."""
+    what waits of a gang does so. settling: ids of members that have their place but may not be let go yet.
+    put_off: by step, ids of gangs that others are asked to leave for by the next decision at the soonest."""
 
     handled: dict[int, Crew] = field(default_factory=dict)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     removals: list[Removal] = field(default_factory=list)
     settling: set[int] = field(default_factory=set)
     staleness: list[Staleness] = field(default_factory=list)
+    put_off: dict[Step, set[int]] = field(default_factory=dict)
 
     def waits(self, crew: Crew, verdict: Verdict) -> None:
         self.handled.setdefault(id(crew), crew)

@@ -17,6 +17,7 @@ from aliquot.scheduling.gang_placing import promise_all
 from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.making_room import RoomMaker
 from aliquot.scheduling.outcomes import Legal, Outcome
+from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
 from aliquot.scheduling.under_way import arrive, set_out
@@ -28,10 +29,12 @@ MOST_TAKEN_FOR = 8
 
 
 class Taker:
-    """One step of taking, for every gang that waits, in turn."""
+    """One step of taking, for every gang that waits, in turn, until it was done for as many as the policy
+    allows: the others have their turn in the next decision, which sees what became of those before them."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, step: Step) -> None:
         self._session = session
+        self._step = step
         self._failed: dict[tuple[object, ...], int] = {}
         self._too_large: dict[tuple[object, ...], int] = {}
         self._line: dict[str, list[tuple[tuple[object, ...], Crew, Charge]]] = {}
@@ -83,6 +86,10 @@ class Taker:
         known = None if size is None else self._too_large.get(size[0])
         return known is not None and size is not None and known <= size[1]
 
+    def _known_to_fail(self, crew: Crew) -> bool:
+        kind = self._kind(crew)
+        return kind is not None and self._fails(kind)
+
     def _hopeful(self, crew: Crew) -> bool:
         """Whether a gang needs a turn to find out if anything can be taken for it; asked right after the turn
         of the gang before it in its queue. What cannot be taken then cannot be later, see `_as_of`."""
@@ -109,7 +116,12 @@ class Taker:
         order = session.in_turn(waiting, None if session.policy.stepwise else self._hopeful)
         if session.policy.stepwise:
             set_out(session.state.touched())
-        self._take(maker, order)
+        tried = self._take(maker, order)
+        order.close()
+        if tried is not None and only is None:
+            session.findings.put_off[self._step] = {
+                id(crew) for crew in waiting if id(crew) not in tried and not self._known_to_fail(crew)
+            }
         if session.policy.stepwise:
             arrive(session.state.touched())
             self._forget_turned_back()
@@ -121,9 +133,17 @@ class Taker:
             removal for removal in findings.removals if removal.member.status is not Status.RUNNING
         ]
 
-    def _take(self, maker: RoomMaker, order: WorkOrder[Crew]) -> None:
+    def _take(self, maker: RoomMaker, order: WorkOrder[Crew]) -> set[int] | None:
+        """Take for one gang after the other. If that ends because it was done for as many as the policy
+        allows, the ids of those that had their turn; else None."""
         session = self._session
+        most = session.policy.beneficiaries
+        tried: set[int] = set()
+        served = 0
         while (crew := order.pop()) is not None:
+            if served == most:
+                return tried
+            tried.add(id(crew))
             if session.policy.stepwise and self._lined_up != session.state.changes:
                 self._line_up()
                 self._lined_up = session.state.changes
@@ -135,6 +155,7 @@ class Taker:
                 if kind is not None:
                     self._note(kind)
                 continue
+            served += 1
             session.findings.served(crew)
             for member in outcome.tried:
                 # Placed again, a gang may get what it lacked before, too.
@@ -155,6 +176,7 @@ class Taker:
                 set_out(member.crew for member in outcome.moved)
             else:
                 self._hold_back(outcome)
+        return None
 
     def _hold_back(self, outcome: Outcome) -> None:
         """Of gangs of which members have to leave or to move, those that were given a place by this decision

@@ -43,6 +43,9 @@ MIN_RUNTIME = "minRuntime"
 """Held by work of lower priority in its minimum run time, the first until then."""
 TAKEABLE = "takeable"
 """Held by work of lower priority that may be asked to leave. Of consolidation: by work that may be moved."""
+LATER = "later"
+"""Whether that makes room is seen by the next decision at the soonest: this one asks others to leave for as
+many as the policy allows."""
 TOO_FEW = "tooFew"
 """All of that, with what is idle, is less than what the gang wants."""
 NOT_TOGETHER = "notTogether"
@@ -105,6 +108,8 @@ def _preemption(session: Session, crew: Crew) -> Iterator[Fact]:
         yield _fact(PREEMPTION, NO_ROOM, wanted)
     elif waits_until is not None:
         yield _fact(PREEMPTION, f"{TOO_SOON} {_second(waits_until)}", wanted)
+    elif id(crew) in session.findings.put_off.get(Step.PREEMPT, ()):
+        yield _fact(PREEMPTION, LATER, wanted)
     else:
         yield _without(session, crew, takeable, wanted)
 
@@ -151,6 +156,9 @@ def _consolidation(session: Session, crew: Crew) -> Iterator[Fact]:
     others = [other for other in session.crews.running() if other is not crew and other.gang.queue]
     yield from _held(CONSOLIDATION, NOT_PREEMPTIBLE, wanted, [x for x in others if not x.gang.preemptible])
     yield from _held(CONSOLIDATION, TAKEABLE, wanted, [x for x in others if x.gang.preemptible])
+    if id(crew) in session.findings.put_off.get(Step.CONSOLIDATE, ()):
+        yield _fact(CONSOLIDATION, LATER, wanted)
+        return
     outcome = _moved(session, crew)
     if outcome is None:
         yield _fact(CONSOLIDATION, NO_ARRANGEMENT, wanted)
@@ -181,10 +189,10 @@ def _moved(session: Session, crew: Crew) -> Outcome | None:
 def _held(
     test: str, ground: str, wanted: Amount, crews: Sequence[Crew], until: datetime | None = None
 ) -> Iterator[Fact]:
-    held = sum((accelerators(crew) for crew in crews), start=0)
-    if held:
+    amounts = [amount for crew in crews if (amount := accelerators(crew))]
+    if amounts:
         subject = ground if until is None else f"{ground} {_second(until)}"
-        yield _fact(test, subject, wanted, len(crews), held)
+        yield _fact(test, subject, wanted, len(amounts), sum(amounts))
 
 
 def _fact(test: str, subject: str, wanted: Amount, count: int = 0, available: Amount = 0) -> Fact:

@@ -74,6 +74,10 @@ _HELD: dict[str, Callable[[Fact], str]] = {
 }
 
 _PREEMPTION: dict[str, Callable[[Fact], str]] = {
+    ground.LATER: lambda fact: (
+        "the next decision looks at that, as this one has others leave for as many workloads as it may "
+        "(beneficiaries)"
+    ),
     ground.TOO_FEW: lambda fact: (
         f"with what is idle that makes {fact.available} of the {fact.wanted} {fact.unit} that it wants"
     ),
@@ -102,6 +106,10 @@ _MOVES: dict[str, str] = {
 
 _CONSOLIDATION: dict[str, Callable[[Fact], str]] = {
     ground.OFF: lambda fact: "Consolidation is off by policy",
+    ground.LATER: lambda fact: (
+        "The next decision sees if moving others makes room, as this one moves for as many workloads as it "
+        "may (beneficiaries)"
+    ),
     ground.FIXED_ITSELF: lambda fact: "Nothing is moved for work that cannot be preempted itself",
     ground.TOO_FEW: lambda fact: (
         f"Consolidation does not help: {fact.available} {fact.unit} "
