@@ -1,5 +1,7 @@
 """Where pods go so that the cluster keeps what others can be expected to ask for, beside best fit."""
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.scheduling.builders import NOW, cluster, gpu_node, pod, request, with_claim
 
@@ -213,3 +215,22 @@ def test_a_preferred_domain_counts_before_what_can_be_expected():
     together = {"aliquot.dev/topology": "dc", "aliquot.dev/topology-preferred": "rack"}
     assert len(racks_of_a_pair()) == 2
     assert len(racks_of_a_pair(**together)) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from([1, 2, 4]), st.sampled_from([1, 6]), st.integers(1, 5)),
+        min_size=4,
+        max_size=9,
+    )
+)
+def test_what_was_learnt_of_a_kind_of_pod_is_learnt_anew_as_the_mix_changes(steps):
+    memory = Memory()
+    snapshot = cluster([[gpu_node(f"n{n}", 4, cpu=8 + 6 * n) for n in range(6)]])
+    for step, (devices, cpu, count) in enumerate(steps):
+        new = [with_claim(f"p{step}-{n}", request(devices), cpu=cpu, created=step) for n in range(count)]
+        snapshot = with_more(snapshot, *new)
+        plan = decide(snapshot, EXPECTED, NOW, memory=memory)
+        assert plan == decide(snapshot, EXPECTED, NOW)
+        snapshot = apply(snapshot, plan, NOW)

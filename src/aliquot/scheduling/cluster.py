@@ -190,9 +190,11 @@ class Cluster:
             pods.update(links.pods_of(key))
         dirty = changed.dirty | {gangs.keys[key] for key in pods if key in gangs.keys}
         self._enter_all(dirty)
-        differs = self._mix is not None and self._mix.read().essence != self._learnt
-        if differs or len(self.placer.placer.rankings) > MOST_SHAPES:
+        placer = self.placer.placer
+        if len(placer.rankings) > MOST_SHAPES:
             self.placer = self._new_placer()
+        elif self._mix is not None and self._mix.read().essence != self._learnt:
+            placer.expect(self._outlook_of(self._mix))
 
     def holdings(self, queue: str) -> Iterator[Holding]:
         """What counts in a queue and in those below it."""
@@ -387,14 +389,13 @@ class Cluster:
 
     def _new_placer(self) -> GangPlacer:
         static = self._memory.static_fits(self.index.snapshot.nodes)
-        placer = Placer(self.state, static, self.policy, self.topologies, self._new_outlook())
+        outlook = None if self._mix is None else self._outlook_of(self._mix)
+        placer = Placer(self.state, static, self.policy, self.topologies, outlook)
         return GangPlacer(placer, Closeness(self.topologies, self.state, self.policy.topology), self.policy)
 
-    def _new_outlook(self) -> Callable[[Numbers], Outlook] | None:
+    def _outlook_of(self, mix: Mix) -> Callable[[Numbers], Outlook]:
         """What makes the outlook of the mix as it is now, once the placer needs it."""
-        if self._mix is None:
-            return None
-        reading = self._mix.read()
+        reading = mix.read()
         self._learnt = reading.essence
         shapes = self._memory.claim_shapes
         return lambda numbers: Outlook(self.state, reading, self._wanted, numbers, shapes)

@@ -32,15 +32,9 @@ def wants_accelerators(facts: PodFacts) -> bool:
 class Scoring:
     """Values of nodes for the goals of a policy, in the present state of a cluster."""
 
-    def __init__(
-        self,
-        objectives: Sequence[Objective],
-        state: ClusterState,
-        outlook: Callable[[], Outlook] | None = None,
-    ) -> None:
-        """outlook: what can be expected of the cluster; asked for once, when it is needed."""
+    def __init__(self, objectives: Sequence[Objective], state: ClusterState) -> None:
         self._objectives = objectives
-        self._outlook = outlook
+        self._outlook: Callable[[], Outlook] | None = None
         self._expected: Outlook | None = None
         self.honours_nomination = any(item.goal is Goal.NOMINATED for item in objectives)
         self._state = state
@@ -54,6 +48,10 @@ class Scoring:
         )
         self._cpu = [whole.get(CPU, 0) for whole in state.table.whole]
         self._most_cpu = max(self._cpu, default=0) or 1
+
+    def expect(self, outlook: Callable[[], Outlook]) -> None:
+        """outlook: what can be expected of the cluster from now on; asked for once, when it is needed."""
+        self._outlook, self._expected = outlook, None
 
     def score(self, facts: PodFacts) -> Callable[[int], float | None]:
         """The sum of weighted values of a node for a pod; None where it finds no room even later."""

@@ -78,14 +78,19 @@ class Placer:
         self.state = state
         self.policy = policy
         self._static = static
-        self._scoring = Scoring(
-            policy.placement, state, None if outlook is None else lambda: outlook(self._numbers)
-        )
+        self._scoring = Scoring(policy.placement, state)
         self.rankings: dict[Shape, Ranking] = {}
+        if outlook is not None:
+            self.expect(outlook)
         self.surveys: dict[Shape, object] = {}
         self.hosts = Hosts(state, self.static_fit)
         self._joint = JointChoice(state, topologies, self._charge)
         self._everywhere = StaticFit(tuple(range(len(state.table.nodes))), {})
+
+    def expect(self, outlook: Callable[[Numbers], Outlook]) -> None:
+        """Value nodes by another outlook from now on. What fits where is as before."""
+        self._scoring.expect(lambda: outlook(self._numbers))
+        self.rankings.clear()
 
     def static_fit(self, facts: PodFacts) -> StaticFit:
         return self._fit(facts.traits.constraints, facts.pod)
