@@ -13,6 +13,7 @@ from aliquot.model.snapshot import Snapshot
 from aliquot.model.verdicts import PLACED, Reason
 from aliquot.scheduling.apply import apply
 from aliquot.scheduling.decide import decide
+from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.plan_checks import check_plan
 from aliquot.scheduling.policy import Policy
 from aliquot.workloads import labels
@@ -63,6 +64,7 @@ class Cluster:
         self.grace = grace
         self.policy = policy
         self.snapshot = cluster(*objects)
+        self.memory = Memory()
         self.evicted: list[str] = []
 
     def add(self, *objects):
@@ -73,6 +75,7 @@ class Cluster:
         """Decide, enact, and let time pass."""
         plan = decide(self.snapshot, self.policy, self.now)
         assert check_plan(self.snapshot, plan, self.policy) == ()
+        assert decide(self.snapshot, self.policy, self.now, memory=self.memory) == plan
         gone = set(evicted(plan))
         self.evicted += sorted(gone)
         reasons = {
@@ -218,6 +221,39 @@ def test_deadlines_of_pods_and_jobs_tell_when_they_are_gone():
         world.add(owner, *made)
 
         assert nodes_of(world.round()) == {"short": "n1"}
+
+
+def test_a_job_may_say_otherwise_while_its_pods_run():
+    world = contended(grace=120)
+    world.round()
+    owner = job("quick", 1)
+    bounded = replace(owner, spec=replace(owner.spec, active_deadline_seconds=60))
+    world.add(bounded, *small("short", job="quick"))
+    assert nodes_of(world.round()) == {"short": "n1"}
+    assert promised(world.round()) == ["big0", "big1"]
+
+    jobs = tuple(owner if item.name == "quick" else item for item in world.snapshot.jobs)
+    world.snapshot = replace(world.snapshot, jobs=jobs)
+    assert promised(world.round()) == []
+
+
+def test_a_job_of_which_all_pods_are_gone_is_not_waited_for():
+    world = contended(grace=120)
+    world.round()
+    bounded = job("quick", 1)
+    bounded = replace(bounded, spec=replace(bounded.spec, active_deadline_seconds=60))
+    world.add(bounded, *small("short", job="quick"))
+    world.round()
+    world.round()
+    left = tuple(item for item in world.snapshot.pods if item.name != "short")
+    claims = tuple(item for item in world.snapshot.resource_claims if item.name != "short-gpu")
+    world.snapshot = replace(world.snapshot, pods=left, resource_claims=claims)
+
+    assert promised(world.round()) == ["big0", "big1"]
+
+
+def promised(plan):
+    return sorted(spot.pod.name for decision in plan.decisions for spot in decision.promised)
 
 
 @pytest.mark.parametrize("said", ["-5", "soon", "99999999999999999", ""])

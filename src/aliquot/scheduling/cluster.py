@@ -27,6 +27,7 @@ from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.closeness import Closeness
 from aliquot.scheduling.devices_wanted import DevicesWanted
 from aliquot.scheduling.evicting import tainted_pools
+from aliquot.scheduling.expected_ends import Ending
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew
 from aliquot.scheduling.interpod import PodNeighbours
@@ -89,8 +90,8 @@ class Cluster:
     with such pods, and with pods of which something is wrong. running: the gangs with pods on nodes, by
     queue; restless: those that may have too few members; calm: of these, those that turned out to have
     enough. under_way: those with pods that were let go and are not bound yet. crews: members with their
-    state, of gangs that somebody asked about. leaving: pods that are being deleted on nodes. pending: what
-    gangs wait for. state: what decisions change, and take back.
+    state, of gangs that somebody asked about. ending: gangs that may say when they end. leaving: pods that
+    are being deleted on nodes. pending: what gangs wait for. state: what decisions change, and take back.
     """
 
     def __init__(self, index: SnapshotIndex, tree: QueueTree, policy: Policy, memory: Memory) -> None:
@@ -113,6 +114,7 @@ class Cluster:
         self.calm: set[GroupKey] = set()
         self.under_way: set[GroupKey] = set()
         self.stakes = Stakes()
+        self.ending = Ending()
         self.leaving: dict[Key, Pod] = {}
         self.crews: dict[GroupKey, Crew] = {}
         self.gangs: Grouping = memory.gangs(index, tree, policy)[0]
@@ -155,6 +157,11 @@ class Cluster:
         """The gangs of which a pod is on a node, by its number."""
         return {self.gangs.keys[key] for key in self._on.get(number, ()) if key in self.gangs.keys}
 
+    def pods_on(self, number: int) -> Iterator[Pod]:
+        """The pods on a node, by its number, or bound for it."""
+        for occupant in self._on.get(number, {}).values():
+            yield occupant.pod
+
     def follows(self, index: SnapshotIndex, tree: QueueTree, policy: Policy) -> bool:
         """Whether `follow` can bring the cluster to this snapshot; otherwise a new one has to be made."""
         if tree is not self.tree or policy != self.policy or len(self._table.changes) > MOST_CHANGES:
@@ -191,7 +198,7 @@ class Cluster:
         dirty = changed.dirty | {gangs.keys[key] for key in pods if key in gangs.keys}
         self._enter_all(dirty)
         placer = self.placer.placer
-        if len(placer.rankings) > MOST_SHAPES:
+        if max(len(placer.rankings), len(placer.surveys)) > MOST_SHAPES:
             self.placer = self._new_placer()
         elif self._mix is not None and self._mix.read().essence != self._learnt:
             placer.expect(self._outlook_of(self._mix))
@@ -276,6 +283,7 @@ class Cluster:
         if share.running:
             self.running[gang.queue].discard(key)
         self.stakes.retract(key)
+        self.ending.retract(key)
 
     def _enter(self, key: GroupKey, nodes: set[int]) -> None:
         gangs, table = self.gangs, self._table
@@ -317,6 +325,7 @@ class Cluster:
             self.stakes.enter(key, gang, pods, portion.placed, numbers, holdings)
         if running:
             self.running.setdefault(gang.queue, set()).add(key)
+            self.ending.enter(key, [pod for pod, _, _ in portion.placed])
         if (running or portion.todo) and may_be_short(gang, portion, pods):
             self.restless.add(key)
         if gang.minimum > 1 and any(

@@ -58,6 +58,15 @@ class Crews:
         """The gangs of which something is on a node."""
         return [self.at(key) for key in sorted(self._cluster.gangs_on(number))]
 
+    def ending(self) -> Iterable[Crew]:
+        """The gangs of which something is on a node and says when it ends."""
+        cluster = self._cluster
+        return [self.at(key) for key in sorted(cluster.ending.gangs(cluster.index))]
+
+    def pods_on(self, number: int) -> Iterable[Pod]:
+        """The pods on a node, or bound for it, that have not ended."""
+        return self._cluster.pods_on(number)
+
     def restless(self) -> Iterable[Crew]:
         """The gangs of which something runs and that may have too few members, those left out that have
         enough as long as this decision does nothing to them."""

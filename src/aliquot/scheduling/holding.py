@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 
 from aliquot.model.verdicts import Fact, Reason, Verdict
 from aliquot.queues.amounts import GPU
+from aliquot.scheduling.expected_ends import expected_end
 from aliquot.scheduling.gang_state import Crew, Member, Status, Want
 from aliquot.scheduling.placing import Failure, When
-from aliquot.scheduling.reservations import expected_end
 from aliquot.scheduling.session import Session
 
 _LIMITS = frozenset({Reason.OVER_LIMIT, Reason.OVER_QUOTA, Reason.BEHIND_IN_QUEUE})

@@ -8,21 +8,17 @@ meanwhile: it says so by the annotation aliquot.dev/expected-seconds or by a dea
 all of this follows from the snapshot.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from aliquot.model.core import Pod
-from aliquot.model.index import SnapshotIndex
 from aliquot.model.verdicts import PLACED, Reason
+from aliquot.scheduling.expected_ends import expected_end
 from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.placing import Failure, When
 from aliquot.scheduling.pod_placement import PodPlacement
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.wants import next_want
-from aliquot.workloads import labels, settings
-
-MOST_EXPECTED = 24 * 3600
-"""Work that is expected to take longer, in seconds, is not asked when it ends."""
 
 
 def promised_since(pod: Pod) -> datetime | None:
@@ -31,26 +27,6 @@ def promised_since(pod: Pod) -> datetime | None:
         if condition.type == PLACED and condition.reason == Reason.ROOM_PROMISED.value:
             return condition.last_transition_time if condition.status == "False" else None
     return None
-
-
-def expected_end(pod: Pod, index: SnapshotIndex, now: datetime) -> datetime | None:
-    """When a pod will be gone by what it says: its annotation, or a deadline of its own or of its Job if that
-    is sooner. A pod that has not started yet is taken to start now. None if nothing is said, or if that time
-    has passed."""
-    meta = pod.metadata
-    owner = meta.controller
-    job = index.jobs.get((meta.namespace, owner.name)) if owner is not None and owner.kind == "Job" else None
-    said = meta.annotations.get(labels.EXPECTED_SECONDS)
-    if said is None and job is not None:
-        said = job.metadata.annotations.get(labels.EXPECTED_SECONDS)
-    known = [settings.seconds(said), pod.spec.active_deadline_seconds]
-    if job is not None:
-        known.append(job.spec.active_deadline_seconds)
-    seconds = min((item for item in known if item is not None and item > 0), default=None)
-    if seconds is None or seconds > MOST_EXPECTED:
-        return None
-    end = (pod.status.start_time or now) + timedelta(seconds=seconds)
-    return end if end > now else None
 
 
 class Reservations:
@@ -122,7 +98,7 @@ class Reservations:
     def _let_end(self, until: datetime) -> None:
         """Count running work that will be gone by then as leaving."""
         session = self._session
-        for crew in session.crews.running():
+        for crew in session.crews.ending():
             if crew.waiting:
                 continue
             running = [member for member in crew.members if member.status is Status.RUNNING]
@@ -135,14 +111,14 @@ class Reservations:
     def _fill_back(self, pending: list[Crew], may_try: Callable[[Crew], bool]) -> None:
         """Let work use what is kept that will be gone before the last one has left for the gangs."""
         session = self._session
-        room = 0
-        for crew in pending:
-            for spot in self._spots(crew, When.EITHER):
-                room |= 1 << spot.number
-        ready = self._ready(room)
+        numbers = {spot.number for crew in pending for spot in self._spots(crew, When.EITHER)}
+        ready = self._ready(numbers)
         if ready is None:
             return
         ready = min(ready, *(self._until[id(crew)] for crew in pending))
+        room = 0
+        for number in numbers:
+            room |= 1 << number
         kept = {id(crew) for crew in pending}
         short = [
             crew
@@ -173,18 +149,16 @@ class Reservations:
         end = expected_end(member.pod, session.state.index, session.now)
         return end is not None and end <= time
 
-    def _ready(self, room: int) -> datetime | None:
+    def _ready(self, numbers: Iterable[int]) -> datetime | None:
         """When the last pod has left these nodes at the latest; None if nobody is leaving."""
         session = self._session
-        state = session.state
+        index, now = session.state.index, session.now
         latest: datetime | None = None
-        for pod in state.index.snapshot.pods:
-            gone = pod.metadata.deletion_timestamp
-            number = state.table.numbers.get(pod.spec.node_name)
-            if gone is None and number is not None and room >> number & 1:
-                gone = expected_end(pod, state.index, session.now)
-            if gone is not None and number is not None and room >> number & 1 and not pod.finished:
-                latest = gone if latest is None else max(latest, gone)
+        for number in numbers:
+            for pod in session.crews.pods_on(number):
+                gone = pod.metadata.deletion_timestamp or expected_end(pod, index, now)
+                if gone is not None and pod.spec.node_name:
+                    latest = gone if latest is None else max(latest, gone)
         return latest
 
 
