@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from aliquot.dra.usage import Usage
-from aliquot.fractions.groups import reserves
-from aliquot.fractions.requests import GpuRequest
-from aliquot.fractions.resources import WHOLE_DEVICES
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, SnapshotIndex
 from aliquot.model.resource import ResourceClaim
@@ -34,7 +31,9 @@ from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.links import ClaimLinks
 from aliquot.scheduling.memory import Memory
 from aliquot.scheduling.mix import Mix
-from aliquot.scheduling.nodes import Demand, NodeTable
+from aliquot.scheduling.node_orders import NodeOrders
+from aliquot.scheduling.nodes import NodeTable
+from aliquot.scheduling.occupants import Occupants
 from aliquot.scheduling.outlook import Numbers, Outlook
 from aliquot.scheduling.parts import PartsInUse
 from aliquot.scheduling.pending import Portion, may_be_short, sort_out
@@ -63,14 +62,6 @@ _Placed = TypeVar("_Placed", bound=tuple[Pod, str | None])
 
 
 @dataclass(frozen=True, slots=True)
-class _Occupant:
-    """A pod on a node with what it takes of it."""
-
-    pod: Pod
-    demand: Demand
-
-
-@dataclass(frozen=True, slots=True)
 class Share:
     """What a gang is in the cluster. gang: None where none of its pods counts any more. numbers: of the nodes
     of the pods that are placed, None for nodes that are not there. holdings: what counts in its queue.
@@ -90,8 +81,9 @@ class Cluster:
     with such pods, and with pods of which something is wrong. running: the gangs with pods on nodes, by
     queue; restless: those that may have too few members; calm: of these, those that turned out to have
     enough. under_way: those with pods that were let go and are not bound yet. crews: members with their
-    state, of gangs that somebody asked about. ending: gangs that may say when they end. leaving: pods that
-    are being deleted on nodes. pending: what gangs wait for. state: what decisions change, and take back.
+    state, of gangs that somebody asked about. ending: gangs that may say when they end. occupants: who is
+    on which node. leaving: pods that are being deleted on nodes. pending: what gangs wait for. state: what
+    decisions change, and take back.
     """
 
     def __init__(self, index: SnapshotIndex, tree: QueueTree, policy: Policy, memory: Memory) -> None:
@@ -118,11 +110,10 @@ class Cluster:
         self.leaving: dict[Key, Pod] = {}
         self.crews: dict[GroupKey, Crew] = {}
         self.gangs: Grouping = memory.gangs(index, tree, policy)[0]
-        self._on: dict[int, dict[Key, _Occupant]] = {}
-        self._was_on: dict[int, set[Key]] = {}
         self._table = NodeTable(snapshot.nodes)
         self._parts = PartsInUse.of(self._table, policy)
-        self._neighbours = PodNeighbours(index.namespaces, index.nodes)
+        neighbours = PodNeighbours(index.namespaces, index.nodes)
+        self.occupants = Occupants(self._table, self._parts, neighbours, memory.traits)
         usage = Usage(self.fleet)
         devices = DeviceAllocator(self.fleet, usage, policy, self._table.nodes)
         ledger = Ledger(tree)
@@ -131,7 +122,7 @@ class Cluster:
         self.pending = PendingAmounts(ledger)
         self._charges = Charges(index, memory.traits, devices, policy)
         self.state = ClusterState(
-            index, self._table, self._neighbours, devices, ledger, self._parts, self.links.users
+            index, self._table, neighbours, devices, ledger, self._parts, self.links.users
         )
         self._pools = tainted_pools(self.fleet)
         expecting = any(item.goal is Goal.EXPECTED_CAPACITY for item in policy.placement)
@@ -155,12 +146,8 @@ class Cluster:
 
     def gangs_on(self, number: int) -> set[GroupKey]:
         """The gangs of which a pod is on a node, by its number."""
-        return {self.gangs.keys[key] for key in self._on.get(number, ()) if key in self.gangs.keys}
-
-    def pods_on(self, number: int) -> Iterator[Pod]:
-        """The pods on a node, by its number, or bound for it."""
-        for occupant in self._on.get(number, {}).values():
-            yield occupant.pod
+        keys = self.gangs.keys
+        return {keys[key] for key in self.occupants.keys(number) if key in keys}
 
     def follows(self, index: SnapshotIndex, tree: QueueTree, policy: Policy) -> bool:
         """Whether `follow` can bring the cluster to this snapshot; otherwise a new one has to be made."""
@@ -198,10 +185,10 @@ class Cluster:
         dirty = changed.dirty | {gangs.keys[key] for key in pods if key in gangs.keys}
         self._enter_all(dirty)
         placer = self.placer.placer
-        if max(len(placer.rankings), len(placer.surveys)) > MOST_SHAPES:
+        if max(placer.orders.count, len(placer.surveys)) > MOST_SHAPES:
             self.placer = self._new_placer()
         elif self._mix is not None and self._mix.read().essence != self._learnt:
-            placer.expect(self._outlook_of(self._mix))
+            placer.orders.expect(self._outlook_of(self._mix))
 
     def holdings(self, queue: str) -> Iterator[Holding]:
         """What counts in a queue and in those below it."""
@@ -241,18 +228,16 @@ class Cluster:
     def _enter_all(self, keys: Iterable[GroupKey]) -> None:
         """Work out anew what these gangs are."""
         dirty = set(keys)
-        nodes: set[int] = set()
         for key in dirty:
-            self._retract(key, nodes)
+            self._retract(key)
             self.crews.pop(key, None)
         for key in dirty:
             if self.gangs.has(key):
-                self._enter(key, nodes)
-        for number in sorted(nodes):
-            self._fill(number)
+                self._enter(key)
+        self.occupants.settle()
         self.state.settle()
 
-    def _retract(self, key: GroupKey, nodes: set[int]) -> None:
+    def _retract(self, key: GroupKey) -> None:
         self.pending.drop(key)
         share = self.shares.pop(key, None)
         if share is None:
@@ -262,9 +247,7 @@ class Cluster:
         portion, gang = share.portion, share.gang
         for (pod, _, _), number in zip(portion.placed, share.numbers, strict=True):
             if number is not None:
-                del self._on[number][pod.key]
-                self._was_on.setdefault(number, set()).add(pod.key)
-                nodes.add(number)
+                self.occupants.leave(number, pod)
             self.leaving.pop(pod.key, None)
         for holding in share.holdings:
             self.state.queues.remove(holding.queue, holding.charge, gang.preemptible)
@@ -285,7 +268,7 @@ class Cluster:
         self.stakes.retract(key)
         self.ending.retract(key)
 
-    def _enter(self, key: GroupKey, nodes: set[int]) -> None:
+    def _enter(self, key: GroupKey) -> None:
         gangs, table = self.gangs, self._table
         pods = gangs.pods(key)
         if self._mix is not None:
@@ -305,11 +288,7 @@ class Cluster:
             number = table.numbers.get(node)
             numbers.append(number)
             if number is not None:
-                if reserves(pod) is not None:
-                    # The devices that such a pod keeps are counted for the pods that share them.
-                    demand = demand.without(WHOLE_DEVICES.match)
-                self._on.setdefault(number, {})[pod.key] = _Occupant(pod, demand)
-                nodes.add(number)
+                self.occupants.enter(number, pod, demand)
                 if pod.metadata.deletion_timestamp is not None:
                     self.leaving[pod.key] = pod
         holdings: tuple[Holding, ...] = ()
@@ -340,27 +319,6 @@ class Cluster:
             self.in_flight.add(key)
         if portion.misplaced or portion.blocked:
             self.troubled.add(key)
-
-    def _fill(self, number: int) -> None:
-        """Count anew what is on a node."""
-        table, parts = self._table, self._parts
-        name = table.names[number]
-        here = self._on.get(number, {})
-        table.clear(number)
-        parts.clear(number, [*self._was_on.pop(number, ()), *here])
-        pods: list[Pod] = []
-        for key in sorted(here):
-            occupant = here[key]
-            pods.append(occupant.pod)
-            table.occupy(name, occupant.demand)
-            request = self._memory.traits(occupant.pod).gpus
-            if isinstance(request, GpuRequest):
-                parts.occupy(number, occupant.pod, request)
-        self._neighbours.replace(name, pods)
-        for pod in pods:
-            if pod.metadata.deletion_timestamp is not None:
-                table.leave(number, here[pod.key].demand)
-                parts.let_leave(number, pod.key)
 
     def _add_claim(self, claim: ResourceClaim) -> None:
         self.links.add_claim(claim)
@@ -398,8 +356,10 @@ class Cluster:
 
     def _new_placer(self) -> GangPlacer:
         static = self._memory.static_fits(self.index.snapshot.nodes)
-        outlook = None if self._mix is None else self._outlook_of(self._mix)
-        placer = Placer(self.state, static, self.policy, self.topologies, outlook)
+        orders = NodeOrders(self.state, static, self.policy)
+        if self._mix is not None:
+            orders.expect(self._outlook_of(self._mix))
+        placer = Placer(self.state, orders, self.policy, self.topologies)
         return GangPlacer(placer, Closeness(self.topologies, self.state, self.policy.topology), self.policy)
 
     def _outlook_of(self, mix: Mix) -> Callable[[Numbers], Outlook]:

@@ -65,7 +65,7 @@ class Crews:
 
     def pods_on(self, number: int) -> Iterable[Pod]:
         """The pods on a node, or bound for it, that have not ended."""
-        return self._cluster.pods_on(number)
+        return self._cluster.occupants.pods(number)
 
     def restless(self) -> Iterable[Crew]:
         """The gangs of which something runs and that may have too few members, those left out that have

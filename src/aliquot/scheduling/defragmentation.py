@@ -202,7 +202,7 @@ class _Defragmenting:
             assert member.facts is not None
             shape = state.shape_of(member)
             found.append(
-                sum(state.tasks(shape, number) for number in placer.static_fit(member.facts).numbers)
+                sum(state.tasks(shape, number) for number in placer.orders.static_fit(member.facts).numbers)
             )
         return found
 

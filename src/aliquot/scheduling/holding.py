@@ -97,7 +97,7 @@ class Holding:
         suited: set[int] | None = None
         kinds = {member.facts.traits.constraints: member.facts for member in want.members if member.facts}
         for facts in kinds.values():
-            fit = set(session.placer.placer.static_fit(facts).numbers)
+            fit = set(session.placer.placer.orders.static_fit(facts).numbers)
             suited = fit if suited is None else suited & fit
         idle = state.idle_accelerators().by_node
         best: tuple[float, tuple[int, ...]] | None = None

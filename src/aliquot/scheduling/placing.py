@@ -5,17 +5,17 @@ node, earlier ones are moved to their next node, within a budget; the first way 
 fit without any move. Moving a pod of the same shape cannot help, so a gang of equal pods fails at once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from aliquot.fractions.parts import Choice
 from aliquot.fractions.requests import Kind
-from aliquot.model.core import Node, Pod
+from aliquot.model.core import Node
 from aliquot.model.resource import AllocationResult, ResourceClaim
 from aliquot.queues.amounts import Charge, total
 from aliquot.queues.tree import Excess
-from aliquot.scheduling.affinity import matches_node, named_node
+from aliquot.scheduling.affinity import matches_node
 from aliquot.scheduling.allocating import DeviceFall
 from aliquot.scheduling.facts import PodFacts, Shape
 from aliquot.scheduling.gang_state import Hold, Member, Status
@@ -23,13 +23,10 @@ from aliquot.scheduling.holdings import pod_charge
 from aliquot.scheduling.hosts import Hosts
 from aliquot.scheduling.joint import Choice as DeviceChoice
 from aliquot.scheduling.joint import JointChoice, Mates
-from aliquot.scheduling.objectives import Scoring
-from aliquot.scheduling.outlook import Numbers, Outlook
+from aliquot.scheduling.node_orders import NodeOrders, with_first
 from aliquot.scheduling.pod_placement import OtherDevices, PodPlacement
 from aliquot.scheduling.policy import Policy
-from aliquot.scheduling.ranking import Ranking
 from aliquot.scheduling.state import ClusterState
-from aliquot.scheduling.static_fit import StaticFit
 from aliquot.scheduling.topologies import DeviceLevel, Topologies
 
 LIMIT_TRIES = 16
@@ -70,41 +67,16 @@ class Placer:
     def __init__(
         self,
         state: ClusterState,
-        static: dict[bytes, StaticFit],
+        orders: NodeOrders,
         policy: Policy,
         topologies: Topologies | None = None,
-        outlook: Callable[[Numbers], Outlook] | None = None,
     ) -> None:
         self.state = state
         self.policy = policy
-        self._static = static
-        self._scoring = Scoring(policy.placement, state)
-        self.rankings: dict[Shape, Ranking] = {}
-        if outlook is not None:
-            self.expect(outlook)
+        self.orders = orders
         self.surveys: dict[Shape, object] = {}
-        self.hosts = Hosts(state, self.static_fit)
+        self.hosts = Hosts(state, orders.static_fit)
         self._joint = JointChoice(state, topologies, self._charge)
-        self._everywhere = StaticFit(tuple(range(len(state.table.nodes))), {})
-
-    def expect(self, outlook: Callable[[Numbers], Outlook]) -> None:
-        """Value nodes by another outlook from now on. What fits where is as before."""
-        self._scoring.expect(lambda: outlook(self._numbers))
-        self.rankings.clear()
-
-    def static_fit(self, facts: PodFacts) -> StaticFit:
-        return self._fit(facts.traits.constraints, facts.pod)
-
-    def _numbers(self, constraints: bytes, pod: Pod) -> Sequence[int]:
-        return self._fit(constraints, pod).numbers
-
-    def _fit(self, constraints: bytes, pod: Pod) -> StaticFit:
-        if not self.policy.node_rules:
-            return self._everywhere
-        known = self._static.get(constraints)
-        if known is None:
-            known = self._static[constraints] = StaticFit.of(pod, self.state.table.nodes)
-        return known
 
     def place(
         self,
@@ -207,14 +179,14 @@ class Placer:
                 failure.full_claim = claim
                 return
         shape = facts.shape
-        ranking = self._ranking(facts, shape) if shape is not None else None
+        ranking = self.orders.of_shape(facts, shape) if shape is not None else None
         if ranking is not None:
             numbers: Iterable[int] = ranking.numbers(bands)
         else:
-            numbers = self._ranked_alone(facts, held, bands)
-        favourite = self._favourite(member, first)
+            numbers = self.orders.of_one(facts, held, bands)
+        favourite = self.orders.favourite(member) if first is None else first
         if favourite is not None:
-            numbers = self._with_first(favourite, numbers, bands)
+            numbers = with_first(favourite, numbers)
         possible = state.devices.possible(wanted) if wanted and when is not When.LATER else -1
         possible_later = -1
         if wanted and when is not When.NOW:
@@ -297,7 +269,7 @@ class Placer:
         facts = member.facts
         if facts is None or facts.shape is None or facts.wanted or facts.unreserved or facts.held:
             return False
-        return self._ranking(facts, facts.shape).empty
+        return self.orders.of_shape(facts, facts.shape).empty
 
     def _may_help(self, member: Member, mates: Mates, number: int) -> bool:
         near = mates.on(number)
@@ -394,47 +366,6 @@ class Placer:
         charges = [pod_charge(facts.traits.demand.requests, gpus)]
         charges += [state.devices.charge(claim, allocation) for claim, allocation in allocated]
         return charges[0] if len(charges) == 1 else total(charges)
-
-    def _ranking(self, facts: PodFacts, shape: Shape) -> Ranking:
-        """The order of nodes for the pod's shape, kept for all pods of the same."""
-        known = self.rankings.get(shape)
-        if known is None:
-            numbers = self.static_fit(facts).numbers
-            score = self._scoring.score(facts)
-            known = self.rankings[shape] = Ranking(score, numbers, self.state.table.changes)
-        return known
-
-    def _ranked_alone(
-        self,
-        facts: PodFacts,
-        held: Sequence[tuple[ResourceClaim, AllocationResult]],
-        bands: Sequence[int] | None,
-    ) -> Iterable[int]:
-        """The order of nodes for a pod that is like no other."""
-        numbers = self.static_fit(facts).numbers
-        for _, allocation in held:
-            named = named_node(allocation.node_selector)
-            if named is not None:
-                only = self.state.table.numbers.get(named)
-                numbers = (only,) if only is not None and only in set(numbers) else ()
-                break
-        return Ranking(self._scoring.score(facts), numbers, self.state.table.changes).numbers(bands)
-
-    def _favourite(self, member: Member, first: int | None) -> int | None:
-        """The node to try first: the one asked for, else that of an earlier promise."""
-        if first is not None:
-            return first
-        nominated = member.pod.status.nominated_node_name
-        if nominated and self._scoring.honours_nomination:
-            return self.state.table.numbers.get(nominated)
-        return None
-
-    @staticmethod
-    def _with_first(first: int, numbers: Iterable[int], bands: Sequence[int] | None) -> Iterator[int]:
-        ordered = list(numbers)
-        if first in ordered:
-            yield first
-        yield from (number for number in ordered if number != first)
 
     def _alike(self, one: Member, other: Member) -> bool:
         """Whether moving one to another node cannot make room for the other."""

@@ -80,7 +80,7 @@ class Survey:
         state = placer.state
         self._placer = placer
         self._facts = facts
-        self._falls = placer.static_fit(facts).falls
+        self._falls = placer.orders.static_fit(facts).falls
         self._held: list[tuple[ResourceClaim, AllocationResult]] = list(facts.held)
         self._wanted: list[ResourceClaim] = []
         for claim in facts.wanted:
