@@ -200,7 +200,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     consolidation_budget: int | None = 16
     move_victims: bool = True
     victim_search: int | None = 128
-    refusals: int | None = 12
+    refusals: int | None = 6
     beneficiaries: int | None = 8
     victim_order: str = "cheapest"
     spare_victims: bool = True
