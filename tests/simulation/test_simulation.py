@@ -1,7 +1,7 @@
 """A day in virtual time, from traces to results, through the production `decide`."""
 
 import pytest
-from tests.simulation.clusters import cluster, workload
+from tests.simulation.clusters import cluster, queue, workload
 
 from aliquot.queues.amounts import UNIT
 from aliquot.simulation.results import Outcome
@@ -59,3 +59,13 @@ def test_pods_take_their_time_to_start() -> None:
     assert one.finished is not None
     assert 20 <= one.started <= 60
     assert one.finished == one.started + 100
+
+
+def test_those_for_whom_one_decision_has_nobody_leave_yet_have_their_turn_at_once() -> None:
+    old = [workload(f"old{n}", queue="rich", run_seconds=9000, devices=1) for n in range(24)]
+    new = [workload(f"new{n}", queue="poor", submitted=100, run_seconds=50, devices=1) for n in range(20)]
+    objects = (queue("rich", 0), queue("poor", 24))
+    found = Simulation.of(cluster(3, "plugin", *objects), [*old, *new], Settings(grace_seconds=30)).run()
+
+    placed = [item.placed for item in found.workloads if item.name.startswith("new")]
+    assert max(placed) - 100 - 30 <= 3

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from aliquot.model.meta import ObjectRef
 from aliquot.model.verdicts import Reason
 from aliquot.scheduling.plan import Allocate, Deallocate, Decision, Evict, Plan, Reserve
+from aliquot.scheduling.policy import Policy
 from aliquot.simulation.results import Cause
 from aliquot.simulation.world import World
 
@@ -36,9 +37,13 @@ def enact(plan: Plan, world: World) -> bool:
     return acted
 
 
-def gave_back(plan: Plan) -> bool:
-    """Whether devices were given back, of which the next decision can make use at once."""
-    return any(isinstance(action, Deallocate) for action in plan.actions)
+def goes_on(plan: Plan, policy: Policy) -> bool:
+    """Whether the next decision has something to do at once: devices were given back of which it can make
+    use, or others leave for as many gangs as one decision has them leave for."""
+    if any(isinstance(action, Deallocate) for action in plan.actions):
+        return True
+    served = sum(any(isinstance(action, Evict) for action in found.actions) for found in plan.decisions)
+    return policy.beneficiaries is not None and served >= policy.beneficiaries
 
 
 def _evict(decision: Decision, world: World) -> bool:

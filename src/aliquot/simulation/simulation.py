@@ -21,7 +21,7 @@ from aliquot.scheduling.policy import Policy, fairness
 from aliquot.simulation import objects, saving
 from aliquot.simulation.agenda import PodGone, PodStarts, WorkTurns
 from aliquot.simulation.cluster import Cluster
-from aliquot.simulation.enacting import enact, gave_back
+from aliquot.simulation.enacting import enact, goes_on
 from aliquot.simulation.machines import Machines
 from aliquot.simulation.meter import Machine, Meter
 from aliquot.simulation.past import note_use
@@ -257,7 +257,7 @@ class Simulation:
         world.meter.decisions += 1
         pace.decided, pace.due = now, None
         pace.acted = enact(plan, world)
-        if pace.acted and gave_back(plan):
+        if pace.acted and goes_on(plan, self.policy):
             self._mark(now + 1)
         elif world.meter.waiting_pods:
             pace.patience = 1 if pace.acted else min(2 * pace.patience, MOST_PATIENCE)
