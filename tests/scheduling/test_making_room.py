@@ -1,11 +1,14 @@
 """Whom reclaim asks, and what is known before anybody is placed."""
 
 import itertools
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tests.scheduling.builders import (
+    NOW,
     claim,
     cluster,
     gpu_node,
@@ -19,6 +22,8 @@ from tests.scheduling.builders import (
 from tests.scheduling.looking import after, decided, decision_on, evicted
 
 from aliquot.cli.version import core
+from aliquot.model.meta import Condition
+from aliquot.model.verdicts import PLACED, Reason
 from aliquot.scheduling.asking import Asked, RuledOut
 from aliquot.scheduling.gang_state import Status
 from aliquot.scheduling.kinds import Kinds
@@ -300,3 +305,20 @@ def test_others_leave_for_so_many_gangs_by_one_decision_and_for_the_rest_by_the_
 
     assert served == [["new-0", "new-1"], ["new-2", "new-3"], ["new-4"]]
     assert len(evicted(decided(cluster(*two_queues("5"), running, wanted), Policy(beneficiaries=None)))) == 5
+
+
+def test_those_that_were_promised_room_before_keep_nobody_from_a_turn():
+    # Nobody has left for the first, though its promise has lapsed: a disruption budget may be in the way.
+    running = [(node(f"n{n}", **{GPU: 1}), busy(f"old-{n}", f"n{n}")) for n in range(7)]
+    wanted = [waits(f"new-{n}", created=n) for n in range(3)]
+    lapsed = Condition(
+        type=PLACED,
+        status="False",
+        reason=Reason.ROOM_PROMISED.value,
+        last_transition_time=NOW - timedelta(hours=1),
+    )
+    wanted[0] = replace(wanted[0], status=replace(wanted[0].status, conditions=(lapsed,)))
+
+    plan = decided(cluster(*two_queues("5"), running, wanted), Policy(beneficiaries=1))
+
+    assert sorted(spot.pod.name for item in plan.decisions for spot in item.promised) == ["new-0", "new-1"]

@@ -134,8 +134,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     move_victims: a victim for which another place is found is moved and does not count as lost.
     victim_search: how many victims may be considered for each member of a gang; None: any number. refusals:
     how many ways of making room for one gang may be tried in vain; None: any number. beneficiaries: for how
-    many gangs others leave by one step of one decision, those after them have their turn in the next; None:
-    any number. victim_order:
+    many gangs others leave by one step of one decision, besides those that were promised room before; those
+    after them have their turn in the next; None: any number. victim_order:
     which of victims with an equal right to stay is asked first, "cheapest" (the one that loses least work for
     what it frees of what is needed) or "youngest". spare_victims: once room is made, whoever need not leave
     after all keeps its place. stepwise: room is made as KAI-Scheduler does it. Whoever waits stands in line

@@ -74,7 +74,7 @@ class Reservations:
         if not bound:
             return []
         for crew in session.crews.waiting.values():
-            since = _latest_promise(crew)
+            since = latest_promise(crew)
             if since is not None and crew.gang.queue and session.now < since + bound:
                 found.append((since, crew))
                 self._until[id(crew)] = since + bound
@@ -162,7 +162,7 @@ class Reservations:
         return latest
 
 
-def _latest_promise(crew: Crew) -> datetime | None:
+def latest_promise(crew: Crew) -> datetime | None:
     """Since when the member of a gang has been promised room that was promised it last; None if none is."""
     if crew.promised is not None and not crew.touched:
         return crew.promised[0]

@@ -18,6 +18,7 @@ from aliquot.scheduling.gang_state import Crew, Member, Status
 from aliquot.scheduling.making_room import RoomMaker
 from aliquot.scheduling.outcomes import Legal, Outcome
 from aliquot.scheduling.policy import Step
+from aliquot.scheduling.reservations import latest_promise
 from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
 from aliquot.scheduling.under_way import arrive, set_out
@@ -150,12 +151,14 @@ class Taker:
             kind = self._kind(crew)
             if kind is not None and self._fails(kind):
                 continue
+            promised = latest_promise(crew) is not None
             outcome = self._room_for(maker, crew)
             if outcome is None:
                 if kind is not None:
                     self._note(kind)
                 continue
-            served += 1
+            # Whoever is to leave for those that were promised room before may be kept by a budget.
+            served += not promised
             session.findings.served(crew)
             for member in outcome.tried:
                 # Placed again, a gang may get what it lacked before, too.
