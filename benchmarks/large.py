@@ -2,8 +2,11 @@
 
 A full decision; then the cluster comes to rest, decision by decision: what a plan places runs, and what it
 evicts waits again. Then incremental decisions: before each of them about 100 pods change (what the last plan
-placed is bound, what it evicted waits, gangs finish, gangs arrive). Every size has a process of its own, so
+placed is bound, what it evicted waits, gangs finish, gangs arrive). Every run has a process of its own, so
 that its peak of memory is its own; the peak includes the cluster itself. The policy is Aliquot's own.
+
+Runs make the same decisions, so each decision has the median of its times in all of them: what else goes on
+on the machine slows one decision in one run, and another in the next.
 """
 
 import gc
@@ -12,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -64,10 +67,24 @@ class Result(msgspec.Struct, frozen=True):
     same: bool
     peak_mib: int
 
-    def percentile(self, part: float) -> float:
-        """The smallest of the incremental times that at least this part of them does not exceed."""
-        ordered = sorted(self.changes)
-        return ordered[min(len(ordered) - 1, max(0, -int(-part * len(ordered) // 1) - 1))]
+
+def percentile(times: Iterable[float], part: float) -> float:
+    """The smallest of the times that at least this part of them does not exceed."""
+    ordered = sorted(times)
+    return ordered[min(len(ordered) - 1, max(0, -int(-part * len(ordered) // 1) - 1))]
+
+
+def together(results: Sequence[Result]) -> Result:
+    """Runs of one size as one: the median of each time, the highest peak."""
+    first = results[0]
+    return msgspec.structs.replace(
+        first,
+        full=statistics.median(result.full for result in results),
+        changes=tuple(map(statistics.median, zip(*(result.changes for result in results), strict=True))),
+        afresh=statistics.median(result.afresh for result in results),
+        same=all(result.same for result in results),
+        peak_mib=max(result.peak_mib for result in results),
+    )
 
 
 @dataclass(slots=True)
@@ -216,19 +233,26 @@ def _apart(nodes: int) -> Result:
 
 
 def table(sizes: Sequence[int], runs: int) -> Iterator[str]:
-    """The lines of the table; every size is measured once, with many changes, whatever `runs` says."""
+    """The lines of the table. least, most: the 99th percentile of the least times, and the highest of one
+    run."""
     yield (
         f"{'large':>6} {'waiting':>8} {'gangs':>6} {'running':>8} {'full':>8} {'placed':>7} {'evicted':>7}"
         f" {'ms a pod':>8} {'rest':>4} {'left':>6}"
-        f" {'changed':>7} {'p50 ms':>7} {'p99 ms':>7} {'afresh':>7} {'same':>5} {'MiB':>6}"
+        f" {'changed':>7} {'p50 ms':>7} {'p99 ms':>7} {'least':>6} {'most':>6}"
+        f" {'afresh':>7} {'same':>5} {'MiB':>6}"
     )
     for nodes in sizes:
-        found = _apart(nodes)
+        results = [_apart(nodes) for _ in range(runs)]
+        found = together(results)
+        least = percentile(map(min, zip(*(result.changes for result in results), strict=True)), 0.99)
+        most = max(percentile(result.changes, 0.99) for result in results)
+        p50, p99 = (percentile(found.changes, part) for part in (0.5, 0.99))
         yield (
             f"{found.nodes:6,} {found.waiting:8,} {found.gangs:6,} {found.running:8,} {found.full:8.3f}"
             f" {found.placed:7,} {found.evicted:7,} {1000 * found.full / found.waiting:8.3f}"
             f" {found.settling:4} {found.left:6,}"
-            f" {found.changed:7.0f} {1000 * found.percentile(0.5):7.1f} {1000 * found.percentile(0.99):7.1f}"
+            f" {found.changed:7.0f} {1000 * p50:7.1f} {1000 * p99:7.1f}"
+            f" {1000 * least:6.1f} {1000 * most:6.1f}"
             f" {found.afresh:7.3f} {'yes' if found.same else 'no':>5} {found.peak_mib:6,}"
         )
 

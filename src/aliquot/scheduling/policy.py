@@ -201,7 +201,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     move_victims: bool = True
     victim_search: int | None = 128
     refusals: int | None = 6
-    beneficiaries: int | None = 8
+    beneficiaries: int | None = 6
     victim_order: str = "cheapest"
     spare_victims: bool = True
     reservation_seconds: int = 300
