@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import socket
@@ -332,6 +333,35 @@ async def test_stopping_ends_open_watches_quickly(tmp_path: Path) -> None:
             async with asyncio.timeout(5):
                 await running.stop()
             assert await response.read() == b""
+
+
+async def test_a_connection_that_comes_up_while_the_server_ends_is_closed(tmp_path: Path) -> None:
+    running = EmbeddedServer(tmp_path / "state")
+    await running.start()
+    trusted = ssl.create_default_context(cafile=str(running.directory / "ca.crt"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+    async with asyncio.timeout(5):
+        await running.stop()
+        await writer.start_tls(trusted, server_hostname="127.0.0.1")
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_connection_that_does_not_end_is_cut_when_the_server_has_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aliquot.embedded.server._STOP_SECONDS", 0.1)
+    running = EmbeddedServer(tmp_path / "state")
+    await running.start()
+    trusted = ssl.create_default_context(cafile=str(running.directory / "ca.crt"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=trusted)
+    writer.write(b"POST /api/v1 HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n")
+    await writer.drain()
+    async with asyncio.timeout(5):
+        await running.stop()
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read()
+    writer.close()
 
 
 async def test_a_directory_has_one_server_at_a_time(tmp_path: Path) -> None:

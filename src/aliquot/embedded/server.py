@@ -18,7 +18,7 @@ import yaml
 from aliquot.embedded.hooks import AdmissionChain
 from aliquot.embedded.http import reviews, tls, tokens
 from aliquot.embedded.http.app import Application
-from aliquot.embedded.http.prompt import PromptServer
+from aliquot.embedded.http.prompt import PromptConnection, PromptServer
 from aliquot.embedded.registry import Registry
 from aliquot.embedded.storage import Store
 
@@ -99,7 +99,7 @@ class EmbeddedServer:
         config = uvicorn.Config(
             Application(self.registry, self.tokens),
             loop="none",
-            http="httptools",
+            http=PromptConnection,
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -6,6 +6,29 @@ import socket
 from collections.abc import Iterator
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+
+class _State(ServerState):
+    """What a server's connections share. ending: that it takes no more requests."""
+
+    ending = False
+
+
+class PromptConnection(HttpToolsProtocol):
+    """A connection that closes at once where the server has been told to end while it came up.
+
+    A client whose watch ends connects again while the listener closes, and its handshake may end after
+    the connections that were open were told; without this it would be kept until the deadline and after.
+    """
+
+    server_state: _State
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self.server_state.ending:
+            self.shutdown()
 
 
 class PromptServer(uvicorn.Server):
@@ -18,6 +41,7 @@ class PromptServer(uvicorn.Server):
         super().__init__(config)
         self._ending = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.server_state = self._state = _State()
 
     def end(self) -> None:
         """End connections, when their answers are sent, and then the server."""
@@ -38,18 +62,20 @@ class PromptServer(uvicorn.Server):
             server.close()
         for listener in sockets or ():
             listener.close()
-        for connection in list(self.server_state.connections):
+        self._state.ending = True
+        for connection in list(self._state.connections):
             connection.shutdown()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.config.timeout_graceful_shutdown):
                 # Uvicorn tells nobody when the last one has ended.
                 while True:
                     await asyncio.sleep(0.005)
-                    state = self.server_state
-                    if self.force_exit or not (state.connections or state.tasks):
+                    if self.force_exit or not (self._state.connections or self._state.tasks):
                         break
-        for task in self.server_state.tasks:
+        for task in self._state.tasks:
             task.cancel()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
         if not self.force_exit:
             await self.lifespan.shutdown()
 
