@@ -172,7 +172,7 @@ def test_what_others_hold_is_counted_as_if_every_queue_were_compared_with_every_
     session = opened(cluster(queues, objects), Policy(), NOW)
     entitlement = Entitlement(session)
     for crew in session.crews.waiting.values():
-        told = {fact.subject: (fact.count, fact.available) for fact in entitlement.facts(crew)}
+        told = {fact.subject: (fact.count, fact.available) for fact in entitlement.told(crew).facts}
         assert told == one_by_one(session, crew)
 
 

@@ -9,6 +9,7 @@ from aliquot.scheduling.gang_state import ALLOCATED, Crew, Status, fullness
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.stakes import Stake, least
 from aliquot.scheduling.steps import holds_as_much
+from aliquot.workloads.sources.source import GroupKey
 
 
 class Candidates:
@@ -23,6 +24,7 @@ class Candidates:
         self._by_queue: dict[str, list[Crew]] = {}
         self._least: dict[int, Stake] = {}
         self._largest: list[Amount] = []
+        self._lines: dict[str, list[tuple[GroupKey, int, Crew | None]]] = {}
         self._queues = frozenset(session.crews.queues()) if not self._given else frozenset([""])
 
     def queues(self) -> Collection[str]:
@@ -42,11 +44,22 @@ class Candidates:
 
     def with_stakes(self, queue: str, may_lose: Callable[[Stake], bool]) -> list[Crew]:
         """Those of a queue that have to lose what they may lose, the youngest first. What this decision did
-        to a gang does not change its stake."""
-        crews = self._session.crews
-        line = crews.stakes().line(queue)
-        found = [crews.at(key) for key, stake in line if may_lose(stake)]
-        return [crew for crew in found if not crew.touched or self._may_leave(crew)]
+        to a gang does not change its stake, so each stake is judged once, and each gang looked up once."""
+        stakes, at = self._session.crews.stakes(), self._session.crews.at
+        line = self._lines.get(queue)
+        if line is None:
+            line = self._lines[queue] = [(key, id(stake), None) for key, stake in stakes.line(queue)]
+        lost = {id(stake) for stake in stakes.groups().get(queue, ()) if may_lose(stake)}
+        found: list[Crew] = []
+        for place, (key, stake, crew) in enumerate(line):
+            if stake not in lost:
+                continue
+            if crew is None:
+                crew = at(key)
+                line[place] = key, stake, crew
+            if not crew.touched or self._may_leave(crew):
+                found.append(crew)
+        return found
 
     def least(self, side: int, queues: Iterable[str]) -> Stake:
         """The least of what anybody has to lose in the queues on one side, by the number of that."""

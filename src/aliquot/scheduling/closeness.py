@@ -128,7 +128,7 @@ class Closeness:
             for resource in (CPU, MEMORY):
                 if wanted := requests.get(resource, 0):
                     totals[resource] = totals.get(resource, 0) + wanted
-            devices = self._state.wanted(facts).get(GPU, 0)
+            devices = self._state.wanted.charge(facts).get(GPU, 0)
             if devices and not self._state.slots.vary(facts):
                 totals[GPU] = totals.get(GPU, 0) + _devices(devices)
         return Need(tuple(counts.items()), totals)
@@ -154,7 +154,7 @@ class Closeness:
             gpus = facts.gpus
             if gpus is not None and gpus.kind in (Kind.WHOLE, Kind.PART) and gpus.devices:
                 asking.append(gpus)
-                devices = self._state.wanted(facts).get(GPU, 0)
+                devices = self._state.wanted.charge(facts).get(GPU, 0)
                 totals[GPU] = totals.get(GPU, 0) + _devices(devices)
         if len({gpus.part for gpus in asking}) > 1:
             return None

@@ -28,8 +28,7 @@ class Crews:
         self._others: dict[str, dict[GroupKey, Crew]] | None = None
         self.waiting: dict[GroupKey, Crew] = {}
         for key in cluster.todo:
-            portion = cluster.shares[key].portion
-            if gone and any(facts.pod.key in gone for facts in portion.todo):
+            if gone and any(facts.pod.key in gone for facts in cluster.shares[key].portion.todo):
                 self.waiting[key] = self._crew(key, gone)
             else:
                 self.waiting[key] = self._kept(key)

@@ -155,7 +155,7 @@ class _Defragmenting:
             return freed(member)
         session.crews.prepare(member)
         assert member.facts is not None
-        return int(session.state.wanted(member.facts).get(GPU, 0))
+        return int(session.state.wanted.charge(member.facts).get(GPU, 0))
 
     def _lost(self, member: Member) -> int:
         """The work that it loses, in billionths of device-seconds."""
@@ -185,7 +185,7 @@ class _Defragmenting:
             if member.status is Status.RUNNING:
                 size = self._devices[id(member)]
             elif member.status is Status.WAITING and member.facts is not None:
-                size = int(session.state.wanted(member.facts).get(GPU, 0))
+                size = int(session.state.wanted.charge(member.facts).get(GPU, 0))
             else:
                 continue
             if size and size not in found:

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fractions import Fraction
 
-from msgspec.structs import replace
-
 from aliquot.model.verdicts import Fact, Fix, Reason, Verdict
 from aliquot.queues.amounts import GPU, Amount, Charge, exact, shown
 from aliquot.queues.held import Ground, Held, Refusal
@@ -30,6 +28,18 @@ TAKEABLE = "takeable"
 LATER = "later"
 """Held by work that could be taken; whether that makes room is seen by the next decision at the soonest, as
 this one takes for others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Why reclaim does not help a gang: facts, none where there is nothing to tell. fix: what is nearer than
+    what its verdict says; None if nothing is."""
+
+    facts: tuple[Fact, ...]
+    fix: Fix | None = None
+
+
+_NOTHING = Told(())
 
 
 @dataclass(slots=True)
@@ -79,7 +89,7 @@ class Entitlement:
         policy = session.policy
         self.session = session
         self.asked = policy.fair_shares and Step.RECLAIM in policy.steps
-        self._known: dict[tuple[str, bool, int | None, bool], tuple[Fact, ...]] = {}
+        self._known: dict[tuple[str, bool, int, bool], Told] = {}
         self._put_off = session.findings.put_off.get(Step.RECLAIM) or set()
         self._grounds: dict[tuple[object, ...], Sequence[tuple[str, int, str]]] = {}
         self._bounds: dict[tuple[object, ...], _Bound] = {}
@@ -89,22 +99,31 @@ class Entitlement:
         self._tallied: tuple[list[Tally], list[Tally]] | None = None
         self._running: dict[str, list[tuple[Crew, Amount]]] | None = None
 
-    def facts(self, crew: Crew) -> tuple[Fact, ...]:
-        """The facts; none for a gang that wants no accelerators, or where no queue shares."""
-        session, gang = self.session, crew.gang
-        want = next_want(crew, session.placer)
-        charge = want.charge
-        if not charge.get(GPU) or gang.queue not in session.tree.numbers:
-            return ()
-        later = id(crew) in self._put_off
-        key = (gang.queue, gang.preemptible, want.kind, later)
-        known = None if want.kind is None else self._known.get(key)
+    def told(self, crew: Crew) -> Told:
+        """What there is to tell; nothing of a gang that wants no accelerators, or where no queue shares."""
+        gang, kind = crew.gang, next_want(crew, self.session.placer).kind
+        if kind is None:
+            return self._found_out(crew)
+        key = (gang.queue, gang.preemptible, kind, id(crew) in self._put_off)
+        known = self._known.get(key)
         if known is None:
-            wants = tuple([charge.get(resource, 0) for resource in session.shares.resources])
-            known = self._found(gang, charge, wants, later)
-            if want.kind is not None:
-                self._known[key] = known
+            known = self._known[key] = self._found_out(crew)
         return known
+
+    def _found_out(self, crew: Crew) -> Told:
+        session, gang = self.session, crew.gang
+        charge = next_want(crew, session.placer).charge
+        if not charge.get(GPU) or gang.queue not in session.tree.numbers:
+            return _NOTHING
+        wants = tuple([charge.get(resource, 0) for resource in session.shares.resources])
+        facts = self._found(gang, charge, wants, id(crew) in self._put_off)
+        ground, _, until = facts[0].subject.partition(" ")
+        fix = None
+        if ground == MIN_RUNTIME:
+            fix = Fix(change="waitUntil", subject=str(facts[0].count), amount=until)
+        elif any(fact.subject == LATER for fact in facts):
+            fix = Fix(change="wait")
+        return Told(facts, fix)
 
     def _found(self, gang: Gang, charge: Charge, wants: Sequence[Amount], later: bool) -> tuple[Fact, ...]:
         number = self.session.tree.numbers[gang.queue]
@@ -303,18 +322,13 @@ def for_room(verdict: Verdict) -> bool:
 def with_entitlement(verdict: Verdict, crew: Crew, entitlement: Entitlement) -> Verdict:
     """The verdict of a gang that waits for room, with why reclaim does not give it any. If what it could take
     is only left alone for a while, or others were served first, to wait is the nearest fix."""
-    fix = verdict.fix
-    if not for_room(verdict) or not entitlement.asked:
+    if not entitlement.asked or not for_room(verdict):
         return verdict
-    facts = entitlement.facts(crew)
-    if not facts:
+    told = entitlement.told(crew)
+    if not told.facts:
         return verdict
-    ground, _, until = facts[0].subject.partition(" ")
-    if ground == MIN_RUNTIME:
-        fix = Fix(change="waitUntil", subject=str(facts[0].count), amount=until)
-    elif any(fact.subject == LATER for fact in facts):
-        fix = Fix(change="wait")
-    return replace(verdict, facts=(*verdict.facts, *facts), fix=fix)
+    facts = (*verdict.facts, *told.facts)
+    return Verdict(reason=verdict.reason, facts=facts, fix=told.fix or verdict.fix)
 
 
 _FOR_ROOM = frozenset(

@@ -146,7 +146,7 @@ class GangPlacer:
             if member.status is Status.EVICTED and member.hold is not None:
                 charges.append(member.hold.charge)
             elif member.facts is not None:
-                charges.append(state.wanted(member.facts))
+                charges.append(state.wanted.charge(member.facts))
         return total(charges)
 
 

@@ -91,7 +91,9 @@ class Holding:
         """The nodes that would have to be free for the gang, of all choices those with least running there;
         () if there are none."""
         session, state = self._session, self._session.state
-        needs = sorted(int(state.wanted(member.facts).get(GPU, 0)) for member in want.members if member.facts)
+        needs = sorted(
+            int(state.wanted.charge(member.facts).get(GPU, 0)) for member in want.members if member.facts
+        )
         if len(needs) < len(want.members) or not needs or not needs[0]:
             return ()
         suited: set[int] | None = None

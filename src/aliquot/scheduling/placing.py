@@ -361,7 +361,7 @@ class Placer:
         state = self.state
         plain = facts.gpus is None or facts.gpus.kind in (Kind.WHOLE, Kind.PART)
         if plain and not facts.wanted and not state.slots.vary(facts):
-            return state.wanted(facts)
+            return state.wanted.charge(facts)
         gpus = 0 if facts.gpus is None else state.parts.charge(number, facts.gpus)
         charges = [pod_charge(facts.traits.demand.requests, gpus)]
         charges += [state.devices.charge(claim, allocation) for claim, allocation in allocated]

@@ -135,15 +135,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     victim_search: how many victims may be considered for each member of a gang; None: any number. refusals:
     how many ways of making room for one gang may be tried in vain; None: any number. beneficiaries: for how
     many gangs others leave by one step of one decision, besides those that were promised room before; those
-    after them have their turn in the next; None: any number. victim_order:
-    which of victims with an equal right to stay is asked first, "cheapest" (the one that loses least work for
-    what it frees of what is needed) or "youngest". spare_victims: once room is made, whoever need not leave
-    after all keeps its place. stepwise: room is made as KAI-Scheduler does it. Whoever waits stands in line
-    for what becomes free, though none but the gang and its victims gets any of it; each step is judged for
-    the members served so far, and by everybody who was asked to leave up to then; and what this decision gave
-    may be taken again. Otherwise each step is judged for all that the gang lacks, by those who would leave;
-    only work of queues that hold more than they are entitled to is asked to leave for another queue; and
-    whoever had to leave is placed again after the one for whom.
+    after them have their turn in the next; None: any number. victim_order: which of victims with an equal
+    right to stay is asked first, "cheapest" (the one that loses least work for what it frees of what is
+    needed) or "youngest". spare_victims: once room is made, whoever need not leave after all keeps its place.
+    stepwise: room is made as KAI-Scheduler does it. Whoever waits stands in line for what becomes free,
+    though none but the gang and its victims gets any of it; each step is judged for the members served so
+    far, and by everybody who was asked to leave up to then; and what this decision gave may be taken again.
+    Otherwise each step is judged for all that the gang lacks, by those who would leave; only work of queues
+    that hold more than they are entitled to is asked to leave for another queue; and whoever had to leave is
+    placed again after the one for whom.
     reservation_seconds: for how long after room was promised to a gang nobody else may have it, but for
     work that is gone in time; 0: not at all. hold_after_seconds, hold_seconds: when a gang that is first in
     line has waited for so long (0: never), nodes are held for it for so long at most, then after as long

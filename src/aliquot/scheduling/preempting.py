@@ -99,7 +99,7 @@ class Consolidate(Taker):
             if gpus is not None and gpus.kind is Kind.MEMORY:
                 memory += gpus.memory_mib * gpus.devices
             elif not state.slots.vary(member.facts):
-                wanted += state.wanted(member.facts).get(GPU, 0)
+                wanted += state.wanted.charge(member.facts).get(GPU, 0)
         free = free_memory = 0.0
         for number in range(len(state.table.nodes)):
             here = state.free_accelerators(number, slices_as_devices=slices) + state.parts.free(number)

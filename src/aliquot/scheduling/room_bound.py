@@ -142,7 +142,7 @@ class RoomBound:
     def _exact(self, member: Member) -> bool:
         self._prepare(member)
         facts = member.facts
-        return facts is not None and facts.alternative is None and self._state.is_exact(facts)
+        return facts is not None and facts.alternative is None and self._state.wanted.is_exact(facts)
 
     def add(self, victims: Iterable[Member]) -> None:
         """Count what these would leave behind."""
@@ -193,4 +193,4 @@ def _accelerators(state: ClusterState, member: Member) -> float:
     assert member.facts is not None
     if in_parts(state, member):
         return 0.0
-    return float(state.wanted(member.facts).get(GPU, 0) / UNIT)
+    return float(state.wanted.charge(member.facts).get(GPU, 0) / UNIT)

@@ -11,14 +11,13 @@ from aliquot.dra.usage import ClaimKey, Mark
 from aliquot.model.core import Pod
 from aliquot.model.index import SnapshotIndex
 from aliquot.model.resource import AllocationResult, ResourceClaim
-from aliquot.queues.amounts import GPU, UNIT, Amount, Charge, exact, total
+from aliquot.queues.amounts import GPU, UNIT, Amount, exact
 from aliquot.queues.ledger import Ledger
 from aliquot.scheduling.affinity import named_node
 from aliquot.scheduling.allocating import DeviceAllocator
 from aliquot.scheduling.claims import ClaimBook, claim_keys
-from aliquot.scheduling.facts import PodFacts, Shape
+from aliquot.scheduling.facts import PodFacts
 from aliquot.scheduling.gang_state import Crew, Hold, Member, Status
-from aliquot.scheduling.holdings import pod_charge
 from aliquot.scheduling.idle import IdleAccelerators
 from aliquot.scheduling.interpod import PodNeighbours
 from aliquot.scheduling.kinds import Kinds
@@ -27,6 +26,7 @@ from aliquot.scheduling.parts import PartsInUse
 from aliquot.scheduling.pod_placement import OtherDevices, PodPlacement
 from aliquot.scheduling.room import DeviceRoom
 from aliquot.scheduling.slots import Slots
+from aliquot.scheduling.wanted import Wanted
 
 MOST_TASKS = 10_000
 """More pods than this, no node is asked to hold."""
@@ -81,11 +81,10 @@ class ClusterState:
         )
         self._left: list[int] = []
         self._members: list[tuple[Member, Status, Hold | None, Hold | None, Hold | None]] = []
-        self._wanted: dict[Shape, Charge] = {}
         self._by_shape: dict[Hashable, PodFacts] = {}
-        self._exact: dict[bytes, bool] = {}
         self.kinds = Kinds()
         self.slots = Slots(parts, table.nodes)
+        self.wanted = Wanted(devices, parts, self.slots)
 
     @property
     def later(self) -> DeviceAllocator:
@@ -140,34 +139,6 @@ class ClusterState:
         """How many accelerators a node has."""
         return float(self.capacity(number) / UNIT)
 
-    def wanted(self, facts: PodFacts) -> Charge:
-        """What a pod counts for in its queue, as far as that is known before it has a node: where units of a
-        resource are slots on some nodes, the most that it may come to."""
-        key = facts.shape
-        known = self._wanted.get(key) if key is not None else None
-        if known is None:
-            gpus = 0 if facts.gpus is None else self.parts.wanted(facts.gpus, self.slots.open_to(facts))
-            charges = [pod_charge(facts.traits.demand.requests, gpus)]
-            charges += [self.devices.wanted(claim) for claim in facts.wanted]
-            known = total(charges)
-            if key is not None:
-                self._wanted[key] = known
-        return known
-
-    def is_exact(self, facts: PodFacts) -> bool:
-        """Whether `wanted` is what the pod will count for: its claims are its own, for whole devices."""
-        if self.slots.vary(facts):
-            return False
-        if not facts.wanted:
-            return True
-        key = facts.claims_shape
-        if key is None:
-            return False
-        known = self._exact.get(key)
-        if known is None:
-            known = self._exact[key] = all(self.devices.takes_whole(claim) for claim in facts.wanted)
-        return known
-
     def shape_of(self, member: Member) -> Hashable:
         """Equal for members that need the same of a node, as far as `tasks` is concerned."""
         facts = member.facts
@@ -184,7 +155,7 @@ class ClusterState:
         for resource, wanted in facts.traits.demand.items:
             if wanted:
                 found = min(found, table.later(number, resource) // wanted)
-        devices = self.wanted(facts).get(GPU, 0)
+        devices = self.wanted.charge(facts).get(GPU, 0)
         if found > 0 and facts.wanted and devices:
             free = self._room_later.devices(number)
             found = min(found, int(free * UNIT / devices + 1e-6))

@@ -51,7 +51,7 @@ class VictimCosts:
         and 300: it costs 100. Another has 8 pods with 1 that lose 20 each: it costs 80, and again 80 for a
         second member.
         """
-        wanted = self._state.wanted
+        wanted = self._state.wanted.charge
         charges = [int(wanted(member.facts).get(GPU, 0)) for member in members if member.facts is not None]
         most, needed = max(charges, default=0), sum(charges)
         if not most:

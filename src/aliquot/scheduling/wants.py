@@ -23,8 +23,8 @@ def next_want(crew: Crew, placer: GangPlacer) -> Want:
     found = Want(
         members,
         placer.wanted(members),
-        max((state.wanted(item).get(GPU, 0) for item in facts), default=0),
-        len(facts) == len(members) and all(state.is_exact(item) for item in facts),
+        max((state.wanted.charge(item).get(GPU, 0) for item in facts), default=0),
+        len(facts) == len(members) and all(state.wanted.is_exact(item) for item in facts),
         any(in_parts(state, member) for member in members),
         shapes if alike else None,  # type: ignore[arg-type]
         state.kinds.number((closeness_of(crew, members), shapes)) if alike else None,

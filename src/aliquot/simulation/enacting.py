@@ -38,8 +38,9 @@ def enact(plan: Plan, world: World) -> bool:
 
 
 def goes_on(plan: Plan, policy: Policy) -> bool:
-    """Whether the next decision has something to do at once: devices were given back of which it can make
-    use, or others leave for as many gangs as one decision has them leave for."""
+    """Whether the next decision may have something to do at once: devices were given back of which it can
+    make use, or others leave, all steps taken together, for as many gangs as by one step at most. Then it may
+    have nothing to do after all."""
     if any(isinstance(action, Deallocate) for action in plan.actions):
         return True
     served = sum(any(isinstance(action, Evict) for action in found.actions) for found in plan.decisions)

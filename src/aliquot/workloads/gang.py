@@ -1,9 +1,8 @@
 """A gang as it is decided about, and the rules by which pods become one."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-
-import msgspec
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key
@@ -13,7 +12,8 @@ from aliquot.workloads.settings import NO_COST, RestartCost
 from aliquot.workloads.subgroups import ALONE, SubGroup
 
 
-class GangRules(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True)
+class GangRules:
     """What a policy says about gangs.
 
     default_queue: the queue of workloads that name none. preemptible_below: work of this priority or more is
@@ -27,7 +27,8 @@ class GangRules(msgspec.Struct, frozen=True, kw_only=True):
     leaders_first: bool = True
 
 
-class Gang(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True)
+class Gang:
     """Pods that are decided together.
 
     ref: the object that stands for them. members: its live pods, in the order in which they are to be placed.
@@ -51,9 +52,9 @@ class Gang(msgspec.Struct, frozen=True, kw_only=True):
     created: datetime
     priority: int
     queue: str
+    leaf_of: Mapping[Key, str]
     problem: Fact | None = None
     root: SubGroup = ALONE
-    leaf_of: Mapping[Key, str] = {}
     maximum: int | None = None
     preemptible: bool = True
     together: bool = False

@@ -5,6 +5,7 @@ source (`aliquot.workloads.sources`) and by settings (`aliquot.workloads.labels`
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -43,7 +44,7 @@ def gangs(
     rules: GangRules | None = None,
 ) -> list[Gang]:
     """The gangs of pods grouped by `group_key`. Pods that ended or are being deleted are not members."""
-    rules = msgspec.structs.replace(rules or GangRules(), default_queue=default_queue)
+    rules = replace(rules or GangRules(), default_queue=default_queue)
     lookup = Lookup(index)
     return [
         gang_of(key, [Member(pod, membership(pod, lookup)) for pod in pods], lookup, tree, rules)
