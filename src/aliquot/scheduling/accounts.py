@@ -1,6 +1,6 @@
 """What running workloads use of their queues."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from aliquot.fractions.charges import device_charge
@@ -62,21 +62,26 @@ class Charges:
         placed: Iterable[tuple[Pod, str, Demand]],
         pods: Iterable[Pod],
         known: Mapping[Key, Pod],
-        meant_for: Callable[[Key], Iterable[ResourceClaim]],
-    ) -> Iterator[Holding]:
+        meant_for: Callable[[Key], Collection[ResourceClaim]],
+    ) -> list[Holding]:
         """What some pods of a queue hold. placed: those that have their node, with what they take of it.
         known: all pods. meant_for: the claims that are reserved for a pod, and perhaps others."""
-        for pod, node, demand in placed:
-            if pod.metadata.deletion_timestamp is None:
-                yield Holding(queue, pod, pod_charge(demand.requests, self._gpus(pod, node)))
+        found = [
+            Holding(queue, pod, pod_charge(demand.requests, self._gpus(pod, node)))
+            for pod, node, demand in placed
+            if pod.metadata.deletion_timestamp is None
+        ]
         for pod in pods:
-            if pod.metadata.deletion_timestamp is not None:
+            key = pod.key
+            own, shared = meant_for(key), self._of_groups.get(key)
+            if (not own and not shared) or pod.metadata.deletion_timestamp is not None:
                 continue
-            claims = {claim.key: claim for claim in (*meant_for(pod.key), *self._of_groups.get(pod.key, ()))}
-            for _, claim in sorted(claims.items()) if claims else ():
+            claims = {claim.key: claim for claim in (*own, *(shared or ()))}
+            for _, claim in sorted(claims.items()):
                 allocation = claim.status.allocation
                 if allocation is not None and _first_consumer(claim, known, self._firsts) is pod:
-                    yield Holding(queue, pod, self._devices.charge(claim, allocation))
+                    found.append(Holding(queue, pod, self._devices.charge(claim, allocation)))
+        return found
 
 
 def running_usage(
@@ -96,7 +101,7 @@ def running_usage(
         for reference in claim.status.reserved_for:
             reserved.setdefault((claim.metadata.namespace, reference.name), []).append(claim)
 
-    def meant_for(key: Key) -> Iterable[ResourceClaim]:
+    def meant_for(key: Key) -> Collection[ResourceClaim]:
         return reserved.get(key, ())
 
     for pod in index.snapshot.pods:

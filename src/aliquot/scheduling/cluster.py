@@ -294,8 +294,7 @@ class Cluster:
         holdings: tuple[Holding, ...] = ()
         if gang.queue and self.tree.queues:
             links = self.links
-            found = self._charges.of(gang.queue, portion.placed, pods, links.pods, links.meant_for)
-            holdings = tuple(found)
+            holdings = tuple(self._charges.of(gang.queue, portion.placed, pods, links.pods, links.meant_for))
             for holding in holdings:
                 self.state.queues.add(holding.queue, holding.charge, gang.preemptible)
         running = gangs.is_on_nodes(key)

@@ -1,6 +1,6 @@
 """Which pods have to do with which claims, kept up to date with a cluster at the cost of what changed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aliquot.model.core import Pod
 from aliquot.model.index import Key, live
@@ -104,7 +104,7 @@ class ClaimLinks:
         """The pods that a claim has to do with, whether they exist or not."""
         return {**self._named_by.get(claim, {}), **self._meant_for.get(claim, {})}
 
-    def meant_for(self, pod: Key) -> Iterable[ResourceClaim]:
+    def meant_for(self, pod: Key) -> Sequence[ResourceClaim]:
         """The claims that are reserved for the pod, or were made for it."""
         return [self.claims[key] for key in self._meant.get(pod, ())]
 

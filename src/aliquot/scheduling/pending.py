@@ -42,8 +42,11 @@ def may_be_short(gang: Gang, portion: Portion, pods: Sequence[Pod]) -> bool:
     whether it is."""
     if gang.stale_since is not None or gang.root.children:
         return True
-    placed = {pod.key for pod, _, _ in portion.placed} | {pod.key for pod, _ in portion.let_go}
-    return len(placed) < gang.minimum or any(STALE_SINCE in pod.metadata.annotations for pod in pods)
+    if len(portion.placed) < gang.minimum:
+        placed = {pod.key for pod, _, _ in portion.placed} | {pod.key for pod, _ in portion.let_go}
+        if len(placed) < gang.minimum:
+            return True
+    return any(STALE_SINCE in pod.metadata.annotations for pod in pods)
 
 
 def sort_out(
@@ -76,8 +79,8 @@ def sort_out(
         elif live(pod):
             unbound.append(pod)
     misplaced: tuple[Repair, ...] = ()
-    if placed:
-        bound = [pod for pod, _, _ in placed]
+    bound = [pod for pod, _, _ in placed if pod.spec.resource_claims]
+    if bound:
         misplaced = (*repairs.misplaced(index, bound, managed), *repairs.by_hand(index, bound, managed))
     if not unbound:
         return Portion(tuple(placed), in_flight=tuple(in_flight), misplaced=misplaced)

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-import msgspec
-
 from aliquot.model.core import PLACEMENT_GATE, Pod
 from aliquot.model.index import Key, SnapshotIndex, live
 from aliquot.model.meta import KubernetesObject, ObjectRef
@@ -72,7 +70,7 @@ def gang_of(key: GroupKey, members: list[Member], lookup: Lookup, tree: QueueTre
     shape, placed = finished_shape(group, source.shape(group))
     if _one_by_one(lookup.index, members):
         shape = Shape(ALONE)
-        placed = [Member(item.pod, msgspec.structs.replace(item.membership, leaf="")) for item in placed]
+        placed = [Member(item.pod, replace(item.membership, leaf="")) for item in placed]
     leaf_of = {member.pod.key: member.membership.leaf for member in placed if live(member.pod)}
     minimum = max(1, shape.root.least)
     if len(placed) > 1:
@@ -184,7 +182,10 @@ def _priority(
     for name in named:
         if name in index.priority_classes:
             return index.priority_classes[name].value
-    return max([index.priority(member.pod) for member in members])
+    highest = index.priority(members[0].pod)
+    for member in members:
+        highest = max(highest, index.priority(member.pod))
+    return highest
 
 
 def _times(

@@ -5,8 +5,7 @@ Kueue calls them slices (podset-slice-size, podset-slice-required-topology), KAI
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-
-import msgspec
+from dataclasses import replace
 
 from aliquot.workloads import labels
 from aliquot.workloads.lookup import gather
@@ -108,11 +107,11 @@ def _name(leaf: SubGroup, place: int) -> str:
 
 
 def _moved(member: Member, leaf: str) -> Member:
-    return Member(member.pod, msgspec.structs.replace(member.membership, leaf=leaf))
+    return Member(member.pod, replace(member.membership, leaf=leaf))
 
 
 def _replaced(group: SubGroup, cut: Mapping[str, SubGroup]) -> SubGroup:
     if not group.children:
         return cut.get(group.name, group)
     children = tuple(_replaced(child, cut) for child in group.children)
-    return msgspec.structs.replace(group, children=children)
+    return replace(group, children=children)

@@ -3,6 +3,7 @@ when it runs or is stale, and in which order its members are placed.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -19,7 +20,8 @@ _MICROSECOND = timedelta(microseconds=1)
 _MOST_SECONDS = 10**9
 
 
-class RestartCost(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class RestartCost:
     """What is lost when the gang has to start again.
 
     checkpoint_seconds: how often it saves its work, None if that is not known. last_checkpoint: when it last
@@ -115,9 +117,10 @@ def started(live: Iterable[Pod], minimum: int) -> datetime | None:
     Minimum 2, members since 10:00, 10:05 and 11:00: since 10:05; what joins beyond the minimum does not make
     it younger. With fewer than the minimum, since the youngest of them.
     """
-    times = sorted(_start(pod) for pod in live if pod.spec.node_name)
+    times = [_start(pod) for pod in live if pod.spec.node_name]
     if not times:
         return None
+    times.sort()
     return times[min(max(1, minimum), len(times)) - 1]
 
 

@@ -1,13 +1,13 @@
 """Subgroups: the tree of parts that a gang consists of, and how much of each must be placed together."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-
-import msgspec
+from dataclasses import dataclass, replace
 
 from aliquot.workloads.subgroup_annotation import AnnotatedCloseness, AnnotatedGroup
 
 
-class TopologyConstraint(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class TopologyConstraint:
     """Members must be in one domain of the level `required` and should be in one of `preferred`.
 
     topology: the name of the Topology that has these levels, "" where any that knows them will do. A level is
@@ -19,7 +19,8 @@ class TopologyConstraint(msgspec.Struct, frozen=True, gc=False):
     preferred: str = ""
 
 
-class SubGroup(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class SubGroup:
     """A node of the tree. The root's name is "".
 
     minimum: for a leaf (no children) how many pods must be placed together, 0 if each helps on its own; for
@@ -123,8 +124,8 @@ def without(root: SubGroup, finished: Mapping[str, int]) -> SubGroup:
         return root
     if not root.children:
         done = finished.get(root.name, 0)
-        return msgspec.structs.replace(root, minimum=max(0, root.minimum - done)) if done else root
-    return msgspec.structs.replace(root, children=tuple(without(child, finished) for child in root.children))
+        return replace(root, minimum=max(0, root.minimum - done)) if done else root
+    return replace(root, children=tuple(without(child, finished) for child in root.children))
 
 
 def with_extra_leaves(root: SubGroup, names: Iterable[str]) -> SubGroup:
@@ -134,7 +135,7 @@ def with_extra_leaves(root: SubGroup, names: Iterable[str]) -> SubGroup:
     if not extra:
         return root
     needed = root.minimum + len(extra)
-    return msgspec.structs.replace(root, minimum=needed, children=(*root.children, *extra))
+    return replace(root, minimum=needed, children=(*root.children, *extra))
 
 
 def spelt_out(group: AnnotatedGroup) -> SubGroup:

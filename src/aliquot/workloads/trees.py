@@ -1,8 +1,7 @@
 """From what a source and the settings say to the tree of subgroups of one gang."""
 
 from collections.abc import Sequence
-
-import msgspec
+from dataclasses import replace
 
 from aliquot.model.verdicts import Fact
 from aliquot.workloads import labels
@@ -44,7 +43,7 @@ def finished_shape(group: Group, shape: Shape) -> tuple[Shape, Sequence[Member]]
     if settings:
         own = _gang_constraint(settings)
         if own is not None:
-            root = msgspec.structs.replace(root, constraint=own)
+            root = replace(root, constraint=own)
     if root.children:
         root = with_extra_leaves(root, (member.membership.leaf for member in members))
     root = _closer_leaves(root, members)
@@ -74,7 +73,7 @@ def _renamed(member: Member, leaf: str) -> Member:
     found = member.membership
     if found.leaf == leaf:
         return member
-    return Member(member.pod, msgspec.structs.replace(found, leaf=leaf))
+    return Member(member.pod, replace(found, leaf=leaf))
 
 
 def _resized(group: Group, root: SubGroup, problem: Fact | None) -> tuple[SubGroup, Fact | None]:
@@ -96,16 +95,14 @@ def _parted(group: Group, root: SubGroup) -> tuple[SubGroup, Sequence[Member]]:
 
     Names alone change nothing: a subgroup counts once its pods say how many start together, or where.
     """
-    by_leaf: dict[str, list[Member]] = {}
-    for member in group.members:
-        annotations = member.pod.metadata.annotations
-        leaf = annotations.get(labels.SUBGROUP, "") if annotations else ""
-        by_leaf.setdefault(leaf, []).append(member)
-    if by_leaf.keys() == {""}:
-        members = group.members
+    members = group.members
+    if not any(_part(member) for member in members):
         if any(member.membership.leaf for member in members):
             members = [_renamed(member, "") for member in members]
         return root, members
+    by_leaf: dict[str, list[Member]] = {}
+    for member in members:
+        by_leaf.setdefault(_part(member), []).append(member)
     said = {leaf: _said(found, labels.SUBGROUP_SETTINGS) for leaf, found in by_leaf.items()}
     if not any(said.values()):
         return root, [_renamed(member, "") for member in group.members]
@@ -116,6 +113,11 @@ def _parted(group: Group, root: SubGroup) -> tuple[SubGroup, Sequence[Member]]:
     members = [_renamed(member, leaf or REST) for leaf, found in by_leaf.items() for member in found]
     members.sort(key=lambda member: member.pod.metadata.name)
     return without(tree, _with_members(group, members).succeeded()), members
+
+
+def _part(member: Member) -> str:
+    """The part of its gang that a pod names, "" if it names none."""
+    return member.pod.metadata.annotations.get(labels.SUBGROUP, "")
 
 
 def _said(members: Sequence[Member], names: frozenset[str]) -> dict[str, str]:
@@ -162,16 +164,16 @@ def _closer_leaves(root: SubGroup, members: Sequence[Member]) -> SubGroup:
             wanted[leaf] = constraint
     if not root.children:
         constraint = root.constraint or wanted.get("")
-        return msgspec.structs.replace(root, constraint=constraint)
+        return replace(root, constraint=constraint)
     return _closer(root, wanted)
 
 
 def _closer(group: SubGroup, wanted: dict[str, TopologyConstraint]) -> SubGroup:
     if group.children:
         children = tuple(_closer(child, wanted) for child in group.children)
-        return msgspec.structs.replace(group, children=children)
+        return replace(group, children=children)
     constraint = wanted.get(group.name)
-    return group if constraint is None else msgspec.structs.replace(group, constraint=constraint)
+    return group if constraint is None else replace(group, constraint=constraint)
 
 
 def _bounded(group: Group, shape: Shape) -> Shape:

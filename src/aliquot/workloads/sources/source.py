@@ -1,9 +1,7 @@
 """The form in which every kind of workload is described."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-
-import msgspec
+from dataclasses import dataclass
 
 from aliquot.model.core import Pod
 from aliquot.model.index import live
@@ -19,7 +17,8 @@ LARGEST = 100_000
 """No gang has more members; a larger number is a mistake."""
 
 
-class Membership(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Membership:
     """What a pod is in its workload.
 
     leaf: its subgroup, "" if the workload has no parts. leader: it goes before the other members. index: its
@@ -32,12 +31,14 @@ class Membership(msgspec.Struct, frozen=True, gc=False):
     index: int = 0
 
 
-class Member(msgspec.Struct, frozen=True, gc=False):
+@dataclass(frozen=True, slots=True)
+class Member:
     pod: Pod
     membership: Membership
 
 
-class Shape(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Shape:
     """How much of a workload must be placed together, members that succeeded already left out.
 
     maximum: how many members run at most, None for any number. problem: why the size cannot be known.
@@ -56,7 +57,7 @@ class Group:
     members: Sequence[Member]
     owners: Sequence[KubernetesObject]
     lookup: Lookup
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str]
 
     @property
     def namespace(self) -> str:
