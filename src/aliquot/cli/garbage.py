@@ -2,9 +2,10 @@
 
 import gc
 
-SELDOM = (50_000, 20, 100)
+SELDOM = (200_000, 20, 25)
 """Thresholds of the garbage collector, see `gc.set_threshold`. With Python's own, a first decision about
-4,000 pods takes a quarter more time (`python -m benchmarks cycle`), and nothing is found."""
+4,000 pods takes a quarter more time (`python -m benchmarks cycle`), and nothing is found; with 50,000 for the
+youngest it is still looked for twice then."""
 
 
 def collect_seldom() -> None:
