@@ -28,8 +28,10 @@ leaving() {
   run kubectl get events -n "$1" --field-selector "reason=$2,involvedObject.kind!=Pod" \
     -o custom-columns='OWNER:.involvedObject.name,REASON:.reason,MESSAGE:.message'
 }
-# Why pods of a namespace wait.
+# Why pods of a namespace wait, once they were decided about; one that is placed meanwhile need not say why.
 waiting() {
+  kubectl wait -n "$1" pods --field-selector status.phase=Pending \
+    --for=condition=aliquot.dev/Placed=False --timeout=30s >/dev/null || true
   run kubectl get pods -n "$1" --field-selector status.phase=Pending \
     -o custom-columns='NAME:.metadata.name,REASON:.status.conditions[?(@.type=="aliquot.dev/Placed")].reason,MESSAGE:.status.conditions[?(@.type=="aliquot.dev/Placed")].message'
 }
