@@ -119,6 +119,28 @@ def test_the_node_is_cleared_where_least_is_lost_together():
     assert leaving(*nodes, pods, urgent(2)) == ["n2-0", "n2-1"]
 
 
+@pytest.mark.parametrize("asking", ["q", "other"])
+def test_who_leaves_for_one_is_not_counted_as_room_for_the_next(asking):
+    # For `large` n1 would be the cheapest, if what has to leave for `small` were there to be asked again.
+    lost = {"n1": (10, 20), "n2": (300, 310)}
+    pods = [
+        running(f"{name}-{n}", name, [n], since=seconds)
+        for name, both in lost.items()
+        for n, seconds in enumerate(both)
+    ]
+    waiting = [
+        with_claim(name, request(count), priority=priority, labels={QUEUE: asking})
+        for name, count, priority in (("small", 1, 10), ("large", 2, 9))
+    ]
+    other = queue("other", quota={"gpu": "4"})
+
+    gone = leaving(
+        other, *(gpu_node(name, 2) for name in lost), pods, waiting, policy=Policy(victim_search=2)
+    )
+
+    assert gone == ["n1-0", "n2-0", "n2-1"]
+
+
 def test_idle_devices_of_a_node_lower_its_price():
     full = [running(f"f{n}", "n1", [n], since=100) for n in range(4)]
     half = running("half", "n2", [0, 1], since=150)
