@@ -25,7 +25,7 @@ from aliquot.model.core import PodStatus
 from aliquot.scheduling import reclaiming
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
-from aliquot.scheduling.policy import Policy, Step
+from aliquot.scheduling.policy import KAI, Policy, Step
 from aliquot.workloads import labels
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -160,6 +160,25 @@ def test_who_may_take_from_nobody_does_not_make_work_beside_it_wait_for_other_qu
     policy = Policy(steps=(Step.ALLOCATE, Step.PREEMPT), beneficiaries=1)
 
     assert leaving(queues, gpu_node("n1", 4), pods, waiting, policy=policy) == ["second"]
+
+
+def test_stepwise_those_are_asked_too_that_this_decision_gave_a_place():
+    # Nothing of `poor` runs before: `old`, of three, leaves for pods with a lower priority than `new` has.
+    gpu, policy = "nvidia.com/gpu", replace(KAI, every_pod=True)
+    fixed = {labels.PREEMPTIBLE: "false"}
+    old = [pod(f"old-{n}", node_name="n", group="old", labels={QUEUE: "rich"}, **{gpu: 1}) for n in range(3)]
+    low = [pod(f"low-{n}", labels={QUEUE: "poor"}, created=2, **{gpu: 1}) for n in range(2)]
+    new = [
+        pod(f"new-{n}", group="new", labels={QUEUE: "poor"}, priority=10, annotations=fixed, **{gpu: 1})
+        for n in range(2)
+    ]
+    groups = [pod_group("old", 3), pod_group("new", 2)]
+    queues = [queue("rich", quota={"gpu": "0"}), queue("poor", quota={"gpu": "2"})]
+
+    plan = decided(cluster(queues, node("n", **{gpu: 4}), groups, old, low, new), policy)
+
+    given = [spot.pod.name for item in plan.decisions for spot in (*item.promised, *item.placements)]
+    assert sorted(given) == ["low-0", "low-1", "new-0", "new-1"]
 
 
 def test_one_large_pod_leaves_rather_than_many_small_ones_that_lose_as_much():
