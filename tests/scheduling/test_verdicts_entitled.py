@@ -26,14 +26,12 @@ IN = "aliquot.dev/queue"
 QUEUES = [queue("top"), *(queue(name, "top", quota={"gpu": "4"}) for name in "ab")]
 
 
-def running(name, queue_name, count, first=0, **notes):
-    """A pod on n1 with its own claim of devices from `first` on."""
+def running(name, queue_name, count, first=0, *, on="n1", **notes):
+    """A pod with its own claim of devices from `first` on."""
     annotations = {f"aliquot.dev/{key.replace('_', '-')}": value for key, value in notes.items()}
-    held = pod(
-        name, generated=[f"{name}-c"], node_name="n1", labels={IN: queue_name}, annotations=annotations
-    )
+    held = pod(name, generated=[f"{name}-c"], node_name=on, labels={IN: queue_name}, annotations=annotations)
     devices = [f"gpu-{number}" for number in range(first, first + count)]
-    made = claim(f"{name}-c", request(count), owner=held, node_name="n1", devices=devices, consumers=[held])
+    made = claim(f"{name}-c", request(count), owner=held, node_name=on, devices=devices, consumers=[held])
     return [held, made]
 
 
@@ -106,6 +104,31 @@ def test_work_that_others_were_served_before_is_told_that_the_next_decision_goes
         "decision looks at: this one takes for others first." in paragraph(verdict)
     )
     assert verdict.fix.change == "wait"
+
+
+def test_of_two_that_want_the_same_who_had_its_turn_in_vain_is_not_told_to_wait_for_the_next_decision():
+    # No node has two devices that could be taken, and one of the two that could is taken for `w`.
+    held = [
+        item
+        for on in ("n1", "n2")
+        for item in (
+            gpu_node(on),
+            running(f"f-{on}", "a", 7, on=on, preemptible="false"),
+            running(f"h-{on}", "a", 1, 7, on=on),
+        )
+    ]
+    alike = [
+        with_claim(name, request(2), labels={IN: "b"}, priority=priority)
+        for name, priority in (("tried", 9), ("later", 0))
+    ]
+    plan = decided(cluster(QUEUES, held, wanting(1, priority=5), alike), Policy(beneficiaries=1))
+
+    assert len(victim_verdicts(plan)) == 1
+    told = {name: paragraph(verdict_on(plan, name)) for name in ("tried", "later")}
+    assert "1 could be taken, but not so that this fits" in told["tried"]
+    assert "1 could be taken, which the next decision looks at" in told["later"]
+    changes = {name: verdict_on(plan, name).fix.change for name in told}
+    assert changes == {"tried": "freeDevices", "later": "wait"}
 
 
 def test_work_in_its_minimum_run_time_is_worth_waiting_for():

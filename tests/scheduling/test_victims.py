@@ -25,7 +25,7 @@ from aliquot.model.core import PodStatus
 from aliquot.scheduling import reclaiming
 from aliquot.scheduling.decide import decide
 from aliquot.scheduling.memory import Memory
-from aliquot.scheduling.policy import Policy
+from aliquot.scheduling.policy import KAI, Policy, Step
 from aliquot.workloads import labels
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -92,6 +92,95 @@ def test_priority_goes_before_cost():
     assert leaving(gpu_node("n1", 2), cheap, dear, urgent()) == ["dear"]
 
 
+@pytest.mark.parametrize(
+    ("runs", "own", "leaves"),
+    [
+        ([0], 1, True),
+        ([9, 0], 5, True),
+        ([0, 9], 5, True),
+        ([-2], -1, True),
+        ([-2, 9], 0, True),
+        ([5], 5, False),
+        ([9, 5], 5, False),
+        ([9], 5, False),
+        ([0], -1, False),
+    ],
+)
+def test_whoever_has_the_lowest_priority_leaves_for_work_of_a_higher_one_and_for_no_other(runs, own, leaves):
+    pods = [running(f"p{n}", "n1", [n], priority=priority) for n, priority in enumerate(runs)]
+    wants = with_claim("wants", request(1), priority=own, labels={QUEUE: "q"})
+
+    gone = leaving(gpu_node("n1", len(runs)), pods, wants)
+
+    assert gone == ([f"p{runs.index(min(runs))}"] if leaves else [])
+
+
+def test_that_nobody_may_be_taken_for_some_keeps_others_from_nothing():
+    runs = {"a": 5, "q": 0, "z": 5}
+    pods = [
+        running(name, "n1", [n], priority=priority, labels={QUEUE: name})
+        for n, (name, priority) in enumerate(runs.items())
+    ]
+    waiting = [
+        with_claim(f"{name}-{place}", request(1), priority=priority, labels={QUEUE: name})
+        for name in runs
+        for place, priority in enumerate((0, 5, 0))
+    ]
+    policy = Policy(steps=(Step.ALLOCATE, Step.PREEMPT))
+
+    assert leaving(queue("a"), queue("z"), gpu_node("n1", 3), pods, waiting, policy=policy) == ["q"]
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        pytest.param({"priority": 5}, id="nothing lower runs"),
+        pytest.param({"note": {labels.PREEMPTIBLE: "false"}}, id="nothing preemptible runs"),
+    ],
+)
+def test_who_may_take_from_nobody_does_not_make_work_beside_it_wait_for_other_queues(there):
+    # `first` goes before `second`. With what it wants, but may take from nobody, `left` would have most.
+    queues = [
+        queue("left"),
+        queue("first", "left", priority=200),
+        queue("second", "left"),
+        queue("right"),
+        queue("third", "right"),
+    ]
+    runs = {"first": there, "second": {}, "third": {}}
+    pods = [
+        running(name, "n1", [n], labels={QUEUE: name}, **options)
+        for n, (name, options) in enumerate(runs.items())
+    ]
+    pods.append(running("high", "n1", [3], priority=9, labels={QUEUE: "third"}))
+    waiting = [
+        with_claim(f"for-{name}", request(count), priority=5, labels={QUEUE: name})
+        for name, count in {"first": 3, "second": 1, "third": 1}.items()
+    ]
+    policy = Policy(steps=(Step.ALLOCATE, Step.PREEMPT), beneficiaries=1)
+
+    assert leaving(queues, gpu_node("n1", 4), pods, waiting, policy=policy) == ["second"]
+
+
+def test_stepwise_those_are_asked_too_that_this_decision_gave_a_place():
+    # Nothing of `poor` runs before: `old`, of three, leaves for pods with a lower priority than `new` has.
+    gpu, policy = "nvidia.com/gpu", replace(KAI, every_pod=True)
+    fixed = {labels.PREEMPTIBLE: "false"}
+    old = [pod(f"old-{n}", node_name="n", group="old", labels={QUEUE: "rich"}, **{gpu: 1}) for n in range(3)]
+    low = [pod(f"low-{n}", labels={QUEUE: "poor"}, created=2, **{gpu: 1}) for n in range(2)]
+    new = [
+        pod(f"new-{n}", group="new", labels={QUEUE: "poor"}, priority=10, annotations=fixed, **{gpu: 1})
+        for n in range(2)
+    ]
+    groups = [pod_group("old", 3), pod_group("new", 2)]
+    queues = [queue("rich", quota={"gpu": "0"}), queue("poor", quota={"gpu": "2"})]
+
+    plan = decided(cluster(queues, node("n", **{gpu: 4}), groups, old, low, new), policy)
+
+    given = [spot.pod.name for item in plan.decisions for spot in (*item.promised, *item.placements)]
+    assert sorted(given) == ["low-0", "low-1", "new-0", "new-1"]
+
+
 def test_one_large_pod_leaves_rather_than_many_small_ones_that_lose_as_much():
     small = [running(f"small{n}", "n1", [n]) for n in range(4)]
     large = running("large", "n2", [0, 1, 2, 3])
@@ -117,6 +206,28 @@ def test_the_node_is_cleared_where_least_is_lost_together():
     ]
 
     assert leaving(*nodes, pods, urgent(2)) == ["n2-0", "n2-1"]
+
+
+@pytest.mark.parametrize("asking", ["q", "other"])
+def test_who_leaves_for_one_is_not_counted_as_room_for_the_next(asking):
+    # For `large` n1 would be the cheapest, if what has to leave for `small` were there to be asked again.
+    lost = {"n1": (10, 20), "n2": (300, 310)}
+    pods = [
+        running(f"{name}-{n}", name, [n], since=seconds)
+        for name, both in lost.items()
+        for n, seconds in enumerate(both)
+    ]
+    waiting = [
+        with_claim(name, request(count), priority=priority, labels={QUEUE: asking})
+        for name, count, priority in (("small", 1, 10), ("large", 2, 9))
+    ]
+    other = queue("other", quota={"gpu": "4"})
+
+    gone = leaving(
+        other, *(gpu_node(name, 2) for name in lost), pods, waiting, policy=Policy(victim_search=2)
+    )
+
+    assert gone == ["n1-0", "n2-0", "n2-1"]
 
 
 def test_idle_devices_of_a_node_lower_its_price():
