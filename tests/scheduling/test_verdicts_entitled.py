@@ -171,6 +171,26 @@ def test_nobody_leaves_for_work_that_wants_to_wait_longer_first(delay, leaves):
     assert bool(victim_verdicts(plan)) is leaves
 
 
+def test_work_that_wants_to_wait_longer_first_is_told_so_and_what_is_like_it_without_that_is_not():
+    held = [gpu_node("n1"), running("h", "a", 8)]
+    waits = [
+        with_claim(f"w{number}", request(4), labels={IN: "b"}, annotations=notes, priority=number)
+        for number, notes in enumerate(
+            ({"aliquot.dev/preemption-delay": "2h"}, {"aliquot.dev/preemption-delay": "3h"}, {})
+        )
+    ]
+    plan = decided(cluster(QUEUES, held, waits), Policy(victim_search=0))
+    verdicts = [verdict_on(plan, f"w{number}") for number in range(3)]
+
+    assert "8 could be taken, but not before 2026-06-01T13:00:00Z (preemption-delay)" in paragraph(
+        verdicts[0]
+    )
+    assert fix_sentence(verdicts[0].fix) == "wait until 2026-06-01T13:00:00Z, as its preemption-delay says"
+    assert verdicts[1].fix.amount == "2026-06-01T14:00:00Z"
+    assert "8 could be taken, but not so that this fits" in paragraph(verdicts[2])
+    assert verdicts[2].fix.change == "freeDevices"
+
+
 TREE = {"left": "", "right": "", "l1": "left", "l2": "left", "r1": "right", "r2": "right", "r11": "r1"}
 
 

@@ -230,6 +230,24 @@ def test_who_leaves_for_one_is_not_counted_as_room_for_the_next(asking):
     assert gone == ["n1-0", "n2-0", "n2-1"]
 
 
+def test_what_is_left_of_a_gang_that_gave_up_a_pod_is_judged_by_what_it_still_has():
+    # `e` gives up `e-1` for `small`. If that were counted for `large`, too, n1 would be the cheapest.
+    loose = {labels.GANG: "e", labels.GANG_SIZE: "2", labels.GANG_MIN: "1"}
+    pods = [
+        running("e-0", "n3", [0], since=10, note=loose),
+        running("e-1", "n1", [0], since=10, note=loose),
+        running("n1-1", "n1", [1], since=20),
+        running("n2-0", "n2", [0], since=300),
+        running("n2-1", "n2", [1], since=310),
+    ]
+    waiting = [urgent(1, "small"), with_claim("large", request(2), priority=9, labels={QUEUE: "q"})]
+    nodes = [gpu_node("n1", 2), gpu_node("n2", 2), gpu_node("n3", 1)]
+
+    gone = leaving(*nodes, pods, waiting, policy=Policy(victim_search=2))
+
+    assert gone == ["e-1", "n2-0", "n2-1"]
+
+
 def test_idle_devices_of_a_node_lower_its_price():
     full = [running(f"f{n}", "n1", [n], since=100) for n in range(4)]
     half = running("half", "n2", [0, 1], since=150)

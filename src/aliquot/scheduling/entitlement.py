@@ -14,7 +14,7 @@ from aliquot.scheduling.gang_state import Crew
 from aliquot.scheduling.policy import Step
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.tallies import Tally, accelerators
-from aliquot.scheduling.wants import next_want
+from aliquot.scheduling.wants import next_want, patient_until
 from aliquot.workloads.gang import Gang
 
 RECLAIM = "reclaim"
@@ -25,6 +25,8 @@ NOT_PREEMPTIBLE = "notPreemptible"
 MIN_RUNTIME = "minRuntime"
 TAKEABLE = "takeable"
 """Held by work that could be taken, and that makes no room for the gang."""
+TOO_SOON = "tooSoon"
+"""Held by work that could be taken, but not before the time behind: the gang wants to wait so long first."""
 LATER = "later"
 """Held by work that could be taken; whether that makes room is seen by the next decision at the soonest, as
 this one takes for others."""
@@ -89,7 +91,7 @@ class Entitlement:
         policy = session.policy
         self.session = session
         self.asked = policy.fair_shares and Step.RECLAIM in policy.steps
-        self._known: dict[tuple[str, bool, int, bool], Told] = {}
+        self._known: dict[tuple[str, bool, int, str], Told] = {}
         self._put_off = session.findings.put_off.get(Step.RECLAIM) or set()
         self._grounds: dict[tuple[object, ...], Sequence[tuple[str, int, str]]] = {}
         self._bounds: dict[tuple[object, ...], _Bound] = {}
@@ -104,7 +106,7 @@ class Entitlement:
         gang, kind = crew.gang, next_want(crew, self.session.placer).kind
         if kind is None:
             return self._found_out(crew)
-        key = (gang.queue, gang.preemptible, kind, id(crew) in self._put_off)
+        key = (gang.queue, gang.preemptible, kind, self._open_to(crew))
         known = self._known.get(key)
         if known is None:
             known = self._known[key] = self._found_out(crew)
@@ -116,16 +118,26 @@ class Entitlement:
         if not charge.get(GPU) or gang.queue not in session.tree.numbers:
             return _NOTHING
         wants = tuple([charge.get(resource, 0) for resource in session.shares.resources])
-        facts = self._found(gang, charge, wants, id(crew) in self._put_off)
+        facts = self._found(gang, charge, wants, self._open_to(crew))
         ground, _, until = facts[0].subject.partition(" ")
-        fix = None
         if ground == MIN_RUNTIME:
-            fix = Fix(change="waitUntil", subject=str(facts[0].count), amount=until)
-        elif any(fact.subject == LATER for fact in facts):
-            fix = Fix(change="wait")
-        return Told(facts, fix)
+            return Told(facts, Fix(change="waitUntil", subject=str(facts[0].count), amount=until))
+        for fact in facts:
+            ground, _, until = fact.subject.partition(" ")
+            if ground == LATER:
+                return Told(facts, Fix(change="wait"))
+            if ground == TOO_SOON:
+                return Told(facts, Fix(change="waitDelay", subject="preemption-delay", amount=until))
+        return Told(facts)
 
-    def _found(self, gang: Gang, charge: Charge, wants: Sequence[Amount], later: bool) -> tuple[Fact, ...]:
+    def _open_to(self, crew: Crew) -> str:
+        """What work that could be taken is to a gang: the ground under which it is told of."""
+        until = patient_until(crew, self.session.now)
+        if until is not None:
+            return f"{TOO_SOON} {until:%Y-%m-%dT%H:%M:%SZ}"
+        return LATER if id(crew) in self._put_off else TAKEABLE
+
+    def _found(self, gang: Gang, charge: Charge, wants: Sequence[Amount], open_to: str) -> tuple[Fact, ...]:
         number = self.session.tree.numbers[gang.queue]
         refusal = self._held.refusal(number, wants, gang.preemptible)
         if refusal is not None:
@@ -134,7 +146,7 @@ class Entitlement:
         found = [
             Fact(
                 test=RECLAIM,
-                subject=LATER if later and subject == TAKEABLE else subject,
+                subject=open_to if subject == TAKEABLE else subject,
                 count=count,
                 unit=GPU,
                 wanted=wanted,

@@ -137,6 +137,9 @@ _RECLAIM: dict[str, Callable[[Fact, str], str]] = {
         f"{fact.available} are held by work in its minimum run time (the first until {rest})"
     ),
     "takeable": lambda fact, rest: f"{fact.available} could be taken, but not so that this fits",
+    "tooSoon": lambda fact, rest: (
+        f"{fact.available} could be taken, but not before {rest} (preemption-delay)"
+    ),
     "later": lambda fact, rest: (
         f"{fact.available} could be taken, which the next decision looks at: this one takes for others first"
     ),

@@ -84,6 +84,7 @@ _FIXES: dict[str, Callable[[Fix], str]] = {
     "readFunds": lambda fix: "have the controller read the budgets again; its log says what is wrong",
     "wait": lambda fix: "wait",
     "waitUntil": lambda fix: f"wait until {fix.amount}, when the first minimum run time is over",
+    "waitDelay": lambda fix: f"wait until {fix.amount}, as its {fix.subject} says",
     "raiseSearchBudget": lambda fix: "raise the search budget of the policy, or ask for devices more simply",
     "relaxConstraint": lambda fix: f"relax the constraint on {fix.subject or 'the requests'}",
     "relaxPodAffinity": lambda fix: "relax the pod's affinity to other pods",

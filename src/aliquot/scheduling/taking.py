@@ -23,7 +23,7 @@ from aliquot.scheduling.session import Removal, Session
 from aliquot.scheduling.starting import shapes_of
 from aliquot.scheduling.under_way import arrive, set_out
 from aliquot.scheduling.victims import VictimCosts, spare
-from aliquot.scheduling.wants import next_want
+from aliquot.scheduling.wants import next_want, patient_until
 
 MOST_TAKEN_FOR = 8
 """For how many other choices of its subgroups room is tried to be made."""
@@ -109,7 +109,9 @@ class Taker:
         waiting = [
             crew
             for crew in (session.crews.waiting.values() if only is None else (only,))
-            if session.could_be_tried(crew) and self.entitled(crew) and not self._too_soon(crew)
+            if session.could_be_tried(crew)
+            and self.entitled(crew)
+            and patient_until(crew, session.now) is None
         ]
         if not waiting:
             return
@@ -223,16 +225,6 @@ class Taker:
             session.policy.victim_search,
             partial(spare, now=session.now) if session.policy.spare_victims else None,
         )
-
-    def _too_soon(self, crew: Crew) -> bool:
-        """Whether the gang wants to have waited longer before others leave for it: since it came, or since
-        the youngest of its waiting pods did, which may have been made anew."""
-        delay = crew.gang.preemption_delay_seconds
-        if delay is None:
-            return False
-        came = [member.pod.metadata.creation_timestamp for member in crew.members if not member.hold]
-        since = max((time for time in came if time is not None), default=crew.gang.created)
-        return (self._session.now - max(since, crew.gang.created)).total_seconds() < delay
 
     def entitled(self, crew: Crew) -> bool:
         """Whether the gang can be served by this step at all, by what does not change during it."""

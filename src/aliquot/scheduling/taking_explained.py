@@ -22,7 +22,7 @@ from aliquot.scheduling.policy import Step
 from aliquot.scheduling.preempting import Consolidate, Preempt
 from aliquot.scheduling.session import Session
 from aliquot.scheduling.tallies import accelerators
-from aliquot.scheduling.wants import next_want
+from aliquot.scheduling.wants import next_want, patient_until
 
 PREEMPTION = "preemption"
 CONSOLIDATION = "consolidation"
@@ -103,7 +103,7 @@ def _preemption(session: Session, crew: Crew) -> Iterator[Fact]:
     yield from _held(PREEMPTION, TAKEABLE, wanted, takeable)
     if not takeable:
         return
-    waits_until = _delayed(session, crew)
+    waits_until = patient_until(crew, session.now)
     if not taker.may_try(crew):
         yield _fact(PREEMPTION, NO_ROOM, wanted)
     elif waits_until is not None:
@@ -212,17 +212,6 @@ def _until(session: Session, victim: Crew) -> datetime | None:
     if started is None or not protected(started, minimum, session.now):
         return None
     return started + timedelta(seconds=float(Fraction(minimum)))
-
-
-def _delayed(session: Session, crew: Crew) -> datetime | None:
-    """Until when the gang wants to wait before others leave for it; None if it does not."""
-    since, delay = crew.gang.created, crew.gang.preemption_delay_seconds
-    if delay is None:
-        return None
-    came = [member.pod.metadata.creation_timestamp for member in crew.members if not member.hold]
-    since = max([since, *(time for time in came if time is not None)])
-    until = since + timedelta(seconds=delay)
-    return until if until > session.now else None
 
 
 def _members(crews: Sequence[Crew]) -> Iterator[Member]:

@@ -59,7 +59,9 @@ class VictimCosts:
         by_node: dict[int, list[_Offer]] = {}
         known, giving_of = self._known, self._giving_of
         for place, victim in enumerate(victims):
-            (parts, total, _), seconds = known.get(id(victim)) or giving_of(victim)
+            # What this decision did to a gang may have left it less to give.
+            before = None if victim.touched else known.get(id(victim))
+            (parts, total, _), seconds = before or giving_of(victim)
             # A gang that frees room elsewhere, too, is not all for one node.
             useful = total if total < needed else needed
             for number, frees, each in parts:
@@ -95,12 +97,12 @@ class VictimCosts:
 
     def _giving_of(self, victim: Crew) -> tuple[Giving, int]:
         """What the gang frees, and the seconds of work that it loses."""
-        giving = victim.giving
-        if giving is None or victim.touched:
-            giving = self._found(victim)
-            if not victim.touched:
-                victim.giving = giving
-        found = self._known[id(victim)] = giving, lost_seconds(victim, self._now)
+        seconds = lost_seconds(victim, self._now)
+        if victim.touched:
+            return self._found(victim), seconds
+        if victim.giving is None:
+            victim.giving = self._found(victim)
+        found = self._known[id(victim)] = victim.giving, seconds
         return found
 
     def _found(self, victim: Crew) -> Giving:

@@ -1,6 +1,7 @@
 """What a gang wants next: found out once, as long as nothing is done to the gang."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from aliquot.queues.amounts import GPU
 from aliquot.scheduling.chunks import next_members
@@ -32,6 +33,17 @@ def next_want(crew: Crew, placer: GangPlacer) -> Want:
     if not crew.touched:
         crew.want = found
     return found
+
+
+def patient_until(crew: Crew, now: datetime) -> datetime | None:
+    """Until when the gang wants to have waited before others leave for it: for its delay since it came, or
+    since the youngest of its waiting pods did, which may have been made anew. None if it does not."""
+    delay = crew.gang.preemption_delay_seconds
+    if delay is None:
+        return None
+    came = [member.pod.metadata.creation_timestamp for member in crew.members if not member.hold]
+    until = max([crew.gang.created, *(time for time in came if time is not None)]) + timedelta(seconds=delay)
+    return until if until > now else None
 
 
 def closeness_of(crew: Crew, members: Sequence[Member]) -> tuple[object, ...]:
