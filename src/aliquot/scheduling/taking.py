@@ -39,6 +39,7 @@ class Taker:
         self._failed: dict[tuple[object, ...], int] = {}
         self._too_large: dict[tuple[object, ...], int] = {}
         self._line: dict[str, list[tuple[tuple[object, ...], Crew, Charge]]] = {}
+        self._running: dict[str, list[Crew]] | None = None
         self._holders: dict[str, list[tuple[object, ...]]] = {}
         self._lined_up = -1
         self.candidates = Candidates(session)
@@ -60,7 +61,17 @@ class Taker:
         session = self._session
         if not session.policy.stepwise:
             return 0
-        return bisect(self._holders.get(crew.gang.queue, ()), session.sort_key(crew, -1))
+        if self._running is None:
+            self._running = {}
+            for holder in session.crews.running():
+                self._running.setdefault(holder.gang.queue, []).append(holder)
+        queue = crew.gang.queue
+        keys = self._holders.get(queue)
+        if keys is None:
+            keys = [session.sort_key(holder, -1) for holder in self._running.get(queue, ())]
+            keys.sort()
+            self._holders[queue] = keys
+        return bisect(keys, session.sort_key(crew, -1))
 
     def _as_of(self) -> int:
         """What a failure stands for: stepwise, the state as it is; else the whole decision. Whoever takes
@@ -322,14 +333,9 @@ class Taker:
             order.close()
 
     def _line_up(self) -> None:
-        """Note who waits for what in each queue, and who holds something, both in order."""
+        """Note who waits for what in each queue, in order."""
         session = self._session
         self._line.clear()
-        self._holders.clear()
-        for crew in session.crews.running():
-            self._holders.setdefault(crew.gang.queue, []).append(session.sort_key(crew, -1))
-        for keys in self._holders.values():
-            keys.sort()
         for crew in session.crews.waiting.values():
             if crew.waiting and crew.gang.queue:
                 entry = (session.sort_key(crew), crew, session.next_charge(crew))
