@@ -28,10 +28,13 @@ leaving() {
   run kubectl get events -n "$1" --field-selector "reason=$2,involvedObject.kind!=Pod" \
     -o custom-columns='OWNER:.involvedObject.name,REASON:.reason,MESSAGE:.message'
 }
-# Why pods of a namespace wait, once they were decided about; one that is placed meanwhile need not say why.
-waiting() {
+# Until the pods of a namespace that wait were decided about; one that is placed meanwhile is not waited for long.
+decided() {
   kubectl wait -n "$1" pods --field-selector status.phase=Pending \
-    --for=condition=aliquot.dev/Placed=False --timeout=30s >/dev/null || true
+    --for=condition=aliquot.dev/Placed=False --timeout=30s >/dev/null 2>&1 || true
+}
+# Why pods of a namespace wait.
+waiting() {
   run kubectl get pods -n "$1" --field-selector status.phase=Pending \
     -o custom-columns='NAME:.metadata.name,REASON:.status.conditions[?(@.type=="aliquot.dev/Placed")].reason,MESSAGE:.status.conditions[?(@.type=="aliquot.dev/Placed")].message'
 }
@@ -70,6 +73,7 @@ pods language
 pods vision
 leaving vision Reclaimed
 say "The pods that the sweep's Job made anew wait, and say why."
+decided vision
 waiting vision
 run aliquot get queues
 next
@@ -78,6 +82,7 @@ say "Language needs an evaluation now. It holds its 32 GPUs, so it cannot take f
 run kubectl apply -f "$here/50-evaluation.yaml"
 wait_ready language evaluation 1
 leaving language Preempted
+decided language
 waiting language
 notebook=$(kubectl get pods -n language -l app=notebook --field-selector status.phase=Pending -o jsonpath='{.items[0].metadata.name}')
 run aliquot explain "pod/$notebook" -n language || true
