@@ -61,17 +61,20 @@ class Taker:
         session = self._session
         if not session.policy.stepwise:
             return 0
+        return bisect(self._holders_of(crew.gang.queue), session.sort_key(crew, -1))
+
+    def _holders_of(self, queue: str) -> list[tuple[object, ...]]:
+        """The places of the gangs of a queue that hold something, in order: the same for the whole step."""
+        session = self._session
         if self._running is None:
             self._running = {}
             for holder in session.crews.running():
                 self._running.setdefault(holder.gang.queue, []).append(holder)
-        queue = crew.gang.queue
-        keys = self._holders.get(queue)
-        if keys is None:
-            keys = [session.sort_key(holder, -1) for holder in self._running.get(queue, ())]
-            keys.sort()
-            self._holders[queue] = keys
-        return bisect(keys, session.sort_key(crew, -1))
+        found = self._holders.get(queue)
+        if found is None:
+            holders = self._running.get(queue, ())
+            found = self._holders[queue] = sorted([session.sort_key(holder, -1) for holder in holders])
+        return found
 
     def _as_of(self) -> int:
         """What a failure stands for: stepwise, the state as it is; else the whole decision. Whoever takes
