@@ -182,10 +182,7 @@ def _priority(
     for name in named:
         if name in index.priority_classes:
             return index.priority_classes[name].value
-    highest = index.priority(members[0].pod)
-    for member in members:
-        highest = max(highest, index.priority(member.pod))
-    return highest
+    return max([index.priority(member.pod) for member in members])
 
 
 def _times(

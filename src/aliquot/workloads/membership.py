@@ -117,7 +117,7 @@ def _gang_shape(group: Group) -> Shape:
         return Shape(ALONE, problem=Fact(test="gangSize", subject=labels.GANG_SIZE, wanted=wanted))
     wanted_size = least if least is not None else size
     assert wanted_size is not None
-    root = ALONE if wanted_size == 1 else SubGroup("", wanted_size)
+    root = SubGroup("", wanted_size)
     done = sum(group.succeeded().values())
     return Shape(without(root, {"": done}) if done else root)
 

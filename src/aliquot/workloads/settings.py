@@ -117,10 +117,9 @@ def started(live: Iterable[Pod], minimum: int) -> datetime | None:
     Minimum 2, members since 10:00, 10:05 and 11:00: since 10:05; what joins beyond the minimum does not make
     it younger. With fewer than the minimum, since the youngest of them.
     """
-    times = [_start(pod) for pod in live if pod.spec.node_name]
+    times = sorted([_start(pod) for pod in live if pod.spec.node_name])
     if not times:
         return None
-    times.sort()
     return times[min(max(1, minimum), len(times)) - 1]
 
 
