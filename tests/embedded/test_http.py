@@ -347,21 +347,29 @@ async def test_a_connection_that_comes_up_while_the_server_ends_is_closed(tmp_pa
     writer.close()
 
 
-async def test_a_connection_that_does_not_end_is_cut_when_the_server_has_waited(
+async def test_a_connection_whose_client_does_not_let_go_is_cut_when_the_server_has_waited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aliquot.embedded.server._STOP_SECONDS", 0.1)
     running = EmbeddedServer(tmp_path / "state")
     await running.start()
     trusted = ssl.create_default_context(cafile=str(running.directory / "ca.crt"))
-    reader, writer = await asyncio.open_connection("127.0.0.1", running.port, ssl=trusted)
-    writer.write(b"POST /api/v1 HTTP/1.1\r\nHost: here\r\nContent-Length: 9\r\n\r\n")
-    await writer.drain()
-    async with asyncio.timeout(5):
-        await running.stop()
+
+    def connected() -> socket.socket:
+        """A connection behind whose TLS nobody is any more, so that nobody says goodbye."""
+        plain = socket.create_connection(("127.0.0.1", running.port))
+        return socket.socket(fileno=trusted.wrap_socket(plain, server_hostname="127.0.0.1").detach())
+
+    def read_to_the_end(client: socket.socket) -> None:
+        client.settimeout(5)
         with contextlib.suppress(ConnectionResetError):
-            await reader.read()
-    writer.close()
+            while client.recv(4096):
+                pass
+
+    with await asyncio.to_thread(connected) as client:
+        async with asyncio.timeout(5):
+            await running.stop()
+        await asyncio.to_thread(read_to_the_end, client)
 
 
 async def test_a_directory_has_one_server_at_a_time(tmp_path: Path) -> None:
