@@ -1,6 +1,6 @@
 """Why others have to leave for work, and why reclaim does not help work that waits for room."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -169,6 +169,15 @@ def test_nobody_leaves_for_work_that_wants_to_wait_longer_first(delay, leaves):
     plan = decided(cluster(gpu_node("n1"), QUEUES, running("h", "a", 8), waits))
 
     assert bool(victim_verdicts(plan)) is leaves
+
+
+def test_work_that_came_at_the_end_of_time_waits_until_then():
+    waits = wanting(4, annotations={"aliquot.dev/preemption-delay": "2h"})
+    late = datetime(9999, 12, 31, 23, 30, tzinfo=UTC)
+    waits[0] = replace(waits[0], metadata=replace(waits[0].metadata, creation_timestamp=late))
+    plan = decided(cluster(gpu_node("n1"), QUEUES, running("h", "a", 8), waits))
+
+    assert verdict_on(plan, "w").fix.amount == "9999-12-31T23:59:59Z"
 
 
 def test_work_that_wants_to_wait_longer_first_is_told_so_and_what_is_like_it_without_that_is_not():

@@ -1,13 +1,16 @@
 """What a gang wants next: found out once, as long as nothing is done to the gang."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from aliquot.queues.amounts import GPU
 from aliquot.scheduling.chunks import next_members
 from aliquot.scheduling.gang_placing import GangPlacer
 from aliquot.scheduling.gang_state import Crew, Member, Want
 from aliquot.scheduling.room_bound import in_parts
+
+_LAST = datetime.max.replace(tzinfo=UTC)
+"""No time is later."""
 
 
 def next_want(crew: Crew, placer: GangPlacer) -> Want:
@@ -42,8 +45,9 @@ def patient_until(crew: Crew, now: datetime) -> datetime | None:
     if delay is None:
         return None
     came = [member.pod.metadata.creation_timestamp for member in crew.members if not member.hold]
-    until = max([crew.gang.created, *(time for time in came if time is not None)]) + timedelta(seconds=delay)
-    return until if until > now else None
+    since = max([crew.gang.created, *(time for time in came if time is not None)])
+    wait = timedelta(seconds=delay)
+    return since + min(wait, _LAST - since) if now - since < wait else None
 
 
 def closeness_of(crew: Crew, members: Sequence[Member]) -> tuple[object, ...]:
